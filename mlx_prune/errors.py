@@ -1,0 +1,27 @@
+"""What goes wrong, as one sentence for the person who asked.
+
+Every error a user can cause or meet derives from :class:`MlxPruneError`; the command line prints its message
+and exits with code 1. Messages say what is wrong and what to do about it, in one sentence.
+"""
+
+from __future__ import annotations
+
+
+class MlxPruneError(Exception):
+    """Base class of every error this package raises on purpose."""
+
+
+class CheckpointError(MlxPruneError):
+    """A model folder or Hub id that cannot be read, or is not what the operation needs."""
+
+
+class DataError(MlxPruneError):
+    """Items, calibration text or other data that are missing, malformed or too short."""
+
+
+class RecipeError(MlxPruneError):
+    """A pruning recipe that makes no sense, or does not fit the model."""
+
+
+class RecordsError(MlxPruneError):
+    """A run folder that belongs to something else, is in use, or is damaged."""

@@ -1,0 +1,23 @@
+"""What every test may use: paths to optional real data, and small random models of several architectures."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+import mlx_prune  # noqa: F401  (first: puts OpenBLAS in front of MLX's BLAS on Linux)
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# A folder with the original BBQ files, tokenizers and a trained model; tests that want it skip without it.
+REAL_DATA = Path(os.environ.get("MLX_PRUNE_TEST_DATA", REPOSITORY.parent / "shared"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data, or a skip."""
+    if not (REAL_DATA / "bbq").is_dir():
+        pytest.skip("real data not present; set MLX_PRUNE_TEST_DATA")
+    return REAL_DATA
