@@ -1,0 +1,183 @@
+"""What the commands share: options, progress bars, tables and JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mlx_prune.progress import Progress, ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Rich assumes 80 columns when output is not a terminal; tables here are laid out for 100 at most.
+PIPED_WIDTH = 100
+
+
+def json_option(function: F) -> F:
+    """Add ``--json``: one JSON object on stdout and nothing else there."""
+    option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout.")
+    return option(function)
+
+
+def trust_option(function: F) -> F:
+    """Add ``--trust-remote-code``, off by default."""
+    option = click.option(
+        "--trust-remote-code",
+        is_flag=True,
+        help="Run Python code that comes with the model or its tokenizer.",
+    )
+    return option(function)
+
+
+def parse_percent(_: click.Context, __: click.Parameter, value: str | None) -> float | None:
+    """Callback of ``--sparsity``: a percentage such as 50 or 12.5; a fraction is refused with a hint."""
+    if value is None:
+        return None
+    try:
+        number = float(value.removesuffix("%"))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a number.") from None
+    if 0 < number < 1:
+        raise click.BadParameter(
+            f"sparsity is a percentage; did you mean {number * 100:g} instead of {value}?"
+        )
+    if not 1 <= number <= 99:
+        raise click.BadParameter(f"{value} is not between 1 and 99 percent.")
+    return number
+
+
+def parse_seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+    """Callback of ``--seeds``: ``42,123`` to ``(42, 123)``."""
+    try:
+        seeds = tuple(int(word) for word in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a comma-separated list of whole numbers.") from None
+    if len(set(seeds)) != len(seeds) or min(seeds) < 0:
+        raise click.BadParameter("seeds must be distinct and not negative.")
+    return seeds
+
+
+def console() -> Console:
+    """A Rich console on stdout: the terminal's width, or a fixed one when piped."""
+    from rich.console import Console
+
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=PIPED_WIDTH)
+
+
+def note(message: str) -> None:
+    """Say something to the person at the terminal, on stderr."""
+    click.echo(message, err=True)
+
+
+def warn(message: str) -> None:
+    """A visible warning on stderr."""
+    click.secho(f"Warning: {message}", err=True, fg="yellow")
+
+
+@contextmanager
+def progress_bars() -> Iterator[ProgressCallback]:
+    """Rich progress bars on stderr, one per stage, with rate and time left; silent off a terminal."""
+    if not sys.stderr.isatty():
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", style="dim"),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(report: Progress) -> None:
+            task = tasks.get(report.stage)
+            if task is None or report.done < bars.tasks[task].completed:
+                task = tasks[report.stage] = bars.add_task(
+                    report.stage, total=report.total, rate="", detail=""
+                )
+            bars.update(task, completed=report.done, total=report.total, detail=report.detail)
+            speed = bars.tasks[task].speed
+            bars.update(task, rate=f"{speed:,.1f}/s" if speed else "")
+
+        yield show
+
+
+def to_jsonable(value: Any) -> Any:
+    """Make a value strict JSON: dataclasses to objects, paths to strings, non-finite numbers to null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_jsonable(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (bool, int, str)) or value is None:
+        return value
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        return to_jsonable(value.item())
+    if hasattr(value, "tolist"):
+        return to_jsonable(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")
+
+
+def emit_json(payload: Any) -> None:
+    """Print one JSON object on stdout."""
+    click.echo(json.dumps(to_jsonable(payload), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A fraction as a percentage for a table, or a dash."""
+    return "-" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def fraction(value: float | None, digits: int = 3) -> str:
+    """A rate for a table in the study's notation (0.193), or a dash."""
+    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+
+
+def magnitude(value: float | None) -> str:
+    """A positive number that may span many orders, for a table: 8.94, 1,234, 5.5e+06, or a dash."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if value < 100:
+        return f"{value:.2f}"
+    return f"{value:,.0f}" if value < 1e5 else f"{value:.1e}"
+
+
+def size(n_bytes: float) -> str:
+    """Bytes for people, decimal units as disks and the Hub count them."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000 or unit == "GB":
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    raise AssertionError("unreachable")
