@@ -63,7 +63,10 @@ def physical_memory() -> int:
 def _processor_name() -> str:
     if sys.platform == "darwin":
         told = subprocess.run(
-            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], capture_output=True, text=True, check=False
+            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if told.stdout.strip():
             return told.stdout.strip()
