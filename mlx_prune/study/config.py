@@ -1,0 +1,226 @@
+"""What a study asks for, as a TOML file says it: models, recipes, data and measures.
+
+Sparsities are percentages here, as on the command line; :meth:`StudyConfig.configurations` unrolls the grid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.errors import DataError, RecipeError
+
+METHODS = ("random", "magnitude", "wanda")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The recipes every model is put through, beside its dense self.
+
+    Attributes:
+        methods: Pruning methods.
+        sparsities: Target sparsities in percent, for unstructured pruning.
+        patterns: N:M patterns, each run once per method in addition to the sparsities.
+        scope: "blocks" or "paper" (Wanda without o_proj and down_proj; other methods prune all linears).
+        statistics: "sequential" or "dense" (Wanda).
+        seed: Seed of random masks.
+    """
+
+    methods: tuple[str, ...] = METHODS
+    sparsities: tuple[float, ...] = (10, 30, 50, 70)
+    patterns: tuple[str, ...] = ()
+    scope: str = "blocks"
+    statistics: str = "sequential"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Text for Wanda; ``None`` takes as much as the text and the model allow (at most 128 x 2048 tokens)."""
+
+    source: str = "demo"
+    samples: int | None = None
+    sequence_length: int | None = None
+
+
+@dataclass(frozen=True)
+class Bbq:
+    """Questions: source "demo", "hub" or a folder; ``limit`` in total, spread over the categories."""
+
+    source: str = "demo"
+    categories: tuple[str, ...] | None = None
+    condition: str = "ambig"
+    limit: int | None = None
+    exclude_label_faults: bool = False
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How answers are drawn; defaults are the published study's, with noise independent across items."""
+
+    seeds: tuple[int, ...] = (42, 123, 456, 789, 1024)
+    temperature: float = 0.3
+    max_tokens: int = 5
+    noise: str = "item"
+    engine: str = "batched"
+    batch_size: int | None = None
+    dtype: str = "auto"
+
+
+@dataclass(frozen=True)
+class PerplexityMeasure:
+    """Held-out text for perplexity; ``None`` takes as much as the text allows (at most 256 x 512 tokens)."""
+
+    enabled: bool = True
+    text: str = "demo"
+    sequences: int | None = None
+    sequence_length: int | None = None
+
+
+@dataclass(frozen=True)
+class LatencyMeasure:
+    """Per-item latency against the dense model, interleaved."""
+
+    enabled: bool = True
+    items: int = 20
+    rounds: int = 3
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """A whole study; every section has defaults, only ``models`` must be said."""
+
+    models: tuple[str, ...]
+    name: str = "study"
+    grid: Grid = field(default_factory=Grid)
+    calibration: Calibration = field(default_factory=Calibration)
+    bbq: Bbq = field(default_factory=Bbq)
+    generation: Generation = field(default_factory=Generation)
+    perplexity: PerplexityMeasure = field(default_factory=PerplexityMeasure)
+    latency: LatencyMeasure = field(default_factory=LatencyMeasure)
+    save_checkpoints: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be run."""
+        if not self.models:
+            raise DataError("a study needs at least one model.")
+        for method in self.grid.methods:
+            if method not in METHODS:
+                raise RecipeError(f"unknown method {method!r}{_nearest(method, METHODS)}.")
+        for sparsity in self.grid.sparsities:
+            if not 1 <= sparsity <= 99:
+                raise RecipeError(f"sparsities are percentages from 1 to 99, not {sparsity:g}.")
+
+    def configurations(self) -> list[ConfigurationName]:
+        """The dense model and every recipe, in the order they run: dense first, then method by sparsity."""
+        names = [ConfigurationName("dense", 0.0, None)]
+        for method in self.grid.methods:
+            names += [ConfigurationName(method, float(s), None) for s in self.grid.sparsities]
+            names += [ConfigurationName(method, pattern_sparsity(p), p) for p in self.grid.patterns]
+        return names
+
+
+@dataclass(frozen=True)
+class ConfigurationName:
+    """One column of the grid: a method, a target sparsity in percent, and a pattern."""
+
+    method: str
+    sparsity: float
+    pattern: str | None
+
+    @property
+    def folder(self) -> str:
+        """``wanda-s50``, ``wanda-s50-2of4``, or ``dense-s0``."""
+        suffix = f"-{self.pattern.replace(':', 'of')}" if self.pattern else ""
+        return f"{self.method}-s{self.sparsity:g}{suffix}"
+
+
+def pattern_sparsity(pattern: str) -> float:
+    """Percent of zeros that an N:M pattern (N kept of every M) leaves.
+
+    Raises:
+        RecipeError: If it is not of the form N:M with 0 < N < M.
+    """
+    kept, _, group = pattern.partition(":")
+    if not (kept.isdecimal() and group.isdecimal() and 0 < int(kept) < int(group)):
+        raise RecipeError(f"a pattern is N:M with N below M, such as 2:4, not {pattern!r}.")
+    return 100.0 * (int(group) - int(kept)) / int(group)
+
+
+def read_config(path: Path) -> StudyConfig:
+    """Read a study from a TOML file.
+
+    Raises:
+        DataError: If the file is missing or not TOML, a key is unknown (the nearest known one is named),
+            or a value has the wrong type.
+    """
+    try:
+        with open(path, "rb") as file:
+            data = tomllib.load(file)
+    except FileNotFoundError:
+        raise DataError(f"there is no study file at {path}.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{path} is not valid TOML: {error}.") from None
+    return config_from_dict(data, str(path))
+
+
+def config_from_dict(data: dict[str, Any], where: str = "study") -> StudyConfig:
+    """Build a :class:`StudyConfig` from nested dictionaries; see :func:`read_config` for the errors."""
+    if "models" not in data:
+        raise DataError(f"{where}: `models` is missing; name at least one, such as models = ['demo'].")
+    config = _build(StudyConfig, data, where)
+    assert isinstance(config, StudyConfig)
+    return config
+
+
+def config_to_dict(config: StudyConfig) -> dict[str, Any]:
+    """The resolved configuration as plain dictionaries, without what is None (TOML has no null)."""
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: strip(item) for key, item in value.items() if item is not None}
+        return list(value) if isinstance(value, tuple) else value
+
+    stripped = strip(dataclasses.asdict(config))
+    assert isinstance(stripped, dict)
+    return stripped
+
+
+def _build(kind: type[Any], data: dict[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for key, value in data.items():
+        if key not in hints:
+            raise DataError(f"{where}: unknown key {key!r}{_nearest(key, hints)}.")
+        values[key] = _convert(hints[key], value, f"{where}: {key}")
+    return kind(**values)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise DataError(f"{where} is a section, not a value.")
+        return _build(typing.cast(type[Any], hint), value, where)
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:
+        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise DataError(f"{where} is a list, not {value!r}.")
+        return tuple(_convert(arguments[0], item, where) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise DataError(f"{where} must be {hint.__name__}, not {value!r}.")
+    return value
+
+
+def _nearest(word: str, known: typing.Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
