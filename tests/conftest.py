@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hub_server import HubServer
 
 import mlx_prune  # noqa: F401  (first: puts OpenBLAS in front of MLX's BLAS on Linux)
 
@@ -21,3 +23,10 @@ def real_data() -> Path:
     if not (REAL_DATA / "bbq").is_dir():
         pytest.skip("real data not present; set MLX_PRUNE_TEST_DATA")
     return REAL_DATA
+
+
+@pytest.fixture
+def hub() -> Iterator[HubServer]:
+    """A Hub of one's own on loopback, empty."""
+    with HubServer() as server:
+        yield server
