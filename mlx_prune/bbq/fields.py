@@ -1,0 +1,87 @@
+"""Read one field of a row, or say which row and field is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from mlx_prune.bbq.stereotypes import UNKNOWN_GROUP
+from mlx_prune.errors import DataError
+
+Row = Mapping[str, Any]
+AnswerInfo = tuple[tuple[str, str], tuple[str, str], tuple[str, str]]
+
+
+def wrong(where: str, field: str, expected: str) -> DataError:
+    """The error for a field that is not what it should be."""
+    return DataError(f"{where}: field {field!r} must be {expected}")
+
+
+def value(row: Row, field: str, where: str) -> Any:
+    """The field's value, which must be there."""
+    if field not in row:
+        raise DataError(f"{where}: field {field!r} is missing")
+    return row[field]
+
+
+def text(row: Row, field: str, where: str) -> str:
+    """A string that is not blank, as it stands."""
+    found = value(row, field, where)
+    if not isinstance(found, str) or not found.strip():
+        raise wrong(where, field, "a text that is not empty")
+    return found
+
+
+def choice(row: Row, field: str, allowed: Collection[str], where: str) -> str:
+    """One of a few strings."""
+    found = value(row, field, where)
+    if not isinstance(found, str) or found not in allowed:
+        raise wrong(where, field, " or ".join(repr(option) for option in allowed))
+    return found
+
+
+def integer(row: Row, field: str, where: str) -> int:
+    """A whole number of at least 0, possibly written as a string of digits, as BBQ's question_index is."""
+    found = value(row, field, where)
+    if isinstance(found, str) and found.isascii() and found.isdigit():
+        return int(found)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise wrong(where, field, "a whole number of at least 0")
+    return found
+
+
+def option_index(row: Row, field: str, where: str) -> int:
+    """The index of an option: 0, 1 or 2."""
+    found = integer(row, field, where)
+    if found > 2:
+        raise wrong(where, field, "0, 1 or 2")
+    return found
+
+
+def answer_info(row: Row, where: str) -> AnswerInfo:
+    """The name and group of each option; exactly one group must be "unknown"."""
+    infos = value(row, "answer_info", where)
+    if not isinstance(infos, Mapping):
+        raise wrong(where, "answer_info", "an object with ans0, ans1 and ans2")
+
+    def pair(option: str) -> tuple[str, str]:
+        info = value(infos, option, where)
+        if not isinstance(info, list | tuple) or len(info) < 2 or not all(isinstance(x, str) for x in info):
+            raise wrong(where, f"answer_info.{option}", "a list of a name and a group")
+        return info[0], info[-1]
+
+    pairs = (pair("ans0"), pair("ans1"), pair("ans2"))
+    if sum(group == UNKNOWN_GROUP for _, group in pairs) != 1:
+        raise wrong(where, "answer_info", 'exactly one option in the group "unknown"')
+    return pairs
+
+
+def groups(row: Row, where: str) -> list[str]:
+    """additional_metadata.stereotyped_groups, which must name at least one group."""
+    metadata = value(row, "additional_metadata", where)
+    if not isinstance(metadata, Mapping):
+        raise wrong(where, "additional_metadata", "an object")
+    found = value(metadata, "stereotyped_groups", where)
+    if not isinstance(found, list) or not found or not all(isinstance(group, str) for group in found):
+        raise wrong(where, "additional_metadata.stereotyped_groups", "a list of group names")
+    return found

@@ -1,0 +1,114 @@
+"""Items from files: BBQ's own JSONL files, or JSONL and Parquet files in the columns of Elfsong/BBQ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from mlx_prune.bbq.fields import Row
+from mlx_prune.bbq.item import Item
+from mlx_prune.bbq.rows import INTERSECTIONAL, is_elfsong, item_from_bbq, item_from_elfsong
+from mlx_prune.errors import DataError
+
+BBQ_CATEGORIES = (
+    "Age",
+    "Disability_status",
+    "Gender_identity",
+    "Nationality",
+    "Physical_appearance",
+    "Race_ethnicity",
+    "Race_x_SES",
+    "Race_x_gender",
+    "Religion",
+    "SES",
+    "Sexual_orientation",
+)
+_CANONICAL = {category.lower(): category for category in BBQ_CATEGORIES}
+_SUFFIXES = {".jsonl", ".parquet"}
+
+
+def canonical_category(name: str) -> str:
+    """BBQ's own spelling of a category ("gender_identity" -> "Gender_identity"); other names stay."""
+    return _CANONICAL.get(name.lower(), name)
+
+
+def category_files(folder: Path) -> dict[str, list[Path]]:
+    """The data files of a folder by category, which is the file's name up to "-00000-of-00001", if any.
+
+    Raises:
+        DataError: If the folder is missing or holds no JSONL or Parquet files.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is not a folder; give a folder of BBQ JSONL files, or 'demo', or 'hub'")
+    files: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix in _SUFFIXES and path.is_file():
+            files.setdefault(canonical_category(path.stem.split("-")[0]), []).append(path)
+    if not files:
+        raise DataError(f"{folder} holds no .jsonl or .parquet files; give a folder of BBQ JSONL files")
+    return files
+
+
+def read_category(category: str, paths: Sequence[Path]) -> list[Item]:
+    """Read all items of one category.
+
+    Raises:
+        DataError: Naming file, line and field of the first row that cannot be read or occurs twice.
+    """
+    items: list[Item] = []
+    seen: dict[str, str] = {}
+    for path in paths:
+        for where, row in _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path):
+            item = _item(row, category, where)
+            if item.item_id in seen:
+                raise DataError(f"{where}: item {item.item_id!r} was already read from {seen[item.item_id]}")
+            seen[item.item_id] = where
+            items.append(item)
+    if not items:
+        raise DataError(f"{', '.join(map(str, paths))} holds no items")
+    return items
+
+
+def _item(row: Row, category: str, where: str) -> Item:
+    if is_elfsong(row):
+        return item_from_elfsong(row, category, where)
+    if category in INTERSECTIONAL:
+        raise DataError(
+            f"{where}: the stereotyped option of {category} cannot be derived from BBQ's own files; "
+            "leave the category out, or use 'hub'"
+        )
+    return item_from_bbq(row, category, where)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    try:
+        with path.open(encoding="utf-8-sig") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                where = f"{path}, line {number}"
+                try:
+                    row = json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"{where}: not valid JSON ({error}); the file may be cut off") from None
+                if not isinstance(row, dict):
+                    raise DataError(f"{where}: must be a JSON object")
+                yield where, row
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text ({error.reason})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise DataError(f"{path}: not a readable Parquet file ({reason})") from None
+    for number, row in enumerate(rows, start=1):
+        yield f"{path}, row {number}", row

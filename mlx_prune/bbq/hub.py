@@ -1,0 +1,61 @@
+"""Items from Elfsong/BBQ on the Hugging Face Hub, the copy of BBQ that the study used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mlx_prune.bbq.folder import BBQ_CATEGORIES
+from mlx_prune.bbq.item import Item
+from mlx_prune.bbq.rows import item_from_elfsong
+from mlx_prune.errors import DataError
+
+HUB_DATASET = "Elfsong/BBQ"
+# The data files have not changed since their upload; pinned so that they cannot change under a study either.
+HUB_REVISION = "56cd2dcb60a10288b4f1a9c8cff6cf120141c08a"
+HUB_CATEGORIES = BBQ_CATEGORIES
+
+
+def read_hub_category(
+    category: str, *, path: str = HUB_DATASET, revision: str | None = HUB_REVISION
+) -> list[Item]:
+    """Read all items of one category through the ``datasets`` library, which caches what it downloads.
+
+    Args:
+        category: One of :data:`HUB_CATEGORIES`; its split is named in lower case.
+        path: The data set: a Hub id, or a local folder in the same layout.
+        revision: Commit of the Hub data set; None for a local folder.
+
+    Raises:
+        DataError: If the data set cannot be loaded, or a row is malformed or occurs twice.
+    """
+    split = category.lower()
+    with _quiet_datasets() as datasets:
+        try:
+            rows = datasets.load_dataset(path, split=split, revision=revision)
+        except Exception as error:  # the library raises its own, fsspec's, httpx's and pyarrow's errors
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            raise DataError(
+                f"the {split!r} split of {path} could not be loaded ({reason}); "
+                "check the network, or give a folder of BBQ JSONL files instead"
+            ) from error
+    items = [
+        item_from_elfsong(row, category, f"{path} {split}, row {n}") for n, row in enumerate(rows, start=1)
+    ]
+    if len({item.item_id for item in items}) != len(items):
+        raise DataError(f"{path} {split} holds the same example_id twice")
+    return items
+
+
+@contextmanager
+def _quiet_datasets() -> Iterator[Any]:
+    import datasets
+
+    shown = not datasets.are_progress_bars_disabled()
+    datasets.disable_progress_bars()
+    try:
+        yield datasets
+    finally:
+        if shown:
+            datasets.enable_progress_bars()

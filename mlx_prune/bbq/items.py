@@ -1,0 +1,122 @@
+"""Load BBQ items from the embedded set, the Hub or a folder, and choose which of them to ask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from mlx_prune.bbq.folder import canonical_category, category_files, read_category
+from mlx_prune.bbq.item import Item
+from mlx_prune.errors import DataError
+
+__all__ = ["CONDITIONS", "STUDY_CATEGORIES", "Item", "load_items"]
+
+STUDY_CATEGORIES = ("Age", "Gender_identity", "Race_ethnicity", "Religion", "SES")
+CONDITIONS = ("ambig", "disambig", "all")
+
+
+def load_items(
+    source: str | Path = "demo",
+    *,
+    categories: Sequence[str] | None = None,
+    condition: str = "ambig",
+    limit: int | None = None,
+    exclude_label_faults: bool = False,
+) -> list[Item]:
+    """Load the items of an evaluation, category by category, each in the order of its file.
+
+    Args:
+        source: "demo" for the embedded items, "hub" for Elfsong/BBQ at a pinned revision (downloaded once),
+            or a folder of BBQ's JSONL files (JSONL or Parquet files in Elfsong/BBQ's columns work as well).
+        categories: Names in any case; by default the study's five, as far as the source has them.
+        condition: "ambig", "disambig" or "all".
+        limit: How many items in all, shared evenly over the categories, inside each over contexts and
+            question polarities, and inside each of those spaced evenly. None for all items.
+        exclude_label_faults: Leave out the items whose group tags are known to be reversed, before limiting.
+
+    Returns:
+        The items; at most ``limit``, fewer only where the source has fewer.
+
+    Raises:
+        DataError: If the source cannot be read, names are unknown, or nothing remains.
+    """
+    if condition not in CONDITIONS:
+        raise DataError(f"condition must be one of {', '.join(CONDITIONS)}, not {condition!r}")
+    if limit is not None and limit < 1:
+        raise DataError(f"limit must be at least 1, not {limit}")
+    available, read = _open(source)
+    groups = []
+    for category in _choose(categories, available, source):
+        items = [
+            item
+            for item in read(category)
+            if condition in ("all", item.context_condition)
+            and not (exclude_label_faults and item.known_label_fault)
+        ]
+        groups.append(items)
+    if limit is not None:
+        shares = _share(limit, [len(items) for items in groups])
+        groups = [_spread(items, share) for items, share in zip(groups, shares, strict=True)]
+    chosen = [item for items in groups for item in items]
+    if not chosen:
+        raise DataError(f"{source} holds no items for condition {condition!r}")
+    return chosen
+
+
+def _open(source: str | Path) -> tuple[Iterable[str], Callable[[str], list[Item]]]:
+    if source == "hub":
+        from mlx_prune.bbq.hub import HUB_CATEGORIES, read_hub_category
+
+        return HUB_CATEGORIES, read_hub_category
+    if source == "demo":
+        from mlx_prune import demo
+
+        folder = demo.items_path()
+    else:
+        folder = Path(source).expanduser()
+    files = category_files(folder)
+    return files, lambda category: read_category(category, files[category])
+
+
+def _choose(categories: Sequence[str] | None, available: Iterable[str], source: str | Path) -> list[str]:
+    known = list(available)
+    if categories is None:
+        chosen = [category for category in STUDY_CATEGORIES if category in known]
+        if not chosen:
+            raise DataError(f"{source} has none of the study's categories; choose from {', '.join(known)}")
+        return chosen
+    if not categories or isinstance(categories, str):
+        raise DataError(f"categories must be a list of names out of {', '.join(known)}")
+    chosen = list(dict.fromkeys(canonical_category(category) for category in categories))
+    for category in chosen:
+        if category not in known:
+            raise DataError(f"{source} has no category {category!r}; it has {', '.join(known)}")
+    return chosen
+
+
+def _share(total: int, sizes: Sequence[int]) -> list[int]:
+    """Split ``total`` over groups as evenly as their sizes allow, earlier groups first for the remainder."""
+    shares = [0] * len(sizes)
+    left = min(total, sum(sizes))
+    while left:
+        open_groups = [index for index, size in enumerate(sizes) if shares[index] < size]
+        for rank, index in enumerate(open_groups):
+            even = -(-left // (len(open_groups) - rank))
+            take = min(even, sizes[index] - shares[index])
+            shares[index] += take
+            left -= take
+    return shares
+
+
+def _spread(items: list[Item], count: int) -> list[Item]:
+    """Choose ``count`` items, spread over contexts and polarities and evenly spaced inside each, in order."""
+    strata: dict[tuple[str, str], list[int]] = {}
+    for index, item in enumerate(items):
+        strata.setdefault((item.context_condition, item.question_polarity), []).append(index)
+    shares = _share(count, [len(stratum) for stratum in strata.values()])
+    chosen = [
+        stratum[(2 * step + 1) * len(stratum) // (2 * share)]
+        for stratum, share in zip(strata.values(), shares, strict=True)
+        for step in range(share)
+    ]
+    return [items[index] for index in sorted(chosen)]
