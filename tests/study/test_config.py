@@ -39,7 +39,8 @@ def test_impossible_patterns_are_refused(pattern: str) -> None:
 def test_a_file_survives_the_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "study.toml"
     path.write_text(
-        'models = ["demo"]\nname = "t"\n[grid]\nsparsities = [12.5, 50]\n[bbq]\nlimit = 7\ncategories = ["Age"]\n'
+        'models = ["demo"]\nname = "t"\n[grid]\nsparsities = [12.5, 50]\n'
+        '[bbq]\nlimit = 7\ncategories = ["Age"]\n'
         "[generation]\nseeds = [1, 2]\ntemperature = 1\n"
     )
     config = read_config(path)
