@@ -1,0 +1,324 @@
+"""Open a model from a folder or the Hub, and list what in it can be pruned."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+from mlx_lm.utils import load_model as _mlx_lm_load_model
+from mlx_lm.utils import load_tokenizer as _mlx_lm_load_tokenizer
+
+from mlx_prune.environment import backend
+from mlx_prune.errors import CheckpointError
+from mlx_prune.shards import FLOAT_TYPES, Shards, open_shards
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+# Never pickles, and nothing that runs unless the caller trusts remote code.
+_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "LICENSE*", "NOTICE*"]
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model that is ready to run.
+
+    Attributes:
+        name: What the user called it: "demo", a Hub id or a folder.
+        path: Its local folder.
+        model: The mlx-lm model, in evaluation mode.
+        tokenizer: mlx-lm's ``TokenizerWrapper``.
+        config: The checkpoint's config.json.
+        dtype: The compute type: "float32", "bfloat16" or "float16".
+    """
+
+    name: str
+    path: Path
+    model: nn.Module
+    tokenizer: Any
+    config: dict[str, Any]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class PrunableLinear:
+    """A linear layer inside a transformer block.
+
+    Attributes:
+        name: Its path in the model, "model.layers.0.self_attn.q_proj".
+        block: Index of its block.
+        projection: Its path inside the block, "self_attn.q_proj".
+        module: The layer.
+    """
+
+    name: str
+    block: int
+    projection: str
+    module: nn.Module
+
+    @property
+    def out_features(self) -> int:
+        """Rows of the weight."""
+        return int(self.module.weight.shape[0])
+
+    @property
+    def in_features(self) -> int:
+        """Columns of the weight: the inputs of one output."""
+        return int(self.module.weight.shape[1])
+
+    @property
+    def size(self) -> int:
+        """Number of weights."""
+        return self.out_features * self.in_features
+
+
+def resolve(model: str | Path, *, trust_remote_code: bool = False) -> Path:
+    """Find the local folder of a model, downloading it from the Hub if need be.
+
+    Args:
+        model: A folder, a Hub id ("org/name"), or "demo" for the embedded model.
+        trust_remote_code: Also fetch the repository's Python files.
+
+    Returns:
+        A folder that holds a config.json.
+
+    Raises:
+        CheckpointError: There is no such folder or model, or it cannot be reached.
+    """
+    if model == "demo":
+        from mlx_prune import demo
+
+        return Path(demo.model_path())
+    path = Path(model).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise CheckpointError(f"{path} holds no config.json, so it is not a model folder.")
+        return path
+    if path.is_file():
+        raise CheckpointError(f"{path} is a file; give the folder that holds config.json and the weights.")
+    if isinstance(model, Path) or not _HUB_ID.fullmatch(model):
+        raise CheckpointError(
+            f"There is no model folder {model}; give a folder, a Hub id (org/name) or demo."
+        )
+    return _download(model, trust_remote_code)
+
+
+def _download(hub_id: str, trust_remote_code: bool) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+    )
+
+    patterns = [*_HUB_FILES, "*.py"] if trust_remote_code else _HUB_FILES
+    try:
+        folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise CheckpointError(
+            f"{hub_id} is gated: accept its terms on the Hub, then log in with `hf auth login`."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise CheckpointError(
+            f"{hub_id} is neither a folder here nor a model on the Hub that you may read."
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise CheckpointError(
+            f"{hub_id} is not a folder here, and the Hub cannot be reached to download it; "
+            "check the connection or give a folder."
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{hub_id} could not be downloaded from the Hub: {reason}.") from error
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{hub_id} on the Hub holds no config.json, so it is not a model for mlx-lm.")
+    return folder
+
+
+def load(
+    model: str | Path, *, dtype: str = "auto", lazy: bool = False, trust_remote_code: bool = False
+) -> LoadedModel:
+    """Load a model and its tokenizer.
+
+    Args:
+        model: A folder, a Hub id ("org/name"), or "demo".
+        dtype: Compute type. "auto" keeps the checkpoint's on a GPU and takes float32 on a CPU, where half
+            precision products are some fifty times slower. Widening is exact.
+        lazy: Leave each weight on disk until it is used.
+        trust_remote_code: Run the Python files that the checkpoint brings along.
+
+    Returns:
+        The model, in evaluation mode, with its tokenizer and config.
+
+    Raises:
+        CheckpointError: The folder is missing, incomplete or damaged, or mlx-lm does not know the
+            architecture.
+    """
+    path = resolve(model, trust_remote_code=trust_remote_code)
+    network, config, compute = load_network(
+        path, dtype=dtype, lazy=lazy, trust_remote_code=trust_remote_code, shards=open_shards(path)
+    )
+    tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
+    return LoadedModel(str(model), path, network, tokenizer, config, compute)
+
+
+def load_network(
+    path: Path, *, dtype: str, lazy: bool, shards: Shards, trust_remote_code: bool = False
+) -> tuple[nn.Module, dict[str, Any], str]:
+    """Load the network alone.
+
+    Args:
+        path: A model folder.
+        dtype: As in :func:`load`.
+        lazy: As in :func:`load`.
+        shards: The folder's weight files, already checked.
+        trust_remote_code: As in :func:`load`.
+
+    Returns:
+        The model, its config, and the compute type.
+
+    Raises:
+        CheckpointError: As in :func:`load`.
+    """
+    if dtype not in DTYPES:
+        raise CheckpointError(f"Unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}.")
+    config = read_config(path)
+    if "model_type" not in config:
+        raise CheckpointError(
+            f"{path / 'config.json'} names no model_type, so mlx-lm cannot build the model."
+        )
+    if config.get("model_file") is not None and not trust_remote_code:
+        raise CheckpointError(
+            f"{path} brings its own Python code ({config['model_file']}); "
+            "it runs only if you trust it explicitly."
+        )
+    trust = {"trust_remote_code": True} if trust_remote_code else {}
+    try:
+        network, config = _mlx_lm_load_model(path, lazy=True, **trust)
+    except Exception as error:  # whatever an architecture's constructor or loader raises
+        raise CheckpointError(f"mlx-lm cannot load {path}: {_first_sentence(error)}") from error
+    compute = _compute_dtype(dtype, shards)
+    network.set_dtype(getattr(mx, compute))
+    if not lazy:
+        mx.eval(network.parameters())
+    return network, config, compute
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The folder's config.json.
+
+    Raises:
+        CheckpointError: It is absent or not a JSON object.
+    """
+    file = path / "config.json"
+    if not file.is_file():
+        raise CheckpointError(f"{path} holds no config.json, so it is not a model folder.")
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not valid JSON ({error}); download it again.") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{file} is not a JSON object; download it again.")
+    return config
+
+
+def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
+    """Load the tokenizer of a model folder.
+
+    Raises:
+        CheckpointError: It is absent or cannot be read.
+    """
+    try:
+        # Named even when False: transformers would otherwise ask on the terminal.
+        return _mlx_lm_load_tokenizer(path, {"trust_remote_code": trust_remote_code})
+    except Exception as error:  # transformers raises many kinds for one cause
+        raise CheckpointError(
+            f"The tokenizer in {path} cannot be loaded: {_first_sentence(error)}"
+        ) from error
+
+
+def checkpoint_dtype(shards: Shards) -> str:
+    """The float type that most of a checkpoint's weights are stored in ("float32", "bfloat16", "float16")."""
+    sizes: dict[str, int] = {}
+    for info in shards.tensors.values():
+        if info.dtype in FLOAT_TYPES:
+            sizes[info.dtype] = sizes.get(info.dtype, 0) + info.nbytes
+    return FLOAT_TYPES[max(sizes, key=lambda key: sizes[key])] if sizes else "float32"
+
+
+def _compute_dtype(dtype: str, shards: Shards) -> str:
+    if dtype != "auto":
+        return dtype
+    return "float32" if backend() == "cpu" else checkpoint_dtype(shards)
+
+
+def _first_sentence(error: Exception) -> str:
+    text = str(error).strip()
+    line = text.splitlines()[0] if text else type(error).__name__
+    return line if line.endswith(".") else line + "."
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The transformer blocks of an mlx-lm model, in order.
+
+    Raises:
+        CheckpointError: The architecture shows no list of layers.
+    """
+    layers = getattr(model, "layers", None)
+    if layers is None:
+        layers = getattr(getattr(model, "model", None), "layers", None)
+    found = [layer for layer in layers or [] if isinstance(layer, nn.Module)]
+    if not found:
+        raise CheckpointError(
+            f"{type(model).__module__} has no list of layers, so there is nothing to prune."
+        )
+    return found
+
+
+def block_modules(model: nn.Module) -> Iterator[tuple[int, str, str, nn.Module]]:
+    """Every module inside the blocks: block index, path in the model, path in the block, module."""
+    paths = {id(module): name for name, module in model.named_modules()}
+    for index, block in enumerate(blocks(model)):
+        prefix = paths[id(block)]
+        # named_modules walks from the last to the first.
+        for inner, module in reversed(block.named_modules()):
+            if inner:
+                yield index, f"{prefix}.{inner}", inner, module
+
+
+def prunable_linears(model: nn.Module) -> list[PrunableLinear]:
+    """All linear layers inside the blocks; embeddings, head and norms are never among them.
+
+    Args:
+        model: An mlx-lm model. Its weights are not evaluated.
+
+    Returns:
+        The layers, block by block.
+
+    Raises:
+        CheckpointError: The weights are quantized, or the blocks hold no linear layer.
+    """
+    found: list[PrunableLinear] = []
+    for index, name, projection, module in block_modules(model):
+        if isinstance(module, nn.QuantizedLinear):
+            raise CheckpointError(
+                f"{name} is quantized; prune the dense checkpoint first and quantize it afterwards."
+            )
+        if isinstance(module, nn.Linear):
+            found.append(PrunableLinear(name, index, projection, module))
+    if not found:
+        raise CheckpointError(f"The blocks of {type(model).__module__} hold no linear layer to prune.")
+    return found
+
+
+def parameter_names(model: nn.Module) -> set[str]:
+    """The names of all parameters, as a checkpoint of mlx-lm's own would hold them."""
+    return {name for name, _ in tree_flatten(model.parameters())}

@@ -1,0 +1,203 @@
+"""The safetensors files of a checkpoint folder: what they hold, checked without reading the weights.
+
+A header says where each tensor's bytes lie, so a tensor can be read, or rewritten in a copy of the file,
+without touching the others. Nothing here needs MLX.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mlx_prune.errors import CheckpointError
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+INDEX_FILE = "model.safetensors.index.json"
+WEIGHT_FILES = "model*.safetensors"  # what mlx-lm loads
+
+# Bytes per value, and the unsigned type that carries the bits (NumPy has no bfloat16).
+_ITEM_BYTES = {
+    "F64": 8,
+    "F32": 4,
+    "F16": 2,
+    "BF16": 2,
+    "I64": 8,
+    "I32": 4,
+    "I16": 2,
+    "I8": 1,
+    "U64": 8,
+    "U32": 4,
+    "U16": 2,
+    "U8": 1,
+    "BOOL": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+}
+_BITS_TYPE = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+FLOAT_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_LARGEST_HEADER = 100_000_000  # as the safetensors library
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """Where a tensor lies.
+
+    Attributes:
+        name: Its name in the file.
+        file: The file.
+        dtype: The safetensors name of its type ("BF16").
+        shape: Its shape.
+        offset: First byte, counted from the start of the file.
+        nbytes: Length in bytes.
+    """
+
+    name: str
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    nbytes: int
+
+
+@dataclass(frozen=True)
+class Shards:
+    """All weight files of a folder.
+
+    Attributes:
+        folder: The checkpoint folder.
+        files: Its weight files, sorted by name.
+        tensors: Every tensor by name.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    tensors: dict[str, TensorInfo]
+
+    def read_bits(self, name: str) -> np.ndarray[Any, Any]:
+        """Read one tensor as unsigned integers of its width, in its shape (a fresh, writable array)."""
+        info = self.tensors[name]
+        bits = _BITS_TYPE[_ITEM_BYTES[info.dtype]]
+        count = info.nbytes // np.dtype(bits).itemsize
+        values = np.fromfile(info.file, dtype=bits, count=count, offset=info.offset)
+        if values.size != count:
+            raise CheckpointError(f"{info.file} ends inside tensor {name}; download or copy it again.")
+        return values.reshape(info.shape)
+
+    def load(self, names: Iterable[str]) -> dict[str, mx.array]:
+        """Lazy MLX arrays of some tensors; each call gives fresh ones, which hold nothing until evaluated."""
+        import mlx.core as mx
+
+        wanted: dict[Path, list[str]] = {}
+        for name in names:
+            wanted.setdefault(self.tensors[name].file, []).append(name)
+        found: dict[str, mx.array] = {}
+        for file, inside in wanted.items():
+            arrays: dict[str, mx.array] = mx.load(str(file))  # type: ignore[assignment]
+            found.update((name, arrays[name]) for name in inside)
+        return found
+
+
+def open_shards(folder: Path) -> Shards:
+    """Read and check the headers of a folder's weight files.
+
+    Args:
+        folder: A checkpoint folder.
+
+    Returns:
+        Its files and tensors.
+
+    Raises:
+        CheckpointError: No safetensors, a shard the index names is absent, a header is not one, or a file is
+            shorter than its header says.
+    """
+    files = sorted(folder.glob(WEIGHT_FILES))
+    index_file = folder / INDEX_FILE
+    if index_file.is_file():
+        _check_index(index_file, {file.name for file in files})
+    if not files:
+        pickles = sorted(p.name for p in folder.glob("*.bin")) + sorted(p.name for p in folder.glob("*.pt*"))
+        hint = f"; {pickles[0]} is a pickle, which is never read: convert it first" if pickles else ""
+        raise CheckpointError(f"No model*.safetensors file in {folder}{hint}.")
+    tensors: dict[str, TensorInfo] = {}
+    for file in files:
+        for info in read_header(file):
+            if info.name in tensors:
+                raise CheckpointError(
+                    f"Tensor {info.name} is in both {tensors[info.name].file.name} and {file.name} "
+                    f"of {folder}; remove the file that does not belong."
+                )
+            tensors[info.name] = info
+    return Shards(folder, tuple(files), tensors)
+
+
+def read_header(file: Path) -> list[TensorInfo]:
+    """The tensors of one safetensors file, in the order of their bytes.
+
+    Raises:
+        CheckpointError: The file is not safetensors, or is shorter than its header says.
+    """
+    size = file.stat().st_size
+    with open(file, "rb") as opened:
+        start = opened.read(8)
+        if start == b"version ":
+            raise CheckpointError(
+                f"{file} is a Git LFS pointer, not weights; run `git lfs pull` in its folder."
+            )
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else _LARGEST_HEADER + 1
+        header = opened.read(length) if length <= _LARGEST_HEADER else b""
+    if length > _LARGEST_HEADER or not header.lstrip().startswith(b"{"):
+        raise CheckpointError(f"{file} is not a safetensors file; download or copy it again.")
+    if len(header) < length:
+        raise CheckpointError(_truncated(file, 8 + length, size))
+    try:
+        entries = json.loads(header)
+        found = [
+            TensorInfo(
+                name,
+                file,
+                str(entry["dtype"]),
+                tuple(int(n) for n in entry["shape"]),
+                8 + length + int(entry["data_offsets"][0]),
+                int(entry["data_offsets"][1]) - int(entry["data_offsets"][0]),
+            )
+            for name, entry in entries.items()
+            if name != "__metadata__"
+        ]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise CheckpointError(f"The header of {file} is damaged ({error}); download it again.") from error
+    for info in found:
+        width = _ITEM_BYTES.get(info.dtype)
+        if width is not None and int(np.prod(info.shape, dtype=np.int64)) * width != info.nbytes:
+            raise CheckpointError(
+                f"The header of {file} gives {info.name} a wrong length; download it again."
+            )
+    end = max((info.offset + info.nbytes for info in found), default=8 + length)
+    if end > size:
+        raise CheckpointError(_truncated(file, end, size))
+    return sorted(found, key=lambda info: info.offset)
+
+
+def _truncated(file: Path, wanted: int, size: int) -> str:
+    return f"{file} is truncated: it holds {size:,} of {wanted:,} bytes; download or copy it again."
+
+
+def _check_index(index_file: Path, present: set[str]) -> None:
+    try:
+        weight_map = json.loads(index_file.read_text(encoding="utf-8"))["weight_map"]
+        named = sorted(set(weight_map.values()))
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"{index_file} is damaged ({error}); download it again.") from error
+    absent = [name for name in named if name not in present]
+    if absent:
+        raise CheckpointError(
+            f"{index_file.parent} is incomplete: {len(absent)} of {len(named)} weight files are absent, "
+            f"first {absent[0]}; finish the download."
+        )
