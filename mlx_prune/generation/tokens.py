@@ -1,0 +1,105 @@
+"""Between tokens and answers: the text of an answer, and which tokens are the letters A, B and C."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+# How tokenizers write a space, a tab or a line break inside a token, and the parenthesis of "(A".
+_MARKS = "\u2581\u0120\u010a\u0109\u010d(" + " \t\r\n"
+
+
+class AnswerText:
+    """Turns drawn tokens into the text that ``mlx_lm.stream_generate`` streams for them."""
+
+    def __init__(self, tokenizer: Any, max_tokens: int) -> None:
+        """Text of answers of at most ``max_tokens`` tokens, under an mlx-lm ``TokenizerWrapper``."""
+        self._tokenizer = tokenizer
+        self._max_tokens = max_tokens
+        self._end = frozenset(tokenizer.eos_token_ids)
+        self._known: dict[tuple[int, ...], str] = {}
+
+    def __call__(self, tokens: tuple[int, ...]) -> str:
+        """The text of one answer; the end-of-sequence token, if drawn, adds nothing."""
+        text = self._known.get(tokens)
+        if text is None:
+            text = self._known[tokens] = self._stream(tokens)
+        return text
+
+    def _stream(self, tokens: tuple[int, ...]) -> str:
+        # Some detokenizers change what they hold when the segment is read, so it is read exactly when
+        # stream_generate reads it: after every token but the last.
+        detokenizer = self._tokenizer.detokenizer
+        segments = []
+        for count, token in enumerate(tokens, start=1):
+            if token in self._end:
+                break
+            detokenizer.add_token(token)
+            if count == self._max_tokens:
+                break
+            segments.append(detokenizer.last_segment)
+        detokenizer.finalize()
+        segments.append(detokenizer.last_segment)
+        return "".join(segments)
+
+
+def letter_tokens(tokenizer: Any) -> tuple[tuple[int, ...], ...]:
+    """Token ids that stand for each of the letters A, B and C.
+
+    A token counts if its decoded text, without surrounding white space and one opening parenthesis, is
+    exactly the letter, in upper or lower case.
+
+    Returns:
+        Three tuples of ids, possibly empty.
+    """
+    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+    found: dict[str, list[int]] = {"a": [], "b": [], "c": []}
+    for index, name in enumerate(names):
+        if not isinstance(name, str):
+            continue
+        bare = name.translate(dict.fromkeys(map(ord, _MARKS)))
+        if len(bare) != 1 and not bare.startswith("<0x"):
+            continue
+        text = tokenizer.decode([index]).strip().removeprefix("(").strip().lower()
+        if text in found:
+            found[text].append(index)
+    return tuple(tuple(found[letter]) for letter in "abc")
+
+
+class LetterProbabilities:
+    """First-token probabilities of the letters: the softmax summed over each letter's tokens."""
+
+    def __init__(self, tokenizer: Any, temperature: float) -> None:
+        """Probabilities at a temperature, and at 1, under an mlx-lm ``TokenizerWrapper``."""
+        self._letters = [mx.array(ids, dtype=mx.uint32) if ids else None for ids in letter_tokens(tokenizer)]
+        self._temperature = temperature
+
+    def __call__(self, logprobs: mx.array) -> tuple[mx.array, mx.array]:
+        """Probabilities of A, B and C.
+
+        Args:
+            logprobs: (n, vocabulary) float32 log-probabilities of the first answer token.
+
+        Returns:
+            Two (n, 3) float32 arrays: at the run's temperature (at 0, all on the best token) and at 1.
+        """
+        if self._temperature > 0:
+            sharp = mx.softmax(logprobs * (1.0 / self._temperature), axis=-1)
+        else:
+            best = mx.argmax(logprobs, axis=-1, keepdims=True)
+            sharp = (mx.arange(logprobs.shape[-1]) == best).astype(mx.float32)
+        return self._sum(sharp), self._sum(mx.softmax(logprobs, axis=-1))
+
+    def _sum(self, probabilities: mx.array) -> mx.array:
+        columns = [
+            mx.zeros(probabilities.shape[:1]) if ids is None else probabilities[:, ids].sum(axis=-1)
+            for ids in self._letters
+        ]
+        return mx.stack(columns, axis=-1)
+
+
+def as_triples(array: mx.array) -> list[tuple[float, float, float]]:
+    """An (n, 3) array as Python tuples."""
+    return [(float(a), float(b), float(c)) for a, b, c in np.array(array)]

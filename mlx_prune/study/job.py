@@ -1,0 +1,166 @@
+"""What an evaluation needs before the first answer: model, questions, and the configuration they make."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_prune import checkpoints
+from mlx_prune.bbq.items import Item, load_items
+from mlx_prune.bbq.prompts import PromptBuilder
+from mlx_prune.checkpoints import LoadedModel
+from mlx_prune.errors import CheckpointError, DataError
+from mlx_prune.generation.engines import make_engine
+from mlx_prune.generation.interface import Engine, GenerationSettings, Prompt
+from mlx_prune.progress import Progress, ProgressCallback
+from mlx_prune.study.fingerprint import items_fingerprint, model_fingerprint, tokens_fingerprint
+from mlx_prune.study.records import ModelStamp
+
+META_FILE = "pruning_meta.json"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that is fixed before the first answer.
+
+    Attributes:
+        loaded: The model.
+        items: The questions, in order.
+        prompts: Their prompts, by item id.
+        settings: How answers are drawn.
+        engine: What draws them.
+        stamp: The model's columns in the records.
+        configuration: What the records depend on.
+        about: What else ``run.json`` tells.
+    """
+
+    loaded: LoadedModel
+    items: list[Item]
+    prompts: dict[str, Prompt]
+    settings: GenerationSettings
+    engine: Engine
+    stamp: ModelStamp
+    configuration: dict[str, Any]
+    about: dict[str, Any]
+
+    def pairs(self) -> list[tuple[str, int]]:
+        """(item id, seed) of every record, in order."""
+        return [(item.item_id, seed) for item in self.items for seed in self.settings.seeds]
+
+
+def choose_items(
+    items: Sequence[Item] | str | Path,
+    categories: Sequence[str] | None,
+    condition: str,
+    limit: int | None,
+    exclude_label_faults: bool,
+) -> tuple[list[Item], dict[str, Any]]:
+    """The questions, and how they were chosen as fields of the configuration; see ``evaluate``."""
+    if isinstance(items, str | Path):
+        chosen = load_items(
+            items,
+            categories=categories,
+            condition=condition,
+            limit=limit,
+            exclude_label_faults=exclude_label_faults,
+        )
+        return chosen, {
+            "bbq": items if items in ("demo", "hub") else Path(items).name,
+            "categories": None if categories is None else list(categories),
+            "condition": condition,
+            "limit": limit,
+            "exclude_label_faults": exclude_label_faults,
+        }
+    if categories is not None or condition != "ambig" or limit is not None or exclude_label_faults:
+        raise DataError(
+            "categories, condition, limit and exclude_label_faults choose what to load; filter the list."
+        )
+    chosen = list(items)
+    if not chosen:
+        raise DataError("there are no items to ask; give at least one.")
+    if len({item.item_id for item in chosen}) != len(chosen):
+        raise DataError("two items share an item_id; ids must be unique because they key noise and records.")
+    return chosen, {"bbq": "given"}
+
+
+def open_model(model: LoadedModel | str | Path, dtype: str, trust_remote_code: bool) -> LoadedModel:
+    """Load a model by name, or take one that is loaded; see ``evaluate``."""
+    if isinstance(model, str | Path):
+        return checkpoints.load(model, dtype=dtype, trust_remote_code=trust_remote_code)
+    if dtype not in ("auto", model.dtype) or trust_remote_code:
+        raise DataError("dtype and trust_remote_code are for loading; this model is loaded already.")
+    return model
+
+
+def prepare(
+    loaded: LoadedModel,
+    items: list[Item],
+    source: dict[str, Any],
+    settings: GenerationSettings,
+    engine: str,
+    batch_size: int | None,
+    stamp: ModelStamp | None,
+    report: ProgressCallback,
+) -> Job:
+    """Build the prompts and the engine, and write down the configuration; see ``evaluate``."""
+    builder = PromptBuilder(loaded.tokenizer)
+    prompts = {}
+    for index, item in enumerate(items):
+        prompts[item.item_id] = Prompt(item.item_id, tuple(builder.tokens(item)))
+        if index % 500 == 0:
+            report(Progress("tokenize", index, len(items)))
+    stamp = stamp or read_stamp(loaded)
+    configuration = {
+        **dataclasses.asdict(stamp),
+        "weights": model_fingerprint(loaded.model),
+        "dtype": loaded.dtype,
+        **source,
+        "items": items_fingerprint(items),
+        "prompts": tokens_fingerprint(prompt.tokens for prompt in prompts.values()),
+        "temperature": settings.temperature,
+        "max_tokens": settings.max_tokens,
+        "seeds": list(settings.seeds),
+        "noise": settings.noise,
+        "engine": engine,
+    }
+    made = make_engine(engine, loaded.model, loaded.tokenizer, settings, batch_size=batch_size)
+    about = {
+        "model_path": str(loaded.path),
+        "prompt": {"system_placement": builder.system_placement, "note": builder.note},
+        "items_without_target": sum(item.stereotype_target_index is None for item in items),
+        "items_with_known_label_fault": sum(item.known_label_fault for item in items),
+    }
+    return Job(loaded, items, prompts, settings, made, stamp, configuration, about)
+
+
+def read_stamp(loaded: LoadedModel) -> ModelStamp:
+    """The model's columns, from the ``pruning_meta.json`` in its folder; dense where there is none.
+
+    Raises:
+        CheckpointError: The file is damaged.
+    """
+    file = loaded.path / META_FILE
+    if not file.exists():
+        return ModelStamp(short_name(loaded.name, loaded.path))
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+        return ModelStamp(
+            model=short_name(str(meta["model"]), loaded.path),
+            prune_method=str(meta["method"]),
+            pattern=meta.get("pattern"),
+            sparsity=float(meta["target_sparsity"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise CheckpointError(
+            f"{file} cannot be read ({reason}); prune the model again, or delete the file."
+        ) from error
+
+
+def short_name(name: str, path: Path) -> str:
+    """The last part of a folder's path or of a Hub id, which names the model in its records."""
+    return Path(name).name if Path(name).name not in ("", "..") else path.resolve().name
