@@ -1,0 +1,165 @@
+"""The columns of records that rates are computed from, as integer codes: fast for millions of records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mlx_prune.bbq.answers import LETTERS, RULES
+from mlx_prune.errors import RecordsError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Ints = NDArray[np.int64]
+CONDITIONS = ("ambig", "disambig")
+
+# A column of names as (distinct names, index of each entry's name).
+Coded = tuple[Sequence[str], Ints]
+
+
+@dataclass(frozen=True)
+class AnswerColumns:
+    """One entry per record (an answer to one item under one seed); all arrays are int64 of one length.
+
+    Attributes:
+        categories: Category names in alphabetical order.
+        category: Index into ``categories``.
+        item: A number per item, from 0; the same for all answers to one item.
+        condition: 0 for ambiguous contexts, 1 for disambiguated ones.
+        parsed_answer: Index of the option that was read, -1 if none was.
+        stereotype_target_index: Index of the option that fits the stereotype, -1 if no single one does.
+        unknown_index: Index of the unknown option.
+        label: Index of the right option.
+        rule: Index of the parsing rule in :data:`mlx_prune.bbq.answers.RULES`.
+    """
+
+    categories: tuple[str, ...]
+    category: Ints
+    item: Ints
+    condition: Ints
+    parsed_answer: Ints
+    stereotype_target_index: Ints
+    unknown_index: Ints
+    label: Ints
+    rule: Ints
+
+    def __len__(self) -> int:
+        return len(self.category)
+
+
+def from_arrays(
+    *,
+    category: Sequence[str],
+    item_id: Sequence[str],
+    context_condition: Sequence[str],
+    parsed_answer: ArrayLike,
+    stereotype_target_index: ArrayLike,
+    unknown_index: ArrayLike,
+    label: ArrayLike,
+    parse_rule: Sequence[str],
+) -> AnswerColumns:
+    """Encode plain columns: strings, and indices of options with -1 for none.
+
+    Raises:
+        RecordsError: If lengths differ, or a value cannot occur in a record.
+    """
+    names = {
+        "category": category,
+        "item_id": item_id,
+        "context_condition": context_condition,
+        "parse_rule": parse_rule,
+    }
+    indices = {
+        "parsed_answer": parsed_answer,
+        "stereotype_target_index": stereotype_target_index,
+        "unknown_index": unknown_index,
+        "label": label,
+    }
+    return _build(
+        {column: _codes(values) for column, values in names.items()},
+        {column: np.asarray(values, np.int64) for column, values in indices.items()},
+    )
+
+
+def from_table(table: pa.Table) -> AnswerColumns:
+    """Encode the records of a run: ``parsed_answer`` is a letter, and nulls stand for "none".
+
+    Raises:
+        RecordsError: If a column is missing, or a value cannot occur in a record.
+    """
+    letters, answers = _arrow_codes(table, "parsed_answer", nullable=True)
+    # One more entry at the end, which the code -1 of a null picks.
+    answers = np.append(_positions("parsed_answer", letters, LETTERS), -1)[answers]
+    indices = {
+        column: np.asarray(_column(table, column).cast("int64").fill_null(-1).to_numpy(), np.int64)
+        for column in ("stereotype_target_index", "unknown_index", "label")
+    }
+    return _build(
+        {
+            column: _arrow_codes(table, column)
+            for column in ("category", "item_id", "context_condition", "parse_rule")
+        },
+        {"parsed_answer": answers, **indices},
+    )
+
+
+def _build(names: Mapping[str, Coded], indices: Mapping[str, Ints]) -> AnswerColumns:
+    lengths = {column: len(codes) for column, (_, codes) in names.items()}
+    lengths |= {column: len(values) for column, values in indices.items()}
+    if len(set(lengths.values())) != 1:
+        raise RecordsError(f"the columns differ in length: {lengths}")
+    for column, values in indices.items():
+        lowest = -1 if column in ("parsed_answer", "stereotype_target_index") else 0
+        if values.size and (values.min() < lowest or values.max() > 2):
+            raise RecordsError(
+                f"column {column!r} holds a value outside {lowest} to 2; the records are damaged"
+            )
+    if np.any(indices["stereotype_target_index"] == indices["unknown_index"]):
+        raise RecordsError("a record's stereotyped option is its unknown option; the records are damaged")
+    categories, category = names["category"]
+    ordered = sorted(categories)
+    return AnswerColumns(
+        categories=tuple(ordered),
+        category=_positions("category", categories, ordered)[category],
+        item=names["item_id"][1],
+        condition=_known("context_condition", names["context_condition"], CONDITIONS),
+        rule=_known("parse_rule", names["parse_rule"], RULES),
+        **indices,
+    )
+
+
+def _codes(values: Sequence[str]) -> Coded:
+    names, codes = np.unique(np.asarray(values, dtype=str), return_inverse=True)
+    return [str(name) for name in names], codes.astype(np.int64)
+
+
+def _known(column: str, coded: Coded, allowed: Sequence[str]) -> Ints:
+    names, codes = coded
+    return _positions(column, names, allowed)[codes]
+
+
+def _positions(column: str, names: Sequence[str], allowed: Sequence[str]) -> Ints:
+    for name in names:
+        if name not in allowed:
+            raise RecordsError(f"column {column!r} holds {name!r}, which is none of {', '.join(allowed)}")
+    return np.array([allowed.index(name) for name in names], np.int64)
+
+
+def _column(table: pa.Table, name: str) -> Any:
+    if name not in table.column_names:
+        raise RecordsError(f"the records have no column {name!r}")
+    return table.column(name)
+
+
+def _arrow_codes(table: pa.Table, name: str, *, nullable: bool = False) -> Coded:
+    """Names and codes of a column of strings; nulls, where allowed, have the code -1."""
+    column = _column(table, name)
+    if column.null_count and not nullable:
+        raise RecordsError(f"column {name!r} of the records has empty cells")
+    encoded = column.cast("string").combine_chunks().dictionary_encode()
+    return encoded.dictionary.to_pylist(), np.asarray(encoded.indices.fill_null(-1).to_numpy(), np.int64)
