@@ -101,9 +101,11 @@ class HubServer:
         }
         return variables if token else {**variables, "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}
 
-    def python(self, home: Path, *arguments: str, token: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run Python with these arguments as a process of its own that uses this Hub."""
-        environment = {**os.environ, **self.environment(home, token=token)}
+    def python(
+        self, home: Path, *arguments: str, token: bool = True, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python with these arguments (and variables) as a process of its own that uses this Hub."""
+        environment = {**os.environ, **self.environment(home, token=token), **variables}
         return subprocess.run(
             [sys.executable, *arguments],
             env=environment,
