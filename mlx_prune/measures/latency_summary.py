@@ -1,0 +1,151 @@
+"""From single measurements to rows, verdicts, drift and warnings.
+
+Needs no MLX: a result read back from its file is computed from the same measurements in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlx_prune.errors import DataError
+from mlx_prune.measures.drift import DRIFT_LIMIT, fitted_drift
+from mlx_prune.measures.equivalence import verdict
+from mlx_prune.measures.latency_result import (
+    FORMAT,
+    BenchResult,
+    Comparison,
+    ModelFacts,
+    Row,
+    Settings,
+    Spread,
+    Workload,
+)
+from mlx_prune.measures.latency_samples import METRICS, Samples
+from mlx_prune.measures.paired import paired_ratio
+from mlx_prune.measures.power import PowerState
+
+
+def summarize(
+    samples: Samples,
+    settings: Settings,
+    models: tuple[ModelFacts, ...],
+    workloads: tuple[Workload, ...],
+    **about: Any,
+) -> BenchResult:
+    """Compute rows, drift and warnings of a run, complete or cut short.
+
+    Args:
+        samples: What was measured.
+        settings: How.
+        models: Dense first.
+        workloads: What the items are.
+        **about: Further fields of :class:`BenchResult`, recorded as they are.
+
+    Returns:
+        The result.
+    """
+    bare = BenchResult(settings, models, workloads, (), (), (), samples, **about)
+    rows = tuple(_row(bare, m, w) for w in range(len(workloads)) for m in range(len(models)))
+    drift = tuple(
+        fitted_drift(samples.started_s[own], samples.times("total")[own], samples.item[own])
+        for own in (samples.model == m for m in range(len(models)))
+    )
+    warnings = tuple(_warnings(bare, drift))
+    return BenchResult(settings, models, workloads, rows, drift, warnings, samples, **about)
+
+
+def _row(run: BenchResult, model: int, workload: int) -> Row:
+    load = run.workloads[workload]
+    samples = run.samples
+    own = (samples.model == model) & np.isin(samples.item, np.array(load.indices))
+    lengths = np.array(load.prompt_tokens[model], float)[samples.item[own] - load.first]
+    times = {metric: samples.times(metric)[own] for metric in METRICS}
+    comparisons = {}
+    if model > 0:
+        for metric in METRICS:
+            cube = run.paired_times(metric, workload)
+            ratio = paired_ratio(
+                cube[model],
+                cube[0],
+                blocks=run.blocks,
+                confidence=run.settings.confidence,
+                seed=run.settings.seed,
+            )
+            if metric != "per_token" or load.new_tokens > 1:
+                comparisons[metric] = Comparison(ratio, verdict(ratio, run.settings.margin))
+    per_token = Spread.of(times["per_token"])
+    return Row(
+        model,
+        workload,
+        int(own.sum()),
+        {"total": Spread.of(times["total"]), "ttft": Spread.of(times["ttft"]), "per_token": per_token},
+        float(np.median(lengths / times["ttft"])) if own.any() else math.nan,
+        1e3 / per_token.median_ms,
+        run.models[model].memory_bytes + int(samples.extra_bytes[own].max(initial=0)),
+        comparisons,
+    )
+
+
+def _warnings(run: BenchResult, drift: tuple[float, ...]) -> list[str]:
+    found = []
+    if run.interrupted:
+        found.append("The run was interrupted; only complete pairs are compared.")
+    if drift and abs(drift[0]) > DRIFT_LIMIT:
+        word = "slower" if drift[0] > 0 else "faster"
+        found.append(
+            f"{run.models[0].label} became {100 * abs(drift[0]):.0f} % {word} during the run; "
+            "let the machine settle, or set a longer cooldown."
+        )
+    for load in run.workloads:
+        for facts, lengths in zip(run.models[1:], load.prompt_tokens[1:], strict=True):
+            if lengths != load.prompt_tokens[0]:
+                found.append(
+                    f"{facts.label} splits the {load.name} prompts into other numbers of tokens "
+                    f"than {run.models[0].label}."
+                )
+    if len({facts.dtype for facts in run.models}) > 1:
+        types = ", ".join(f"{facts.label} {facts.dtype}" for facts in run.models)
+        found.append(f"The models compute in different types: {types}.")
+    for complaint in _complaints(run):
+        found.append(f"During the run, {complaint}.")
+    return found
+
+
+def _complaints(run: BenchResult) -> list[str]:
+    """What was wrong with power and heat at the start of any round, each said once."""
+    said = [text for state in run.conditions for text in PowerState(**state).complaints()]
+    return list(dict.fromkeys(said))
+
+
+def read_result(path: Path) -> BenchResult:
+    """Read a ``latency.json``; statistics are computed anew from its measurements.
+
+    Raises:
+        DataError: If it is not such a file.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if data.get("kind") != "latency" or data.get("format") != FORMAT:
+            raise DataError(f"{path} is not a latency result of this version; measure again.")
+        workloads = tuple(
+            Workload(**{**w, "prompt_tokens": tuple(tuple(lengths) for lengths in w["prompt_tokens"])})
+            for w in data["workloads"]
+        )
+        return summarize(
+            Samples.from_columns(data["samples"]),
+            Settings(**data["settings"]),
+            tuple(ModelFacts(**facts) for facts in data["models"]),
+            workloads,
+            interrupted=data["interrupted"],
+            started=data["started"],
+            conditions=tuple(data["conditions"]),
+            versions=data["versions"],
+            device=data["device"],
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} is not a readable latency result ({error}); measure again.") from error
