@@ -30,6 +30,18 @@ def json_option(function: F) -> F:
     return option(function)
 
 
+def dtype_option(function: F) -> F:
+    """Add ``--dtype``: the type a model computes in."""
+    option = click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        show_default=True,
+        help="auto: as stored on a GPU, float32 on a CPU.",
+    )
+    return option(function)
+
+
 def trust_option(function: F) -> F:
     """Add ``--trust-remote-code``, off by default."""
     option = click.option(

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import DataError, RecipeError
-
-METHODS = ("random", "magnitude", "wanda")
+from mlx_prune.pruning.recipe import METHODS, Calibration, parse_pattern
 
 
 @dataclass(frozen=True)
@@ -38,15 +37,6 @@ class Grid:
     scope: str = "blocks"
     statistics: str = "sequential"
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Text for Wanda; ``None`` takes as much as the text and the model allow (at most 128 x 2048 tokens)."""
-
-    source: str = "demo"
-    samples: int | None = None
-    sequence_length: int | None = None
 
 
 @dataclass(frozen=True)
@@ -145,12 +135,10 @@ def pattern_sparsity(pattern: str) -> float:
     """Percent of zeros that an N:M pattern (N kept of every M) leaves.
 
     Raises:
-        RecipeError: If it is not of the form N:M with 0 < N < M.
+        RecipeError: If it is not of that form.
     """
-    kept, _, group = pattern.partition(":")
-    if not (kept.isdecimal() and group.isdecimal() and 0 < int(kept) < int(group)):
-        raise RecipeError(f"a pattern is N:M with N below M, such as 2:4, not {pattern!r}.")
-    return 100.0 * (int(group) - int(kept)) / int(group)
+    keep, size = parse_pattern(pattern)
+    return 100.0 * (size - keep) / size
 
 
 def read_config(path: Path) -> StudyConfig:

@@ -1,0 +1,167 @@
+"""``mlxprune eval``: ask a model BBQ questions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlx_prune.cli._common import (
+    console,
+    dtype_option,
+    emit_json,
+    json_option,
+    note,
+    parse_seeds,
+    progress_bars,
+    trust_option,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from mlx_prune.measures.rates import Rates
+    from mlx_prune.study.evaluation import Evaluation
+
+
+@click.command("eval")
+@click.argument("model")
+@click.option("-o", "--output", "run", type=click.Path(path_type=Path), required=True, help="Run folder.")
+@click.option("--bbq", default="demo", show_default=True, help="demo, hub, or a folder of BBQ's JSONL files.")
+@click.option("--category", "categories", multiple=True, help="Ask this category only; may be repeated.")
+@click.option(
+    "--condition", type=click.Choice(["ambig", "disambig", "all"]), default="ambig", show_default=True
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Ask this many items in all, over all categories.")
+@click.option("--exclude-label-faults", is_flag=True, help="Leave out items known to carry reversed labels.")
+@click.option("--seeds", callback=parse_seeds, default="42,123,456,789,1024", show_default=True)
+@click.option("--temperature", type=click.FloatRange(min=0), default=0.3, show_default=True)
+@click.option("--max-tokens", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option(
+    "--noise",
+    type=click.Choice(["item", "seed"]),
+    default="item",
+    show_default=True,
+    help="Sampling noise independent across items, or shared by all items of a seed as in the study.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["batched", "sequential"]),
+    default="batched",
+    show_default=True,
+    help="Shared prefixes and seeds, or one timed answer at a time.",
+)
+@click.option("--batch-size", type=click.IntRange(min=1), help="Items in flight. [default: from memory]")
+@dtype_option
+@click.option("--verify", type=click.IntRange(min=0), default=0, help="Replay N random records.")
+@click.option("--force", is_flag=True, help="Throw away the records that the run folder holds.")
+@trust_option
+@json_option
+def command(
+    model: str,
+    run: Path,
+    bbq: str,
+    categories: tuple[str, ...],
+    condition: str,
+    limit: int | None,
+    exclude_label_faults: bool,
+    seeds: tuple[int, ...],
+    temperature: float,
+    max_tokens: int,
+    noise: str,
+    engine: str,
+    batch_size: int | None,
+    dtype: str,
+    verify: int,
+    force: bool,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> None:
+    """Ask MODEL the questions of the BBQ bias benchmark and record every answer.
+
+    The run folder holds Parquet records; the same command carries on where it was stopped.
+    """
+    from mlx_prune import distributed
+    from mlx_prune.generation.interface import GenerationSettings
+    from mlx_prune.measures.rates import from_table
+    from mlx_prune.study.evaluation import evaluate
+
+    with progress_bars() as progress:
+        result = evaluate(
+            model,
+            run,
+            items=bbq,
+            categories=categories or None,
+            condition=condition,
+            limit=limit,
+            exclude_label_faults=exclude_label_faults,
+            settings=GenerationSettings(
+                temperature=temperature, max_tokens=max_tokens, seeds=seeds, noise=noise
+            ),
+            engine=engine,
+            batch_size=batch_size,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            verify=verify,
+            force=force,
+            progress=progress,
+        )
+    if distributed.rank() != 0:
+        return
+    rates = from_table(result.table)
+    if as_json:
+        emit_json(
+            {
+                "run": run,
+                "records": result.table.num_rows,
+                "new_records": result.new_records,
+                "seconds": result.seconds,
+                "rates": rates.to_dict(),
+                "verification": result.verification,
+                **result.info,
+            }
+        )
+        return
+    _print(result, rates)
+
+
+def _print(result: Evaluation, rates: Rates) -> None:
+    from mlx_prune.cli._tables import ambiguous_table, disambiguated_table, rules_line
+
+    out = console()
+    if rates.overall.n_items:
+        out.print(ambiguous_table(rates))
+    if rates.overall.disambig_items:
+        out.print(disambiguated_table(rates))
+    out.print(rules_line(rates))
+    if rates.overall.n_items:
+        out.print(
+            "SRS: stereotyped answers; USR: 'unknown' answers; anti: the rest. Overall is the unweighted\n"
+            "mean of the categories; chance is SRS 0.333. The interval takes answers as independent.",
+            style="dim",
+        )
+    about = result.info
+    if about.get("prompt", {}).get("note"):
+        note(about["prompt"]["note"])
+    if about.get("items_without_target"):
+        note(f"{about['items_without_target']} items have no stereotyped option and are kept out of SRS.")
+    if about.get("items_with_known_label_fault"):
+        note(
+            f"{about['items_with_known_label_fault']} items are known to carry reversed labels "
+            "(--exclude-label-faults leaves them out)."
+        )
+    if result.verification is not None:
+        checked = result.verification
+        message = (
+            f"{checked.identical} of {checked.records} replayed records are identical; "
+            f"{checked.same_answer} give the same answer."
+        )
+        (note if checked.identical == checked.records else warn)(message)
+    if result.new_records:
+        rate = result.new_records / max(result.seconds, 1e-9)
+        out.print(
+            f"{result.new_records:,} records in {result.seconds:.1f} s ({rate:,.0f}/s), "
+            f"written to {result.path}"
+        )
+    else:
+        out.print(f"All {result.table.num_rows:,} records were there already in {result.path}")
