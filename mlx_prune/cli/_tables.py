@@ -18,7 +18,14 @@ def simple_table(title: str, left: list[str], right: list[str]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     for name in left:
         table.add_column(name, no_wrap=True)
     for name in right:
@@ -31,7 +38,7 @@ def ambiguous_table(rates: Rates) -> Table:
     table = simple_table(
         "Ambiguous contexts",
         ["category"],
-        ["items", "SRS", "95 % interval", "USR", "anti", "SRS - anti", "unparsed"],
+        ["items", "SRS", "95 % CI", "USR", "anti", "SRS-anti", "unparsed"],
     )
     for row in (*rates.categories, rates.overall):
         if row is rates.overall:

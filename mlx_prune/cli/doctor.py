@@ -1,0 +1,29 @@
+"""``mlxprune doctor``: is this machine ready, and is it computing correctly?"""
+
+from __future__ import annotations
+
+import click
+
+from mlx_prune.cli._common import console, emit_json, json_option
+
+_STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
+
+
+@click.command("doctor")
+@json_option
+def command(as_json: bool) -> int:
+    """Check this machine: versions, device, speed, disk, kernels and the embedded model."""
+    from mlx_prune.diagnostics import FAILURE, diagnose
+
+    checks = diagnose()
+    failed = any(check.status == FAILURE for check in checks)
+    if as_json:
+        emit_json({"ok": not failed, "checks": checks})
+        return int(failed)
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for check in checks:
+        table.add_row(f"[{_STYLES[check.status]}]{check.status}[/]", check.name, check.detail)
+    console().print(table)
+    return int(failed)

@@ -1,0 +1,124 @@
+"""What ``mlxprune doctor`` looks at: is this machine ready, and do the kernels compute what they should?"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_prune import _blas
+from mlx_prune.environment import backend, device, versions
+from mlx_prune.errors import MlxPruneError
+
+OK, WARNING, FAILURE = "ok", "warning", "failure"
+
+
+@dataclass(frozen=True)
+class Check:
+    """The outcome of one check.
+
+    Attributes:
+        name: What was looked at.
+        status: "ok", "warning" (works, but slowly or in part) or "failure".
+        detail: One sentence: what was found, and what to do about it.
+    """
+
+    name: str
+    status: str
+    detail: str
+
+
+def diagnose() -> list[Check]:
+    """Run every check; none of them raises, and none needs the network.
+
+    Returns:
+        One :class:`Check` per subject, in the order they are worth reading.
+    """
+    subjects: tuple[tuple[str, Callable[[], tuple[str, str]]], ...] = (
+        ("versions", _versions),
+        ("device", _device),
+        ("matrix products", _matrix_products),
+        ("disk", _disk),
+        ("embedded model", _embedded_model),
+    )
+    checks = []
+    for name, look in subjects:
+        try:
+            status, detail = look()
+        except (MlxPruneError, OSError, ImportError, ValueError, RuntimeError) as error:
+            status, detail = FAILURE, f"{type(error).__name__}: {error}"
+        checks.append(Check(name, status, detail))
+    return checks
+
+
+def _versions() -> tuple[str, str]:
+    return OK, ", ".join(f"{name} {version}" for name, version in versions().items())
+
+
+def _device() -> tuple[str, str]:
+    found = device()
+    memory = int(found["memory_bytes"]) / 1e9
+    detail = f"{found['machine']}, {found['cores']} cores, {memory:.0f} GB, MLX runs on {found['backend']}"
+    if backend() == "cpu":
+        return WARNING, f"{detail}; a Mac with Apple silicon runs models many times faster"
+    return OK, detail
+
+
+def _matrix_products() -> tuple[str, str]:
+    speed = matmul_gflops(1024)
+    if backend() != "cpu":
+        return OK, f"float32 matrix products at {speed:,.0f} GFLOP/s"
+    preloaded, reason = _blas.status()
+    status = OK if preloaded or speed > 40 else WARNING
+    return status, f"float32 matrix products at {speed:,.0f} GFLOP/s on the CPU; {reason}"
+
+
+def matmul_gflops(size: int, dtype: str = "float32") -> float:
+    """Best of three square matrix products, in 1e9 multiply-adds x 2 per second."""
+    import mlx.core as mx
+
+    a = mx.random.normal((size, size), key=mx.random.key(0)).astype(getattr(mx, dtype))
+    mx.eval(a @ a)
+    best = float("inf")
+    for _ in range(3):
+        start = time.perf_counter()
+        mx.eval(a @ a)
+        best = min(best, time.perf_counter() - start)
+    return 2 * size**3 / best / 1e9
+
+
+def _disk() -> tuple[str, str]:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    places = {
+        "here": Path.cwd(),
+        "the Hub cache": Path(HF_HUB_CACHE),
+        "temporary": Path(tempfile.gettempdir()),
+    }
+    free = {}
+    for name, path in places.items():
+        existing = next(p for p in (path, *path.parents) if p.exists())
+        free[name] = shutil.disk_usage(existing).free / 1e9
+    detail = ", ".join(f"{amount:.0f} GB free {name}" for name, amount in free.items())
+    if min(free.values()) < 5:
+        return WARNING, f"{detail}; a pruned 7-billion-weight model takes about 15 GB"
+    return OK, detail
+
+
+def _embedded_model() -> tuple[str, str]:
+    from mlx_prune import checkpoints
+    from mlx_prune.bbq.items import load_items
+    from mlx_prune.study.evaluation import evaluate
+
+    items = load_items("demo", condition="disambig", limit=10)
+    loaded = checkpoints.load("demo")
+    start = time.perf_counter()
+    result = evaluate(loaded, items=items)
+    seconds = time.perf_counter() - start
+    parsed = sum(answer is not None for answer in result.table["parsed_answer"].to_pylist())
+    records = result.table.num_rows
+    status = OK if parsed >= 0.8 * records else FAILURE
+    return status, f"{parsed} of {records} answers parsed, {records / seconds:,.0f} answers/s"
