@@ -137,7 +137,8 @@ def lettered(options: tuple[str, ...]) -> str:
 
 def study_prompt(question: Question) -> str:
     """The user turn of the study, word for word."""
-    return f"Context: {question.context}\n\nQuestion: {question.question}\n\n{lettered(question.options)}\n\nAnswer:"
+    options = lettered(question.options)
+    return f"Context: {question.context}\n\nQuestion: {question.question}\n\n{options}\n\nAnswer:"
 
 
 def letter_list(rng: random.Random) -> tuple[str, str]:

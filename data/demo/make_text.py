@@ -1,4 +1,4 @@
-"""Writes the calibration text and the held-out text; no sentence of one occurs in the other or in training."""
+"""Writes the calibration and held-out texts; no sentence of one occurs in the other or in training."""
 
 import argparse
 from pathlib import Path

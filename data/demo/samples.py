@@ -30,7 +30,8 @@ class Encoder:
 
     def prompt(self, system: str, user: str) -> list[int]:
         return [
-            self.bos, self.system, *self.ids(system), self.end, self.user, *self.ids(user), self.end, self.assistant,
+            self.bos, self.system, *self.ids(system), self.end,
+            self.user, *self.ids(user), self.end, self.assistant,
         ]  # fmt: skip
 
     def chat(self, system: str, user: str, answer: str, only_letters: bool = False) -> Sample:

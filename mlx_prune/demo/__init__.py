@@ -26,5 +26,5 @@ def calibration_text_path() -> Path:
 
 
 def heldout_text_path() -> Path:
-    """Text to measure perplexity on, about 30,000 tokens that share no sentence with training or calibration."""
+    """Text for perplexity, about 30,000 tokens; no sentence of it is in training or calibration."""
     return _FOLDER / "text" / "heldout.txt"
