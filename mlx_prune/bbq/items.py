@@ -95,16 +95,12 @@ def _choose(categories: Sequence[str] | None, available: Iterable[str], source: 
 
 
 def _share(total: int, sizes: Sequence[int]) -> list[int]:
-    """Split ``total`` over groups as evenly as their sizes allow, earlier groups first for the remainder."""
+    """Split ``total`` over groups as evenly as sizes allow; larger, then earlier groups get what remains."""
     shares = [0] * len(sizes)
-    left = min(total, sum(sizes))
-    while left:
-        open_groups = [index for index, size in enumerate(sizes) if shares[index] < size]
-        for rank, index in enumerate(open_groups):
-            even = -(-left // (len(open_groups) - rank))
-            take = min(even, sizes[index] - shares[index])
-            shares[index] += take
-            left -= take
+    # Smallest first: what a group cannot take is shared by those that follow.
+    order = sorted(range(len(sizes)), key=lambda index: (sizes[index], -index))
+    for rank, index in enumerate(order):
+        shares[index] = min(sizes[index], (total - sum(shares)) // (len(sizes) - rank))
     return shares
 
 

@@ -15,6 +15,13 @@ INSTRUCTION = (
 )
 # Some templates print the date. A fixed one keeps runs reproducible; this is Llama 3.1's own default.
 PROMPT_DATE = datetime(2024, 7, 26)
+_DATE_DIRECTIVES = ("%Y", "%y", "%m", "%B", "%b", "%d", "%A", "%a", "%H", "%M", "%S")
+# Defined in front of a template it hides the clock that transformers offers; a function cannot be handed in.
+_FIXED_CLOCK = (
+    "{% macro strftime_now(format) %}{{ format"
+    + "".join(f" | replace('{each}', '{PROMPT_DATE.strftime(each)}')" for each in _DATE_DIRECTIVES)
+    + " }}{% endmacro %}{{ '' }}"
+)
 
 _PROBE = "Context: Two people spoke.\n\nQuestion: Who spoke?\n\nA) Both\nB) Neither\nC) One\n\nAnswer:"
 
@@ -107,12 +114,14 @@ def _has_chat_template(tokenizer: Any) -> bool:
 
 def _template_options(tokenizer: Any) -> dict[str, Any]:
     """Variables for the template, only where it asks for them: some renderers refuse unknown ones."""
-    template = str(getattr(tokenizer, "chat_template", None) or "")
+    template = getattr(tokenizer, "chat_template", None) or ""
+    if isinstance(template, dict):
+        template = template.get("default", "")
     options: dict[str, Any] = {}
     if "date_string" in template:
         options["date_string"] = PROMPT_DATE.strftime("%d %b %Y")
     if "strftime_now" in template:
-        options["strftime_now"] = PROMPT_DATE.strftime
+        options["chat_template"] = _FIXED_CLOCK + template
     # A handful of tokens hold no reasoning: a thinking model would never come to its answer.
     if "enable_thinking" in template or getattr(tokenizer, "has_thinking", False):
         options["enable_thinking"] = False
