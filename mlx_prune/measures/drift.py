@@ -7,20 +7,20 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-# A Theil-Sen fit looks at every pair of points; this many are plenty for a straight line.
-_MOST_POINTS = 1000
-
 DRIFT_LIMIT = 0.10
 
+# Repetitions of one item beyond this many are thinned: their pairs grow with the square.
+_MOST_REPETITIONS = 100
 
-def fitted_drift(
-    started_s: npt.NDArray[np.float64], times: npt.NDArray[np.float64], items: npt.NDArray[np.int64]
-) -> float:
+Floats = npt.NDArray[np.float64]
+
+
+def fitted_drift(started_s: Floats, times: Floats, items: npt.NDArray[np.int64]) -> float:
     """Change of a model's times over its run, by a line through their logarithms.
 
-    The line is Theil and Sen's (the median slope of all pairs of points), which single stutters do not
-    bend. Items differ in length, so each is measured from its own median, in time as in duration; items
-    measured once say nothing about drift and are used as they are only if there is nothing else.
+    The slope is Theil and Sen's, the median of the slopes of pairs of points, which single stutters do not
+    bend. Pairs are of the same item, because items differ in length, and weigh as much as the time between
+    them. Only if no item was measured twice are the measurements compared as they are.
 
     Args:
         started_s: (n,) start of each measurement, in seconds.
@@ -29,22 +29,29 @@ def fitted_drift(
 
     Returns:
         Fraction by which times grew along the line from the first measurement to the last: 0.1 is 10 %
-        more time at the end. NaN for fewer than three measurements, or if all began at once.
+        more time at the end. NaN if there is no pair to compare.
     """
-    from scipy import stats
-
-    span = float(np.ptp(started_s)) if len(started_s) else 0.0
-    if len(times) < 3 or span == 0:
+    if not len(times):
         return math.nan
-    when, logs = started_s.astype(float), np.log(times)
-    _, item, counts = np.unique(items, return_inverse=True, return_counts=True)
-    if counts.max() > 1:
-        repeated = counts[item] > 1
-        item, when, logs = item[repeated], when[repeated], logs[repeated]
-        for i in np.unique(item):
-            own = item == i
-            when[own] -= np.median(when[own])
-            logs[own] -= np.median(logs[own])
-    step = -(-len(when) // _MOST_POINTS)
-    slope = float(stats.theilslopes(logs[::step], when[::step])[0])
-    return math.expm1(slope * span)
+    if len(np.unique(items)) == len(items):
+        items = np.zeros_like(items)
+    logs = np.log(times)
+    rises, runs = [], []
+    for item in np.unique(items):
+        own = np.flatnonzero(items == item)
+        own = own[:: -(-len(own) // _MOST_REPETITIONS)]
+        first, second = np.triu_indices(len(own), 1)
+        rises.append(logs[own[second]] - logs[own[first]])
+        runs.append(started_s[own[second]] - started_s[own[first]])
+    rise, run = np.concatenate(rises), np.concatenate(runs)
+    apart = run != 0
+    if not apart.any():
+        return math.nan
+    slope = _weighted_median(rise[apart] / run[apart], np.abs(run[apart]))
+    return math.expm1(slope * float(np.ptp(started_s)))
+
+
+def _weighted_median(values: Floats, weights: Floats) -> float:
+    order = np.argsort(values)
+    below = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(below, below[-1] / 2)])

@@ -163,8 +163,8 @@ class BenchResult:
         samples: Every measurement.
         interrupted: Whether the run was cut short.
         started: ISO 8601 time.
-        conditions: Power and heat at the start of every round, as :class:`~mlx_prune.measures.power.PowerState`
-            gives them.
+        conditions: Power and heat at the start of every round, the fields of
+            :class:`~mlx_prune.measures.power.PowerState`.
         versions: Of the libraries involved.
         device: The machine.
     """

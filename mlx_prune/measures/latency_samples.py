@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +78,8 @@ class Samples:
         if metric == "ttft":
             return self.ttft_s
         further = np.where(self.new_tokens > 1, self.new_tokens - 1, math.nan)
-        return cast(Floats, self.rest_s / further)
+        per_token: Floats = self.rest_s / further
+        return per_token
 
     def cube(self, metric: str, *, models: int, items: npt.ArrayLike, rounds: int, visits: int) -> Floats:
         """Times by model, item and round.
@@ -104,4 +105,5 @@ class Samples:
             self.visit[keep],
         )
         logs[where] = np.log(self.times(metric)[keep])
-        return np.exp(logs.mean(axis=3))
+        times: Floats = np.exp(logs.mean(axis=3))
+        return times

@@ -38,7 +38,15 @@ def test_one_round_falls_back_to_the_items_as_they_are() -> None:
     assert fitted_drift(started, np.exp(0.01 * started), np.arange(50)) == pytest.approx(math.exp(0.49) - 1)
 
 
+def test_the_slope_is_the_weighted_median_over_pairs_of_the_same_item() -> None:
+    started, items = np.array([0.0, 1.0, 2.0, 10.0, 4.0]), np.array([0, 1, 0, 0, 1])
+    times = np.exp([0.0, 5.0, 0.2, 0.5, 5.9])
+    # Pairs, slope and weight: 0.1 x 2, 0.0375 x 8, 0.05 x 10 (item 0); 0.3 x 3 (item 1).
+    # Half of the 23 is reached within 0.05.
+    assert fitted_drift(started, times, items) == pytest.approx(math.expm1(0.05 * 10))
+
+
 def test_too_little_to_fit_is_nan() -> None:
-    assert math.isnan(fitted_drift(np.array([0.0, 1.0]), np.ones(2), np.array([0, 1])))
+    assert math.isnan(fitted_drift(np.array([1.0]), np.ones(1), np.array([0])))
     assert math.isnan(fitted_drift(np.zeros(5), np.ones(5), np.arange(5)))
     assert math.isnan(fitted_drift(np.array([]), np.array([]), np.array([], int)))

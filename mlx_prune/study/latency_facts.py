@@ -1,0 +1,122 @@
+"""What is recorded of each model in a latency run apart from its times."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.checkpoints import LoadedModel, load
+from mlx_prune.errors import CheckpointError
+from mlx_prune.measures.latency import memory_bytes
+from mlx_prune.measures.latency_result import ModelFacts
+from mlx_prune.measures.sizes import GgufSize, disk_bytes, gguf_size, zstd_bytes
+from mlx_prune.progress import Progress, ProgressCallback
+from mlx_prune.shards import open_shards
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be timed, named or already loaded.
+
+    Attributes:
+        model: What the caller gave.
+        label: Its name in tables.
+        dtype: Compute type asked for.
+        trust_remote_code: Whether its own code may run.
+    """
+
+    model: str | Path | LoadedModel
+    label: str
+    dtype: str
+    trust_remote_code: bool
+
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """The model, if it came loaded."""
+        return self.model if isinstance(self.model, LoadedModel) else None
+
+    def open(self, *, lazy: bool) -> LoadedModel:
+        """The loaded model; one that was only named is loaded anew."""
+        if isinstance(self.model, LoadedModel):
+            return self.model
+        return load(self.model, dtype=self.dtype, lazy=lazy, trust_remote_code=self.trust_remote_code)
+
+    def vocabulary(self, opened: LoadedModel) -> int:
+        """Number of token ids that the model embeds."""
+        text = opened.config.get("text_config", opened.config)
+        size = text.get("vocab_size", opened.config.get("vocab_size"))
+        if not isinstance(size, int):
+            raise CheckpointError(f"the config.json of {self.label} gives no vocab_size.")
+        return size
+
+
+def describe(
+    candidate: Candidate, opened: LoadedModel, *, sizes: bool, progress: ProgressCallback
+) -> ModelFacts:
+    """Gather sizes and origin of a model.
+
+    Args:
+        candidate: The model.
+        opened: The same, loaded; its weights may be lazy.
+        sizes: Whether to compress and export its files, too.
+        progress: Called while files are compressed.
+    """
+    config = opened.config
+    name, weights = opened.name, memory_bytes(opened.model)
+    if candidate.loaded is not None:
+        return ModelFacts(candidate.label, name, str(opened.path), "", opened.dtype, None, weights)
+    files = open_shards(opened.path).files
+    on_disk = disk_bytes(files)
+    packed: int | None = None
+    gguf = GgufSize(None, "not asked for")
+    if sizes:
+
+        def report(done: int) -> None:
+            progress(Progress(f"compress {candidate.label}", done, on_disk))
+
+        packed = zstd_bytes(files, progress=report)
+        gguf = gguf_size(opened.path, trust_remote_code=candidate.trust_remote_code)
+    return ModelFacts(
+        candidate.label,
+        name,
+        str(opened.path),
+        _recipe(opened.path, config),
+        opened.dtype,
+        None,
+        weights,
+        on_disk,
+        packed,
+        gguf.n_bytes,
+        gguf.note,
+    )
+
+
+def labels(models: Sequence[str | Path | LoadedModel]) -> list[str]:
+    """Short names for tables: the last part of each, numbered where it is not the only one."""
+    names = [model.name if isinstance(model, LoadedModel) else str(model) for model in models]
+    short = [Path(name).name or name for name in names]
+    if len(set(short)) < len(set(names)):
+        short = names
+    seen: dict[str, int] = {}
+    found = []
+    for name in short:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found
+
+
+def _recipe(folder: Path, config: dict[str, Any]) -> str:
+    """What was done to a checkpoint, from the files that pruning and quantization leave beside it."""
+    words = []
+    meta = folder / "pruning_meta.json"
+    if meta.is_file():
+        said = json.loads(meta.read_text(encoding="utf-8"))
+        sparsity = said.get("actual_sparsity")
+        words.append(str(said.get("method", "pruned")) + (f" {sparsity:.1f} %" if sparsity else ""))
+    quantization = config.get("quantization")
+    if isinstance(quantization, dict) and "bits" in quantization:
+        words.append(f"{quantization['bits']}-bit")
+    return ", ".join(words)
