@@ -278,11 +278,13 @@ def test_bbq_scores_follow_the_published_formulas_at_their_limits():
 def test_sixty_thousand_records_take_well_under_a_second():
     records = random_records(1, items=12_148 // 8)
     table = pa.concat_tables([table_of(records)] * 8)
-    start = time.perf_counter()
-    columns = columns_from_table(table)
-    rates = compute_rates(columns)
-    # Per-record Python takes about 0.2 s here; the arrays take 0.01 s.
-    assert time.perf_counter() - start < 0.15
+    seconds = []
+    for _ in range(3):
+        start = time.perf_counter()
+        rates = compute_rates(columns_from_table(table))
+        seconds.append(time.perf_counter() - start)
+    # Per-record Python takes about 0.2 s here, the arrays 0.01 s; the best of three on a busy machine.
+    assert min(seconds) < 0.15
     assert rates.overall.n_answers + rates.overall.disambig_answers == len(table)
 
 
