@@ -9,7 +9,7 @@ import mlx.nn as nn
 from mlx_prune.errors import DataError
 from mlx_prune.generation.interface import Engine, GenerationSettings
 
-ENGINES = ("sequential",)
+ENGINES = ("batched", "sequential")
 
 
 def make_engine(
@@ -36,6 +36,10 @@ def make_engine(
         raise DataError(f"engine is {name!r}; choose 'batched' or 'sequential'.")
     if batch_size is not None and batch_size < 1:
         raise DataError(f"batch size is {batch_size}; it must be at least 1.")
-    from mlx_prune.generation.sequential import SequentialEngine
+    if name == "sequential":
+        from mlx_prune.generation.sequential import SequentialEngine
 
-    return SequentialEngine(model, tokenizer, settings, batch_size=batch_size)
+        return SequentialEngine(model, tokenizer, settings, batch_size=batch_size)
+    from mlx_prune.generation.batched import BatchedEngine
+
+    return BatchedEngine(model, tokenizer, settings, batch_size=batch_size)

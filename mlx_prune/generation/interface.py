@@ -89,9 +89,17 @@ class PromptAnswers:
 
 
 class Engine(Protocol):
-    """Anything that answers prompts."""
+    """Anything that answers prompts.
+
+    Attributes:
+        settings: How answers are drawn.
+        batch_size: Items in flight; None where that is still to be chosen.
+        note: What the engine could not do and why, as a sentence for people; empty if nothing.
+    """
 
     settings: GenerationSettings
+    batch_size: int | None
+    note: str
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[list[PromptAnswers]]:
         """Answer every prompt once per seed, in batches that are finished when they are yielded.

@@ -37,7 +37,8 @@ class SequentialEngine:
             batch_size: Items per yielded list (16); generation itself is never batched here.
         """
         self.settings = settings
-        self.batch_size = batch_size or ITEMS_PER_YIELD
+        self.batch_size: int | None = batch_size or ITEMS_PER_YIELD
+        self.note = ""
         self._model = model
         self._tokenizer = tokenizer
         self._letters = LetterProbabilities(tokenizer, settings.temperature)
@@ -45,8 +46,9 @@ class SequentialEngine:
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[list[PromptAnswers]]:
         """Answer every prompt once per seed, in the order given."""
-        for start in range(0, len(prompts), self.batch_size):
-            yield [self._answer(prompt) for prompt in prompts[start : start + self.batch_size]]
+        size = self.batch_size or ITEMS_PER_YIELD
+        for start in range(0, len(prompts), size):
+            yield [self._answer(prompt) for prompt in prompts[start : start + size]]
 
     def _answer(self, prompt: Prompt) -> PromptAnswers:
         answers = []

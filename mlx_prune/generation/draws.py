@@ -1,0 +1,100 @@
+"""Drawing the answers of several prompts token by token, one decode row per distinct continuation.
+
+Next-token logits do not depend on the seed: seeds whose tokens agree so far read the same row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_prune.generation.interface import Answer, GenerationSettings, Prompt
+from mlx_prune.generation.sampling import Noise, perturb
+from mlx_prune.generation.tokens import AnswerText
+
+# Bounds the (draws x vocabulary) arrays: 2**24 floats are 64 MB each.
+_MOST_SCORES = 1 << 24
+
+
+@dataclass
+class _Open:
+    """An answer that still grows, and the row that holds its next-token logits."""
+
+    prompt: int
+    seed: int
+    row: int
+    tokens: list[int]
+
+
+class Draws:
+    """The answers of some prompts under all seeds."""
+
+    def __init__(
+        self,
+        prompts: Sequence[Prompt],
+        settings: GenerationSettings,
+        noise: Noise,
+        end_tokens: frozenset[int],
+    ) -> None:
+        """Nothing drawn yet: row ``i`` of the first logits belongs to prompt ``i``."""
+        self._prompts = prompts
+        self._settings = settings
+        self._noise = noise
+        self._end = end_tokens
+        self._step = 0
+        self._all = [_Open(p, seed, p, []) for p in range(len(prompts)) for seed in settings.seeds]
+        self._open = self._all
+
+    def advance(self, logprobs: mx.array) -> list[tuple[int, int]]:
+        """Draw the next token of every open answer.
+
+        Args:
+            logprobs: (rows, vocabulary) float32 log-probabilities.
+
+        Returns:
+            The rows to compute next, each as the present row that it continues and the token that it adds;
+            empty when all answers are finished.
+        """
+        still_open = []
+        rows: dict[tuple[int, int], int] = {}
+        for answer, token in zip(self._open, self._draw(logprobs), strict=True):
+            answer.tokens.append(token)
+            if token not in self._end and len(answer.tokens) < self._settings.max_tokens:
+                answer.row = rows.setdefault((answer.row, token), len(rows))
+                still_open.append(answer)
+        self._open = still_open
+        self._step += 1
+        return list(rows)
+
+    def answers(self, text: AnswerText) -> list[tuple[Answer, ...]]:
+        """The finished answers, by prompt and then by seed."""
+        count = len(self._settings.seeds)
+        finished = [
+            Answer(
+                self._prompts[a.prompt].item_id,
+                a.seed,
+                text(tuple(a.tokens)),
+                tuple(a.tokens),
+                len(self._prompts[a.prompt].tokens),
+                None,
+            )
+            for a in self._all
+        ]
+        return [tuple(finished[start : start + count]) for start in range(0, len(finished), count)]
+
+    def _draw(self, logprobs: mx.array) -> list[int]:
+        if self._settings.temperature == 0:
+            best = np.array(mx.argmax(logprobs, axis=-1))
+            return [int(best[answer.row]) for answer in self._open]
+        size = max(1, _MOST_SCORES // logprobs.shape[-1])
+        tokens: list[int] = []
+        for start in range(0, len(self._open), size):
+            some = self._open[start : start + size]
+            noise = self._noise.draw([(a.seed, self._prompts[a.prompt].item_id) for a in some], self._step)
+            chosen = logprobs[mx.array([answer.row for answer in some], mx.uint32)]
+            best = np.array(mx.argmax(perturb(chosen, self._settings.temperature, noise), axis=-1))
+            tokens.extend(int(token) for token in best)
+        return tokens
