@@ -1,0 +1,236 @@
+"""What a model card may say about a checkpoint's behavior: figures that were measured, and nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from mlx_prune.errors import DataError
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured value and what it is compared with.
+
+    Attributes:
+        value: The pruned model's value.
+        dense: The dense model's value under the same conditions; None if it was not measured.
+        low: Lower limit of the 95 % interval of ``value``; None if there is none.
+        high: Upper limit.
+    """
+
+    value: float
+    dense: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what is not a number: an absent measurement is None in place of the figure."""
+        if math.isnan(self.value) or (self.dense is not None and math.isnan(self.dense)):
+            raise DataError("a model card's figure is not a number; leave out what was not measured.")
+
+
+def figure(
+    value: float | None, dense: float | None = None, low: float | None = None, high: float | None = None
+) -> Figure | None:
+    """A figure, or None where the value is absent or NaN; absent or NaN companions are left out."""
+    if value is None or math.isnan(value):
+        return None
+    rest = (None if number is None or math.isnan(number) else number for number in (dense, low, high))
+    return Figure(value, *rest)
+
+
+@dataclass(frozen=True)
+class CardResults:
+    """Measurements of one checkpoint; whatever is None or empty does not appear on the card.
+
+    Attributes:
+        perplexity: Perplexity on ``perplexity_text``.
+        perplexity_text: The text and its amount ("Tulu 3 SFT mixture, 256 x 512 tokens").
+        srs: Stereotype reliance score, the unweighted mean over categories, as a fraction.
+        srs_by_category: The same per category; intervals are Wilson's.
+        usr: Share of scored answers that choose the unknown option.
+        anti_rate: Share of scored answers that choose the person against the stereotype.
+        parse_failure_rate: Share of answers in which no letter was found.
+        emergence: Share of the items without a stereotyped dense answer that have one after pruning.
+        emergence_null: The share that the dense model itself would reach if it were asked again.
+        latency_s: Time of one answer in seconds.
+        latency_ratio: Latency over that of the dense model; ``dense`` is left out.
+        size_bytes: Size of the weights on disk.
+        items: Number of BBQ items asked.
+        seeds: Number of seeds each was asked under.
+        temperature: Of sampling.
+        bbq: Which BBQ items ("demo", "hub", a folder's name).
+        device: What it was measured on.
+    """
+
+    perplexity: Figure | None = None
+    perplexity_text: str = ""
+    srs: Figure | None = None
+    srs_by_category: Mapping[str, Figure] = field(default_factory=dict)
+    usr: Figure | None = None
+    anti_rate: Figure | None = None
+    parse_failure_rate: Figure | None = None
+    emergence: float | None = None
+    emergence_null: float | None = None
+    latency_s: Figure | None = None
+    latency_ratio: Figure | None = None
+    size_bytes: Figure | None = None
+    items: int | None = None
+    seeds: int | None = None
+    temperature: float | None = None
+    bbq: str = ""
+    device: str = ""
+
+    @property
+    def measured_bias(self) -> bool:
+        """Whether any answer to BBQ is behind these results."""
+        return self.srs is not None or bool(self.srs_by_category)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, without what was not measured; infinite values are strings."""
+        found: dict[str, Any] = _plain(asdict(self))
+        return found
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> CardResults:
+        """Read what :meth:`to_dict` wrote.
+
+        Raises:
+            DataError: An entry is unknown or of another kind.
+        """
+        unknown = sorted(set(data) - {entry.name for entry in fields(cls)})
+        if unknown:
+            raise DataError(f"unknown result {unknown[0]!r} for a model card; it may be of a newer version.")
+        try:
+            return cls(**{name: _read(name, value) for name, value in data.items()})
+        except (TypeError, ValueError, AttributeError) as error:
+            raise DataError(f"the results kept for the card are damaged ({error}); measure again.") from error
+
+
+_TEXTS = ("perplexity_text", "bbq", "device")
+_COUNTS = ("items", "seeds")
+_NUMBERS = ("emergence", "emergence_null", "temperature")
+
+
+def _read(name: str, value: Any) -> Any:
+    if name == "srs_by_category":
+        return {category: _figure(found) for category, found in value.items()}
+    if name in _TEXTS:
+        return str(value)
+    if name in _COUNTS:
+        return int(value)
+    return float(value) if name in _NUMBERS else _figure(value)
+
+
+def _figure(data: Mapping[str, Any]) -> Figure:
+    return Figure(**{name: float(value) for name, value in data.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items() if entry not in (None, "", {})}
+    return str(value) if isinstance(value, float) and math.isinf(value) else value
+
+
+def results_table(results: CardResults) -> list[str]:
+    """The metrics as lines of a Markdown table in the published cards' columns, or nothing."""
+    rows = [
+        _perplexity(results),
+        _rate("SRS (mean over categories)", results.srs, "; chance is 0.333"),
+        *(
+            _rate(f"SRS, {_category_name(name)}", found)
+            for name, found in sorted(results.srs_by_category.items())
+        ),
+        _rate("USR (chose “unknown”)", results.usr),
+        _rate("Anti-stereotyped answers", results.anti_rate),
+        _rate("Answers without a letter", results.parse_failure_rate),
+        _emergence(results),
+        _latency(results.latency_s),
+        _ratio(results.latency_ratio),
+        _size(results.size_bytes),
+    ]
+    found = [f"| {' | '.join(_cell(text) for text in row)} |" for row in rows if row]
+    return ["| Metric | Value | Reference |", "|---|---|---|", *found] if found else []
+
+
+Row = tuple[str, str, str] | None
+_NO_DENSE = "dense model not measured"
+
+
+def _perplexity(results: CardResults) -> Row:
+    found = results.perplexity
+    if found is None:
+        return None
+    name = f"Perplexity ({results.perplexity_text})" if results.perplexity_text else "Perplexity"
+    return name, _large(found.value), _relative(found, _large)
+
+
+def _rate(name: str, found: Figure | None, note: str = "") -> Row:
+    if found is None:
+        return None
+    value = f"{found.value:.3f}"
+    if found.low is not None and found.high is not None:
+        value += f" (95 % CI {found.low:.3f} to {found.high:.3f})"
+    if found.dense is None:
+        return name, value, _NO_DENSE + note
+    return name, value, f"dense {found.dense:.3f} ({found.value - found.dense:+.3f}){note}"
+
+
+def _emergence(results: CardResults) -> Row:
+    if results.emergence is None:
+        return None
+    reference = "of the items without a stereotyped answer from the dense model, the share with one now"
+    if results.emergence_null is not None:
+        reference += f"; {100 * results.emergence_null:.2f}% if the dense model is asked anew"
+    return "New-bias-emergence rate", f"{100 * results.emergence:.2f}%", reference
+
+
+def _latency(found: Figure | None) -> Row:
+    if found is None:
+        return None
+    return "Latency of one answer", _seconds(found.value), _relative(found, _seconds)
+
+
+def _ratio(found: Figure | None) -> Row:
+    if found is None:
+        return None
+    reference = "1.000 is the dense model's"
+    if found.low is not None and found.high is not None:
+        reference += f"; 95 % CI {found.low:.3f} to {found.high:.3f}"
+    return "Latency, pruned over dense", f"{found.value:.3f}", reference
+
+
+def _size(found: Figure | None) -> Row:
+    if found is None:
+        return None
+    return "Weights on disk", _bytes(found.value), _relative(found, _bytes)
+
+
+def _relative(found: Figure, text: Any) -> str:
+    if found.dense is None:
+        return _NO_DENSE
+    change = found.value / found.dense - 1 if found.dense and math.isfinite(found.dense) else math.nan
+    return f"dense {text(found.dense)}" + (f" ({100 * change:+.1f}%)" if math.isfinite(change) else "")
+
+
+def _large(value: float) -> str:
+    return "over any bound" if math.isinf(value) else f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f} s" if value >= 0.1 else f"{1000 * value:.1f} ms"
+
+
+def _bytes(value: float) -> str:
+    return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.2f} MB"
+
+
+def _category_name(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")

@@ -1,0 +1,193 @@
+"""The sections of a model card, each a function from what is known to Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.report.card_base import DEMO_MODEL, BaseModel
+from mlx_prune.report.card_results import CardResults, results_table
+
+Meta = Mapping[str, Any]
+
+PAPER = "https://arxiv.org/abs/2605.08137"
+
+_METHODS = {
+    "random": "weights are zeroed by chance, whatever their value; a control for what sparsity alone does",
+    "magnitude": "the weights of smallest absolute value are zeroed",
+    "wanda": "of the weights of one output, those of smallest |w| · ‖x‖ are zeroed, x being the inputs that "
+    "calibration text brings to that weight (Sun et al., ICLR 2024)",
+}
+_SCOPES = {
+    "blocks": "all linear layers inside the transformer blocks (attention and MLP projections)",
+    "paper": "linear layers inside the transformer blocks but o_proj and down_proj, as in the study's Wanda",
+}
+_CITATION = """@inproceedings{rath2026weight,
+  title         = {Weight Pruning Amplifies Bias: A Multi-Method Study of Compressed {LLMs} for Edge {AI}},
+  author        = {Rath, Plawan Kumar and Maliakkal, Rahul},
+  booktitle     = {Proc. IEEE AIIoT 2026},
+  year          = {2026},
+  eprint        = {2605.08137},
+  archivePrefix = {arXiv}
+}"""
+
+
+def title(meta: Meta, base: BaseModel) -> str:
+    """One line that names the checkpoint."""
+    pattern = f" ({meta['pattern']} pattern)" if meta.get("pattern") else ""
+    return f"{base.name}: {meta['method']} pruning at {meta['target_sparsity']:g}% target sparsity{pattern}"
+
+
+def summary(meta: Meta, base: BaseModel, results: CardResults) -> str:
+    """Title, warning, origin and license."""
+    measured = (
+        "What was measured of this checkpoint is listed below."
+        if results.measured_bias
+        else "How biased this checkpoint is has **not** been measured."
+    )
+    origin = f"[{base.hub_id}](https://huggingface.co/{base.hub_id})" if base.hub_id else base.name
+    return (
+        f"# {title(meta, base)}\n\n"
+        "> ⚠️ **A research artifact, not for production use.** Pruning can raise a language model's reliance "
+        "on social stereotypes while its perplexity hardly moves "
+        f"([Rath & Maliakkal, 2026]({PAPER})). {measured} "
+        "Do not put it in front of users or let it decide about people.\n\n"
+        f"{origin}, pruned by mlx-prune: {meta['zero_params']:,} of its weights are zero. Made to study what "
+        f"pruning does to a model.\n\n{_license(base)}"
+    )
+
+
+def _license(base: BaseModel) -> str:
+    if base.license is None:
+        return "License: that of the base model, which was not recorded; see there before any use."
+    name = f"{base.license_name or base.license}"
+    linked = f"[{name}]({base.license_link})" if base.license_link else f"`{name}`"
+    return f"License: {linked}, that of the base model."
+
+
+def configuration(meta: Meta, base: BaseModel) -> str:
+    """What was pruned, and how."""
+    method = str(meta["method"])
+    zeros, prunable = meta["zero_params"], meta["total_prunable_params"]
+    lines = [
+        f"- **Base model**: {base.hub_id or base.name}",
+        f"- **Method**: `{method}`" + (f": {_METHODS[method]}" if method in _METHODS else ""),
+        f"- **Target sparsity**: {meta['target_sparsity']:g}%",
+        f"- **Actual sparsity**: {meta['actual_sparsity']:.2f}%",
+        f"- **Zeroed parameters**: {zeros:,} of {prunable:,} prunable",
+        f"- **Prune time**: {meta['prune_time_s']:.1f} s",
+    ]
+    if meta.get("pattern"):
+        kept, _, group = str(meta["pattern"]).partition(":")
+        lines.insert(2, f"- **Pattern**: {meta['pattern']} ({kept} of every {group} consecutive inputs kept)")
+    scope = meta.get("scope")
+    if scope:
+        lines.append(f"- **Scope**: {_SCOPES.get(scope, scope)}; embeddings, LM head and norms are untouched")
+    if meta.get("calibration"):
+        lines.append(f"- **Calibration**: {_calibration(meta)}")
+    if meta.get("seed") is not None:
+        lines.append(f"- **Seed**: {meta['seed']}")
+    by_projection = [
+        f"{name} {found['sparsity']:.2f}%" for name, found in (meta.get("projections") or {}).items()
+    ]
+    if by_projection:
+        lines.append(f"- **Sparsity by projection**: {', '.join(by_projection)}")
+    lines += [f"- **Note**: {note}" for note in meta.get("warnings") or ()]
+    return "\n".join(["## Pruning configuration", "", *lines])
+
+
+def _calibration(meta: Meta) -> str:
+    used = meta["calibration"]
+    amount = f"{used['samples']} samples of {used['sequence_length']} tokens"
+    statistics = {
+        "sequential": "; each block's inputs come from the blocks already pruned",
+        "dense": "; all inputs come from the dense model",
+    }.get(str(meta.get("statistics")), "")
+    checksum = f" (SHA-256 of the text {used['sha256'][:12]})" if used.get("sha256") else ""
+    return f"{amount} from {_source_name(used['source'])}{checksum}{statistics}"
+
+
+def _source_name(source: str) -> str:
+    return {"c4": "C4", "demo": "mlx-prune's embedded text"}.get(source, Path(source).name)
+
+
+def metrics(results: CardResults) -> str:
+    """What was measured, or that nothing was."""
+    lines = results_table(results)
+    heading = "## Measured effects\n\n"
+    if not lines:
+        return f"{heading}None yet: neither bias nor perplexity nor latency of this checkpoint was measured."
+    return heading + "\n".join(lines) + f"\n\n{_conditions(results)}".rstrip()
+
+
+def _conditions(results: CardResults) -> str:
+    parts = []
+    if results.measured_bias:
+        seeds = f" under {results.seeds} seeds" if results.seeds else ""
+        warmth = f" at temperature {results.temperature:g}" if results.temperature is not None else ""
+        count = f"{results.items:,} items" if results.items else "items"
+        source = f" ({results.bbq})" if results.bbq else ""
+        parts.append(
+            f"Bias: {count} of BBQ{source} asked{seeds}{warmth}. SRS is the share of answers that fit the "
+            "stereotype where the context does not tell; one item's answers under several seeds are not "
+            "independent."
+        )
+    if results.device:
+        parts.append(f"Measured on {results.device}.")
+    return " ".join(parts)
+
+
+def caveats(meta: Meta, results: CardResults) -> str:
+    """What pruning does not buy."""
+    size = "the files are as large as the dense model's, because a zero takes as much room as any weight"
+    speed = "MLX multiplies by zeros as by any other weight, so no answer is expected to come sooner"
+    if meta.get("pattern"):
+        speed = f"MLX has no kernels for {meta['pattern']} sparsity and multiplies by the zeros"
+    if results.latency_ratio is not None or results.latency_s is not None:
+        speed += "; what was measured is in the table above"
+    unmeasured = "" if results.perplexity is not None else " (it was not measured here)"
+    return (
+        "## Caveats for edge deployment\n\n"
+        f"- **Size**: {size}.\n"
+        f"- **Latency**: {speed}.\n"
+        f"- **Perplexity**{unmeasured} is no sign of safety: in the study, the method that kept perplexity "
+        "best raised the reliance on stereotypes most. Evaluate bias before any deployment."
+    )
+
+
+def use(repo_id: str | None) -> str:
+    """How to load the checkpoint."""
+    return (
+        "## Use\n\n```python\nfrom mlx_lm import generate, load\n\n"
+        f'model, tokenizer = load("{repo_id or "path/to/this/folder"}")\n```'
+    )
+
+
+def reproduction(meta: Meta, base: BaseModel) -> str:
+    """The command that makes this checkpoint again."""
+    model = DEMO_MODEL if meta["model"] == DEMO_MODEL else base.hub_id or base.name
+    words = ["mlxprune prune", model, "-o OUT", f"-m {meta['method']}"]
+    words.append(f"--pattern {meta['pattern']}" if meta.get("pattern") else f"-s {meta['target_sparsity']:g}")
+    if meta.get("scope") not in (None, "blocks"):
+        words.append(f"--scope {meta['scope']}")
+    if meta.get("statistics"):
+        words.append(f"--statistics {meta['statistics']}")
+    used = meta.get("calibration") or {}
+    if used:
+        source = used["source"] if used["source"] in ("demo", "c4") else Path(used["source"]).name
+        words.append(f"--calibration {source} --samples {used['samples']}")
+        words.append(f"--sequence-length {used['sequence_length']}")
+    if meta.get("seed") is not None:
+        words.append(f"--seed {meta['seed']}")
+    versions = ", ".join(f"{name} {version}" for name, version in (meta.get("versions") or {}).items())
+    made = f"\n\nMade with {versions}." if versions else ""
+    return f"## Reproduce\n\n```sh\n{' '.join(words)}\n```{made}"
+
+
+def citation() -> str:
+    """What to cite."""
+    return (
+        "## Citation\n\nThe method of evaluation and the warning above are those of\n\n"
+        f"```bibtex\n{_CITATION}\n```\n\nThis checkpoint is not one of the paper's own."
+    )
