@@ -6,14 +6,24 @@ import contextlib
 import io
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx_lm.perplexity
 import numpy as np
+from numpy.typing import NDArray
 
+from mlx_prune.checkpoints import LoadedModel
 from mlx_prune.errors import DataError
 from mlx_prune.progress import Progress, ProgressCallback, silent
+from mlx_prune.text import encode, leading_token, read_text
+
+DEFAULT_SEQUENCES = 256
+DEFAULT_LENGTH = 512
+# The study's text, read through mlx-lm's own loader with the study's NumPy seed.
+TULU = "allenai/tulu-3-sft-mixture"
+_TULU_SEED = 123
 
 
 @dataclass(frozen=True)
@@ -36,9 +46,88 @@ class Perplexity:
     tokens: int
 
 
+def perplexity(
+    model: LoadedModel,
+    *,
+    text: str | Path = "demo",
+    sequences: int | None = None,
+    sequence_length: int | None = None,
+    batch_size: int = 8,
+    progress: ProgressCallback = silent,
+) -> Perplexity:
+    """Measure the perplexity of a model on a text.
+
+    A text is tokenized as a whole and cut into consecutive sequences, of which the first are used; each
+    begins with the tokenizer's BOS token where the tokenizer puts one.
+
+    Args:
+        model: A loaded model.
+        text: "demo" for the embedded held-out text, "tulu" for the study's (downloaded once), or a text or
+            JSONL file.
+        sequences: How many; None takes what the text holds, at most 256.
+        sequence_length: Tokens of each; None takes 512, or what the model allows.
+        batch_size: Sequences per forward pass.
+        progress: Called once per batch.
+
+    Returns:
+        The perplexity and its standard error.
+
+    Raises:
+        DataError: The text cannot be read or is too short, a sequence is longer than the model takes, or the
+            model's losses are not numbers.
+    """
+    longest = model.config.get("max_position_embeddings")
+    if longest is not None and (sequence_length or 0) > longest:
+        raise DataError(
+            f"the model takes at most {longest} tokens; choose a --sequence-length below {sequence_length}."
+        )
+    length = sequence_length or min(DEFAULT_LENGTH, longest or DEFAULT_LENGTH)
+    if text == "tulu":
+        tokens = _tulu(model.tokenizer, sequences or DEFAULT_SEQUENCES, length)
+    else:
+        tokens = _sequences(model.tokenizer, text, sequences, length)
+    return perplexity_of_tokens(model.model, tokens, batch_size=batch_size, progress=progress)
+
+
+def _sequences(tokenizer: Any, source: str | Path, count: int | None, length: int) -> NDArray[np.int32]:
+    if source == "demo":
+        from mlx_prune import demo
+
+        ids = encode(tokenizer, read_text(demo.heldout_text_path()))
+    else:
+        ids = encode(tokenizer, read_text(source))
+    bos = leading_token(tokenizer)
+    body = length - len(bos)
+    available = len(ids) // body
+    wanted = count or max(1, min(DEFAULT_SEQUENCES, available))
+    if wanted > available:
+        raise DataError(
+            f"the text {source} holds {len(ids):,} tokens, {wanted * body - len(ids):,} too few for {wanted} "
+            f"sequences of {length}; give a longer text, fewer sequences or shorter ones."
+        )
+    cut = np.asarray(ids[: wanted * body], np.int32).reshape(wanted, body)
+    return np.concatenate([np.tile(np.asarray(bos, np.int32), (wanted, 1)), cut], axis=1)
+
+
+def _tulu(tokenizer: Any, count: int, length: int) -> NDArray[np.int32]:
+    # mlx-lm's loader draws from NumPy's global generator; leave that as it was found.
+    state = np.random.get_state()
+    np.random.seed(_TULU_SEED)
+    try:
+        data = mlx_lm.perplexity.load_data(tokenizer, TULU, count, length)
+    except Exception as error:  # datasets passes on errors of several network libraries
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise DataError(
+            f"{TULU} cannot be read from the Hub ({reason}); check the connection, or give a file."
+        ) from error
+    finally:
+        np.random.set_state(state)
+    return np.asarray(data, np.int32)
+
+
 def perplexity_of_tokens(
     model: Any,
-    tokens: np.ndarray,
+    tokens: NDArray[np.int32],
     *,
     batch_size: int = 8,
     progress: ProgressCallback = silent,
