@@ -55,23 +55,17 @@ class PrunableLinear:
         name: Its path in the model, "model.layers.0.self_attn.q_proj".
         block: Index of its block.
         projection: Its path inside the block, "self_attn.q_proj".
+        out_features: Rows of the weight.
+        in_features: Columns of the weight, the inputs of one output.
         module: The layer.
     """
 
     name: str
     block: int
     projection: str
+    out_features: int
+    in_features: int
     module: nn.Module
-
-    @property
-    def out_features(self) -> int:
-        """Rows of the weight."""
-        return int(self.module.weight.shape[0])
-
-    @property
-    def in_features(self) -> int:
-        """Columns of the weight: the inputs of one output."""
-        return int(self.module.weight.shape[1])
 
     @property
     def size(self) -> int:
@@ -177,7 +171,7 @@ def load_network(
 
     Args:
         path: A model folder.
-        dtype: As in :func:`load`.
+        dtype: As in :func:`load`; or "stored", each weight in the type the checkpoint holds it in.
         lazy: As in :func:`load`.
         shards: The folder's weight files, already checked.
         trust_remote_code: As in :func:`load`.
@@ -188,7 +182,7 @@ def load_network(
     Raises:
         CheckpointError: As in :func:`load`.
     """
-    if dtype not in DTYPES:
+    if dtype not in (*DTYPES, "stored"):
         raise CheckpointError(f"Unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}.")
     config = read_config(path)
     if "model_type" not in config:
@@ -206,7 +200,8 @@ def load_network(
     except Exception as error:  # whatever an architecture's constructor or loader raises
         raise CheckpointError(f"mlx-lm cannot load {path}: {_first_sentence(error)}") from error
     compute = _compute_dtype(dtype, shards)
-    network.set_dtype(getattr(mx, compute))
+    if dtype != "stored":
+        network.set_dtype(getattr(mx, compute))
     if not lazy:
         mx.eval(network.parameters())
     return network, config, compute
@@ -255,9 +250,9 @@ def checkpoint_dtype(shards: Shards) -> str:
 
 
 def _compute_dtype(dtype: str, shards: Shards) -> str:
-    if dtype != "auto":
-        return dtype
-    return "float32" if backend() == "cpu" else checkpoint_dtype(shards)
+    if dtype == "auto" and backend() == "cpu":
+        return "float32"
+    return checkpoint_dtype(shards) if dtype in ("auto", "stored") else dtype
 
 
 def _first_sentence(error: Exception) -> str:
@@ -313,7 +308,8 @@ def prunable_linears(model: nn.Module) -> list[PrunableLinear]:
                 f"{name} is quantized; prune the dense checkpoint first and quantize it afterwards."
             )
         if isinstance(module, nn.Linear):
-            found.append(PrunableLinear(name, index, projection, module))
+            rows, columns = module.weight.shape
+            found.append(PrunableLinear(name, index, projection, rows, columns, module))
     if not found:
         raise CheckpointError(f"The blocks of {type(model).__module__} hold no linear layer to prune.")
     return found

@@ -1,0 +1,194 @@
+"""Run a model one block at a time, through its own code, whatever its architecture.
+
+One dry pass with every block standing aside records what the model hands to each of them (masks, positions),
+so nothing about an architecture is rebuilt by hand. Then each block is replayed on the outputs of the one
+before, with its linear layers watched or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_map
+
+from mlx_prune.checkpoints import PrunableLinear, blocks
+from mlx_prune.errors import CheckpointError, MlxPruneError
+from mlx_prune.pruning.norms import SquareSums, square_sums
+
+
+@dataclass(frozen=True)
+class BlockCall:
+    """What a model hands to one block besides the hidden states."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Captured:
+    """The inputs of the first block, and the calls of all blocks, for one batch of tokens."""
+
+    hidden: mx.array
+    calls: tuple[BlockCall, ...]
+
+
+def capture(model: nn.Module, tokens: mx.array) -> Captured:
+    """Record what the blocks of a model receive, without running them.
+
+    Args:
+        model: An mlx-lm model.
+        tokens: [batch, length] token ids.
+
+    Returns:
+        The hidden states that enter the first block ([batch, length, width]), and the other arguments of
+        every block.
+
+    Raises:
+        CheckpointError: The model does more between its blocks than pass hidden states along.
+    """
+    network = blocks(model)
+    order = {id(block): index for index, block in enumerate(network)}
+    received: list[mx.array] = []
+    calls: list[BlockCall] = []
+
+    def stand_aside(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        if order[id(block)] != len(calls) or not args or not isinstance(args[0], mx.array):
+            raise CheckpointError(_unusual(model))
+        # The very same array must come back: anything done to it in between would be lost in a replay.
+        if received and args[0] is not received[0]:
+            raise CheckpointError(_unusual(model))
+        received.append(args[0])
+        calls.append(BlockCall(args[1:], kwargs))
+        return args[0]
+
+    with calls_replaced(network, stand_aside):
+        try:
+            model(tokens)
+        except MlxPruneError:
+            raise
+        except Exception as error:  # the model's own code, surprised by a block that stood aside
+            raise CheckpointError(_unusual(model)) from error
+    if len(calls) != len(network) or any(_stateful(call) for call in calls):
+        raise CheckpointError(_unusual(model))
+    mx.eval(received[0], [leaf for call in calls for leaf in _arrays(call)])
+    return Captured(received[0], tuple(calls))
+
+
+def replay(block: nn.Module, hidden: mx.array, call: BlockCall) -> mx.array:
+    """Run one block on hidden states ([batch, length, width]); the result is lazy.
+
+    Raises:
+        CheckpointError: The block returns something else than hidden states.
+    """
+    out = block(hidden, *call.args, **call.kwargs)
+    if not isinstance(out, mx.array) or out.shape != hidden.shape:
+        raise CheckpointError(
+            f"{type(block).__name__} returns more than hidden states, so activations cannot be measured "
+            "block by block; prune this model by magnitude or at random."
+        )
+    return out
+
+
+class ActivationSums:
+    """Sums of squared inputs of some linear layers, filled while they run inside :meth:`watching`.
+
+    Layers that receive the same array (q, k and v; gate and up) share one reduction.
+    """
+
+    def __init__(self, linears: Sequence[PrunableLinear]) -> None:
+        self._linears = linears
+        self._names = {id(linear.module): linear.name for linear in linears}
+        self._sums: dict[str, SquareSums] = {}
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """While open, every call of a layer adds its inputs; open it once per forward pass."""
+        reduced: dict[int, tuple[mx.array, SquareSums]] = {}
+
+        def add(layer: nn.Module, x: mx.array) -> Any:
+            if id(x) not in reduced:
+                # Kept with its array, whose id must not be given to another one meanwhile.
+                reduced[id(x)] = (x, square_sums(x))
+            name = self._names[id(layer)]
+            so_far, new = self._sums.get(name), reduced[id(x)][1]
+            self._sums[name] = new if so_far is None else so_far + new
+            return type(layer).__mro__[1].__call__(layer, x)
+
+        with calls_replaced([linear.module for linear in self._linears], add):
+            yield
+
+    def arrays(self) -> list[mx.array]:
+        """The lazy sums, to be evaluated."""
+        return [sums.sums for sums in self._sums.values()]
+
+    def result(self) -> dict[str, SquareSums]:
+        """The evaluated sums by layer name.
+
+        Raises:
+            CheckpointError: A layer saw no input, or NaN or infinite ones.
+        """
+        mx.eval(self.arrays())
+        for linear in self._linears:
+            if linear.name not in self._sums:
+                raise CheckpointError(
+                    f"{linear.name} received no input during calibration, so Wanda cannot score its weights; "
+                    "use magnitude or random."
+                )
+            if not mx.isfinite(self._sums[linear.name].sums).all().item():
+                raise CheckpointError(
+                    f"The inputs of {linear.name} overflow or are not finite on the calibration text; "
+                    "try --dtype float32, and check that the checkpoint is sound."
+                )
+        return self._sums
+
+
+@contextmanager
+def calls_replaced(modules: Sequence[nn.Module], call: Callable[..., Any]) -> Iterator[None]:
+    """Make ``module(...)`` run ``call(module, ...)``, leaving attributes and types as they are."""
+    classes = [type(module) for module in modules]
+    try:
+        for module, kind in zip(modules, classes, strict=True):
+            module.__class__ = type(kind.__name__, (kind,), {"__call__": call})
+        yield
+    finally:
+        for module, kind in zip(modules, classes, strict=True):
+            module.__class__ = kind
+
+
+def _arrays(call: BlockCall) -> list[mx.array]:
+    return [leaf for _, leaf in tree_flatten([call.args, call.kwargs]) if isinstance(leaf, mx.array)]
+
+
+def _stateful(call: BlockCall) -> bool:
+    plain = (mx.array, str, int, float, bool, type(None))
+    return any(not isinstance(leaf, plain) for _, leaf in tree_flatten([call.args, call.kwargs]))
+
+
+def share_equal_arrays(call: BlockCall, other: BlockCall) -> BlockCall:
+    """The call with each array that equals its counterpart in another call replaced by that one.
+
+    Masks depend on the shape of a batch alone in nearly every model; batches then hold one between them.
+    """
+    theirs = dict(tree_flatten([other.args, other.kwargs]))
+    mine = dict(tree_flatten([call.args, call.kwargs]))
+    if mine.keys() != theirs.keys():
+        return call
+    same: dict[int, mx.array] = {}
+    for key, leaf in mine.items():
+        if isinstance(leaf, mx.array) and isinstance(theirs[key], mx.array):
+            equal = leaf.dtype == theirs[key].dtype and mx.array_equal(leaf, theirs[key]).item()
+            same[id(leaf)] = theirs[key] if equal else leaf
+    args, kwargs = tree_map(lambda leaf: same.get(id(leaf), leaf), [call.args, call.kwargs])
+    return BlockCall(tuple(args), kwargs)
+
+
+def _unusual(model: nn.Module) -> str:
+    return (
+        f"{type(model).__module__} does more between its blocks than pass hidden states along, so "
+        "activations cannot be measured block by block; prune this model by magnitude or at random."
+    )

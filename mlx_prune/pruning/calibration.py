@@ -1,0 +1,203 @@
+"""Activation statistics of a model on a text, block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_prune.checkpoints import LoadedModel, PrunableLinear, blocks, prunable_linears
+from mlx_prune.progress import Progress, ProgressCallback, silent
+from mlx_prune.pruning.blockwise import (
+    ActivationSums,
+    BlockCall,
+    capture,
+    replay,
+    share_equal_arrays,
+)
+from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
+from mlx_prune.pruning.hidden import HiddenStates
+from mlx_prune.pruning.norms import SquareSums
+from mlx_prune.pruning.recipe import Calibration
+
+_SMALLEST_BUDGET = 32 << 20
+
+
+@dataclass(frozen=True)
+class ActivationStatistics:
+    """Sums of squared inputs of every prunable linear on one calibration text.
+
+    Attributes:
+        sums: By layer name; :meth:`SquareSums.root_mean_square` is Wanda's factor.
+        calibration: Source, sizes and hashes of the text, as recorded beside a result.
+    """
+
+    sums: dict[str, SquareSums]
+    calibration: dict[str, Any]
+
+
+def calibrate(
+    model: LoadedModel,
+    calibration: Calibration | None = None,
+    *,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+) -> ActivationStatistics:
+    """Measure the inputs of every prunable linear of the model as it stands ("dense" statistics).
+
+    The result serves every sparsity and pattern: pass it to :func:`mlx_prune.pruning.prune`.
+
+    Args:
+        model: From :func:`mlx_prune.checkpoints.load`. It is left as it is.
+        calibration: Text and sizes; None is the embedded text.
+        seed: Of the choice of sequences.
+        progress: Told after each block.
+
+    Returns:
+        Float32 sums of squares per input feature.
+
+    Raises:
+        DataError: The text cannot be read or is too short.
+        CheckpointError: Activations are not finite, or cannot be measured block by block.
+    """
+    report = progress or silent
+    data = calibration_tokens(calibration or Calibration(), model.tokenizer, model.config, seed)
+    linears = prunable_linears(model.model)
+    steps = BlockSteps(model.model, linears, data, config=model.config)
+    steps.begin(HiddenStates(len(steps.batches)))
+    sums: dict[str, SquareSums] = {}
+    for index in range(steps.count):
+        sums.update(steps.watch(index, advance=index + 1 < steps.count))
+        report(Progress("calibrate", index + 1, steps.count, f"block {index}"))
+    return ActivationStatistics(sums, {**data.describe(), "batch_size": steps.batch_size})
+
+
+class BlockSteps:
+    """A model's forward pass over all calibration batches, one block at a time."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        linears: Iterable[PrunableLinear],
+        data: CalibrationTokens,
+        *,
+        config: dict[str, Any],
+    ) -> None:
+        """Plan the batches; nothing runs yet.
+
+        Args:
+            network: The model. Its blocks may still lie on disk.
+            linears: Its prunable linears.
+            data: The token sequences.
+            config: The model's config.json.
+        """
+        self._network = network
+        self._blocks = blocks(network)
+        self._linears: list[list[PrunableLinear]] = [[] for _ in self._blocks]
+        for linear in linears:
+            self._linears[linear.block].append(linear)
+        samples, length = data.tokens.shape
+        dtype = next(linear for block in self._linears for linear in block).module.weight.dtype
+        self.batch_size = min(samples, batch_size(self._linears, length, dtype, config))
+        self.batches = [
+            mx.array(data.tokens[start : start + self.batch_size])
+            for start in range(0, samples, self.batch_size)
+        ]
+        self._calls: list[tuple[BlockCall, ...]] = []
+        self._states: HiddenStates | None = None
+
+    @property
+    def count(self) -> int:
+        """Number of blocks."""
+        return len(self._blocks)
+
+    @property
+    def states(self) -> HiddenStates:
+        """The hidden states between the blocks; :meth:`begin` sets them."""
+        assert self._states is not None
+        return self._states
+
+    def begin(self, states: HiddenStates, *, filled: bool = False) -> None:
+        """Run what comes before the first block, and record what each block is handed.
+
+        Args:
+            states: Where hidden states are kept.
+            filled: They already hold those of a later block; only the calls are recorded.
+        """
+        self._states = states
+        for number, tokens in enumerate(self.batches):
+            captured = capture(self._network, tokens)
+            calls = captured.calls
+            if self._calls:
+                calls = tuple(
+                    share_equal_arrays(call, first) for call, first in zip(calls, self._calls[0], strict=True)
+                )
+            self._calls.append(calls)
+            if not filled:
+                states.put(number, captured.hidden)
+        if not filled:
+            states.start()
+
+    def watch(self, index: int, *, advance: bool) -> dict[str, SquareSums]:
+        """Run one block on all batches and sum the squared inputs of its linears.
+
+        Args:
+            index: The block; the states must be those that enter it.
+            advance: Also keep its outputs, as inputs of the next block.
+
+        Returns:
+            The sums by layer name.
+        """
+        sums = ActivationSums(self._linears[index])
+        for number in range(len(self.batches)):
+            with sums.watching():
+                out = self._run(index, number)
+            if advance:
+                mx.eval(out, sums.arrays())
+                self.states.put(number, out)
+            else:
+                # The block's last product is never computed.
+                del out
+                mx.eval(sums.arrays())
+        if advance:
+            self.states.advance()
+        return sums.result()
+
+    def advance(self, index: int) -> None:
+        """Run one block on all batches for its outputs alone."""
+        for number in range(len(self.batches)):
+            out = self._run(index, number)
+            mx.eval(out)
+            self.states.put(number, out)
+        self.states.advance()
+
+    def _run(self, index: int, number: int) -> mx.array:
+        return replay(self._blocks[index], self.states.get(number), self._calls[number][index])
+
+
+def batch_size(
+    linears: list[list[PrunableLinear]], length: int, dtype: mx.Dtype, config: dict[str, Any]
+) -> int:
+    """Sequences per batch, so that a block's activations stay below half the memory of its weights.
+
+    It depends on the model and the length alone, not on the machine: the last bits of a result may depend on
+    the shape of a batch.
+
+    Args:
+        linears: The prunable linears of each block.
+        length: Tokens per sequence.
+        dtype: Compute type.
+        config: The model's config.json, for the number of attention heads.
+
+    Returns:
+        At least 1.
+    """
+    largest = max(linears, key=lambda block: sum(linear.size for linear in block))
+    weights = sum(linear.size for linear in largest) * dtype.size
+    per_token = dtype.size * sum(linear.in_features + linear.out_features for linear in largest)
+    # Attention scores, where the backend materializes them.
+    per_token += 4 * length * int(config.get("num_attention_heads") or 0)
+    return max(1, max(_SMALLEST_BUDGET, weights // 2) // (per_token * length))

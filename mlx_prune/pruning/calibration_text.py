@@ -1,0 +1,192 @@
+"""Calibration text to token sequences."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlx_prune.errors import DataError
+from mlx_prune.pruning.recipe import Calibration
+
+DEFAULT_SAMPLES = 128
+DEFAULT_LENGTH = 2048
+
+_C4 = "allenai/c4"
+_C4_FILE = "en/c4-train.00000-of-01024.json.gz"
+_C4_REVISION = "1588ec454efa1a09f29cd18ddd04fe05fc8653a2"
+
+
+@dataclass(frozen=True)
+class CalibrationTokens:
+    """Token sequences, and where they come from.
+
+    Attributes:
+        tokens: [samples, length] int32.
+        source: "demo", "c4", or the file.
+        sha256: Of the text that was read, UTF-8.
+    """
+
+    tokens: np.ndarray[Any, np.dtype[np.int32]]
+    source: str
+    sha256: str
+
+    @property
+    def tokens_sha256(self) -> str:
+        """Of the token ids themselves (with their shape): equal only if tokenizer and choice agree too."""
+        digest = hashlib.sha256(repr(self.tokens.shape).encode())
+        digest.update(np.ascontiguousarray(self.tokens, dtype="<i4").tobytes())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """What is recorded beside a result."""
+        samples, length = self.tokens.shape
+        return {
+            "source": self.source,
+            "samples": samples,
+            "sequence_length": length,
+            "sha256": self.sha256,
+            "tokens_sha256": self.tokens_sha256,
+        }
+
+
+def calibration_tokens(
+    calibration: Calibration, tokenizer: Any, config: dict[str, Any], seed: int
+) -> CalibrationTokens:
+    """Read a text and cut it into sequences.
+
+    The text is tokenized as a whole and cut into consecutive stretches of equal length, of which ``samples``
+    are drawn at random; each begins with the tokenizer's BOS token where the tokenizer puts one. From C4,
+    each sequence comes from a document of its own that is long enough, at a random offset (as published
+    Wanda).
+
+    Args:
+        calibration: Source and sizes.
+        tokenizer: The model's.
+        config: The model's config.json, for the longest sequence it takes.
+        seed: Of the choice of sequences.
+
+    Returns:
+        The sequences.
+
+    Raises:
+        DataError: The text cannot be read or is too short, or a sequence is longer than the model takes.
+    """
+    longest = config.get("max_position_embeddings")
+    if (
+        longest is not None
+        and calibration.sequence_length is not None
+        and calibration.sequence_length > longest
+    ):
+        raise DataError(
+            f"The model takes at most {longest} tokens, so calibration sequences cannot have "
+            f"{calibration.sequence_length}; choose a shorter sequence length."
+        )
+    length = calibration.sequence_length or min(DEFAULT_LENGTH, longest or DEFAULT_LENGTH)
+    bos = _leading_token(tokenizer)
+    rng = np.random.Generator(np.random.PCG64(seed))
+    if calibration.source == "c4":
+        return _from_c4(tokenizer, calibration.samples or DEFAULT_SAMPLES, length, bos, rng)
+    text, source = _read(calibration.source)
+    ids = np.asarray(_encode(tokenizer, text), dtype=np.int32)
+    if calibration.sequence_length is None:
+        length = max(2, min(length, ids.size + len(bos)))
+    body = length - len(bos)
+    available = ids.size // body
+    samples = calibration.samples or max(1, min(DEFAULT_SAMPLES, available))
+    if samples > available:
+        missing = samples * body - ids.size
+        raise DataError(
+            f"Calibration text {source} holds {ids.size:,} tokens, {missing:,} too few for {samples} "
+            f"sequences of {length}; give a longer text, fewer samples or shorter sequences."
+        )
+    chosen = np.sort(rng.choice(available, size=samples, replace=False))
+    windows = ids[: available * body].reshape(available, body)[chosen]
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return CalibrationTokens(_with_prefix(windows, bos), source, digest)
+
+
+def _read(source: str | Path) -> tuple[str, str]:
+    if source == "demo":
+        from mlx_prune import demo
+
+        return Path(demo.calibration_text_path()).read_text(encoding="utf-8"), "demo"
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise DataError(f"There is no calibration file {path}; give a text or JSONL file, demo or c4.")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); convert it first.") from error
+    return ("\n\n".join(_documents(path, text)) if path.suffix == ".jsonl" else text), str(path)
+
+
+def _documents(path: Path, text: str) -> Iterator[str]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            document = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number} is not JSON: {error}.") from error
+        if not isinstance(document, dict) or not isinstance(document.get("text"), str):
+            raise DataError(f'{path}, line {number} has no string field "text".')
+        yield document["text"]
+
+
+def _from_c4(
+    tokenizer: Any, samples: int, length: int, bos: list[int], rng: np.random.Generator
+) -> CalibrationTokens:
+    body, digest, windows = length - len(bos), hashlib.sha256(), []
+    for text in _c4_documents():
+        ids = _encode(tokenizer, text)
+        if len(ids) < body:
+            continue
+        digest.update(text.encode())
+        start = int(rng.integers(0, len(ids) - body + 1))
+        windows.append(np.asarray(ids[start : start + body], dtype=np.int32))
+        if len(windows) == samples:
+            return CalibrationTokens(_with_prefix(np.stack(windows), bos), "c4", digest.hexdigest())
+    raise DataError(
+        f"C4's first file holds only {len(windows)} documents of {body} tokens; use fewer or shorter samples."
+    )
+
+
+def _c4_documents() -> Iterator[str]:
+    from datasets import load_dataset
+
+    try:
+        stream = load_dataset(
+            _C4, data_files={"train": _C4_FILE}, revision=_C4_REVISION, split="train", streaming=True
+        )
+        for row in stream:
+            yield row["text"]
+    except Exception as error:  # datasets passes on errors of several network libraries
+        reason = str(error).strip().splitlines()
+        raise DataError(
+            f"C4 cannot be read from the Hub ({reason[0] if reason else type(error).__name__}); "
+            "check the connection, or calibrate on demo or a file."
+        ) from error
+
+
+def _encode(tokenizer: Any, text: str) -> list[int]:
+    # verbose=False: the whole text is longer than the model takes, which is meant.
+    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, verbose=False)
+    return ids
+
+
+def _leading_token(tokenizer: Any) -> list[int]:
+    bos = tokenizer.bos_token_id
+    return [bos] if bos is not None and tokenizer.encode("a")[:1] == [bos] else []
+
+
+def _with_prefix(
+    windows: np.ndarray[Any, np.dtype[np.int32]], bos: list[int]
+) -> np.ndarray[Any, np.dtype[np.int32]]:
+    prefix = np.tile(np.asarray(bos, dtype=np.int32), (windows.shape[0], 1))
+    return np.concatenate([prefix, windows], axis=1)

@@ -1,0 +1,117 @@
+"""The folder a checkpoint is written to: whole under its name, or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.errors import CheckpointError
+
+# What stock mlx-lm and transformers need besides the weights, and what a licence asks to go along.
+_SIDE_FILES = (
+    "*.json",
+    "*.jinja",
+    "*.txt",
+    "*.model",
+    "*.tiktoken",
+    "*.py",
+    "LICENSE*",
+    "NOTICE*",
+    "COPYING*",
+)
+_NOT_COPIED = ("model.safetensors.index.json", "pruning_meta.json")
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """A checkpoint folder in the making.
+
+    Attributes:
+        final: Its name once complete.
+        partial: The hidden folder beside it, where everything is written first.
+    """
+
+    final: Path
+    partial: Path
+
+    def publish(self) -> None:
+        """Give the finished folder its name, in place of what had it before."""
+        old = self.final.with_name(f".{self.final.name}.replaced")
+        if old.exists():
+            shutil.rmtree(old)
+        if self.final.exists():
+            self.final.rename(old)
+        self.partial.rename(self.final)
+        if old.exists():
+            shutil.rmtree(old)
+
+    def restart(self) -> None:
+        """Throw away what an earlier attempt left."""
+        if self.partial.exists():
+            shutil.rmtree(self.partial)
+        self.partial.mkdir()
+
+
+@contextmanager
+def output_folder(out: Path, *, source: Path) -> Iterator[OutputFolder]:
+    """Hold a checkpoint folder for this process.
+
+    Args:
+        out: Its final name.
+        source: The folder that is read.
+
+    Yields:
+        The folder. Nothing appears under its final name before :meth:`OutputFolder.publish`.
+
+    Raises:
+        CheckpointError: Another process writes it, it is the source, or the disk is full or cannot be
+            written.
+    """
+    out = out.expanduser().absolute()
+    if out.exists() and out.samefile(source):
+        raise CheckpointError(f"{out} is the model to prune; give another output folder.")
+    lock = out.with_name(f".{out.name}.lock")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with open(lock, "w") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise CheckpointError(
+                    f"Another process is writing {out}; wait for it or give another output folder."
+                ) from error
+            yield OutputFolder(out, out.with_name(f".{out.name}.partial"))
+            lock.unlink(missing_ok=True)
+    except OSError as error:
+        raise CheckpointError(_explain(error, out)) from error
+
+
+def _explain(error: OSError, out: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"The disk is full, so {out} could not be finished; free some space and run the same command "
+            "again, it carries on where it stopped."
+        )
+    return f"{out} could not be written: {error.strerror or error} ({error.filename or out})."
+
+
+def copy_side_files(source: Path, target: Path) -> None:
+    """Copy config, tokenizer, chat template, generation config and licence, byte for byte."""
+    for pattern in _SIDE_FILES:
+        for file in sorted(source.glob(pattern)):
+            if file.is_file() and file.name not in _NOT_COPIED:
+                shutil.copyfile(file, target / file.name)
+
+
+def write_json(file: Path, content: dict[str, Any]) -> None:
+    """Write a JSON file that is complete or absent."""
+    unfinished = file.with_name(file.name + ".unfinished")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(file)

@@ -1,0 +1,153 @@
+"""Look into any checkpoint: how many zeros, where, and whether that is what was recorded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from mlx_prune.checkpoints import block_modules, load_network, resolve
+from mlx_prune.progress import Progress, ProgressCallback, silent
+from mlx_prune.pruning.report import MatrixZeros, read_meta, zeros_by
+from mlx_prune.pruning.selection import count_zeros
+from mlx_prune.shards import open_shards
+
+_DENSE = 0.001  # below this fraction of zeros a projection counts as left dense
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """Zeros of a checkpoint's blocks.
+
+    Attributes:
+        model: What the user called the model.
+        path: Its folder.
+        matrices: Every weight matrix of the blocks that multiplies activations, expert stacks included.
+        meta: Its pruning_meta.json, or None.
+    """
+
+    model: str
+    path: Path
+    matrices: tuple[MatrixZeros, ...]
+    meta: dict[str, Any] | None
+
+    @property
+    def actual_sparsity(self) -> float:
+        """Fraction of zeros over all matrices."""
+        return sum(m.zeros for m in self.matrices) / sum(m.params for m in self.matrices)
+
+    @property
+    def projections(self) -> dict[str, dict[str, int]]:
+        """Params and zeros by projection."""
+        return zeros_by(self.matrices, "projection")
+
+    @property
+    def blocks(self) -> dict[str, dict[str, int]]:
+        """Params and zeros by block."""
+        return zeros_by(self.matrices, "block")
+
+    @property
+    def left_dense(self) -> tuple[str, ...]:
+        """Projections without zeros, in a model that has some elsewhere."""
+        found = tuple(name for name, z in self.projections.items() if z["zeros"] < _DENSE * z["params"])
+        return found if len(found) < len(self.projections) else ()
+
+    @property
+    def disagreements(self) -> tuple[str, ...]:
+        """Where the weights differ from pruning_meta.json, one sentence each."""
+        if self.meta is None:
+            return ()
+        found = []
+        recorded, counted = self.meta.get("zero_params"), sum(m.zeros for m in self.matrices)
+        if recorded != counted:
+            found.append(f"pruning_meta.json records {recorded:,} zeros, the weights hold {counted:,}.")
+        total = sum(m.params for m in self.matrices)
+        if self.meta.get("total_prunable_params") != total:
+            found.append(
+                f"pruning_meta.json records {self.meta.get('total_prunable_params'):,} prunable weights, "
+                f"the blocks hold {total:,}."
+            )
+        for name, entry in (self.meta.get("projections") or {}).items():
+            here = self.projections.get(name)
+            if here is not None and here["zeros"] != entry.get("zeros"):
+                found.append(f"{name}: {entry.get('zeros'):,} zeros recorded, {here['zeros']:,} found.")
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """For programs; sparsities in percent."""
+        return {
+            "model": self.model,
+            "path": str(self.path),
+            "actual_sparsity": round(100 * self.actual_sparsity, 6),
+            "total_prunable_params": sum(m.params for m in self.matrices),
+            "zero_params": sum(m.zeros for m in self.matrices),
+            "projections": self.projections,
+            "blocks": self.blocks,
+            "left_dense": list(self.left_dense),
+            "recorded": self.meta,
+            "disagreements": list(self.disagreements),
+        }
+
+
+def inspect(
+    model: str | Path, *, trust_remote_code: bool = False, progress: ProgressCallback | None = None
+) -> Inspection:
+    """Count the zeros in the blocks of a checkpoint, reading one matrix at a time.
+
+    Quantized matrices are counted as they dequantize.
+
+    Args:
+        model: A folder, a Hub id, or "demo".
+        trust_remote_code: Run Python files of the checkpoint.
+        progress: Told after each block, stage "inspect".
+
+    Returns:
+        Zeros of every matrix in the blocks, with the recorded ones where there is a record.
+
+    Raises:
+        CheckpointError: The model is missing, incomplete or damaged.
+    """
+    path = resolve(model, trust_remote_code=trust_remote_code)
+    network, _, _ = load_network(
+        path, dtype="stored", lazy=True, shards=open_shards(path), trust_remote_code=trust_remote_code
+    )
+    report = progress or silent
+    modules = [entry for entry in block_modules(network) if _matrix(entry[3]) is not None]
+    total = max((block for block, *_ in modules), default=-1) + 1
+    found: list[MatrixZeros] = []
+    for number, (block, name, projection, module) in enumerate(modules):
+        weight = _matrix(module)
+        assert weight is not None
+        found.append(MatrixZeros(name, block, projection, weight.size, count_zeros(weight)))
+        del weight
+        _release(module)
+        if number + 1 == len(modules) or modules[number + 1][0] != block:
+            report(Progress("inspect", block + 1, total, f"block {block}"))
+    return Inspection(str(model), path, tuple(found), read_meta(path))
+
+
+def _matrix(module: nn.Module) -> mx.array | None:
+    """The weight of a layer that multiplies activations by a matrix, or a stack of them; else None."""
+    weight = module.get("weight")
+    if not isinstance(weight, mx.array) or weight.ndim < 2 or isinstance(module, nn.Embedding | nn.Conv1d):
+        return None
+    if "scales" in module:
+        return mx.dequantize(
+            weight,
+            module.scales,
+            module.get("biases"),
+            group_size=module.group_size,
+            bits=module.bits,
+            mode=getattr(module, "mode", "affine"),
+        )
+    return weight
+
+
+def _release(module: nn.Module) -> None:
+    for name, _ in tree_flatten(module.parameters()):
+        module[name] = mx.zeros((0,))
+    mx.clear_cache()

@@ -1,0 +1,80 @@
+"""Sums of squared activations per input feature: all that Wanda needs to know of the inputs.
+
+:func:`sum_of_squares` has one meaning and several implementations; :class:`SquareSums` adds them up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_prune.environment import backend
+
+_ROWS = 512  # rows summed in float32 before the partial sums are added
+
+
+@dataclass(frozen=True)
+class SquareSums:
+    """Sums of squares per feature over some tokens.
+
+    Attributes:
+        sums: [features] float32.
+        count: Tokens that were summed.
+    """
+
+    sums: mx.array
+    count: int
+
+    def __add__(self, other: SquareSums) -> SquareSums:
+        """The sums over both sets of tokens."""
+        return SquareSums(self.sums + other.sums, self.count + other.count)
+
+    def root_mean_square(self) -> mx.array:
+        """[features] float32, sqrt(sum of squares / tokens): Wanda's ``||X_j||_2``, up to a constant."""
+        return mx.sqrt(self.sums / self.count)
+
+
+def square_sums(x: mx.array) -> SquareSums:
+    """Sum the squares of activations over every axis but the last.
+
+    Args:
+        x: [..., features]; float32, bfloat16 or float16.
+
+    Returns:
+        Float32 sums (also of half-precision inputs) and the number of tokens.
+    """
+    features = x.shape[-1]
+    return SquareSums(sum_of_squares(x.reshape(-1, features)), x.size // features)
+
+
+def sum_of_squares(x: mx.array) -> mx.array:
+    """Column sums of squares.
+
+    Args:
+        x: [tokens, features]; float32, bfloat16 or float16.
+
+    Returns:
+        [features] float32.
+    """
+    if backend() == "cpu" and x.dtype == mx.float32:
+        return _with_numpy(x)
+    return portable(x)
+
+
+def portable(x: mx.array) -> mx.array:
+    """:func:`sum_of_squares` in MLX operations, on any device."""
+    # Half-precision sums would accumulate in the input's own type.
+    partial = [
+        mx.square(x[i : i + _ROWS].astype(mx.float32)).sum(axis=0) for i in range(0, x.shape[0], _ROWS)
+    ]
+    return mx.stack(partial).sum(axis=0)
+
+
+def _with_numpy(x: mx.array) -> mx.array:
+    """On a CPU, one pass over memory, without a copy of the activations."""
+    values = np.array(x, copy=False)
+    pieces = [values[i : i + _ROWS] for i in range(0, values.shape[0], _ROWS)]
+    partial = [np.einsum("tf,tf->f", piece, piece) for piece in pieces]
+    return mx.array(np.stack(partial).sum(axis=0))

@@ -1,0 +1,213 @@
+"""What to prune: the recipe, checked when it is made, and the exact counts it implies."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+from mlx_prune.errors import RecipeError
+
+METHODS = ("random", "magnitude", "wanda")
+SCOPES = ("blocks", "paper")
+STATISTICS = ("sequential", "dense")
+PAPER_LEFT_OUT = ("o_proj", "down_proj")
+
+_PATTERN = re.compile(r"(\d{1,4}):(\d{1,4})")
+_LARGEST_GROUP = 256
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The text that Wanda's activation norms are measured on.
+
+    Attributes:
+        source: "demo" (embedded text), "c4" (from the Hub, pinned revision), or a text or JSONL file.
+        samples: Number of sequences; None takes what the text holds, at most 128.
+        sequence_length: Tokens per sequence; None takes what the text and the model allow, at most 2048.
+    """
+
+    source: str | Path = "demo"
+    samples: int | None = None
+    sequence_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that make no sense."""
+        if self.samples is not None and self.samples < 1:
+            raise RecipeError(f"Calibration needs at least one sample, not {self.samples}.")
+        if self.sequence_length is not None and self.sequence_length < 2:
+            raise RecipeError(f"Calibration sequences need at least 2 tokens, not {self.sequence_length}.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is pruned.
+
+    Attributes:
+        method: "random" (each weight with probability ``sparsity``), "magnitude" (the smallest ``|w|`` of
+            each matrix) or "wanda" (per output row, the smallest ``|w| * sqrt(mean of squared inputs)``;
+            Sun et al. 2024, arXiv 2306.11695, equation 1).
+        sparsity: Fraction of the weights of a matrix to set to zero, in [0, 1). Implied by a pattern.
+        pattern: "N:M" keeps N of every M consecutive input weights ("2:4" is NVIDIA's); None is unstructured.
+            A last, incomplete group of r weights loses floor(r * (M - N) / M).
+        scope: "blocks" prunes every linear in the blocks; "paper" leaves out o_proj and down_proj, as the
+            study's Wanda did.
+        statistics: "sequential" measures each block on the outputs of the blocks already pruned (published
+            Wanda), "dense" on the dense network (the study's). None for methods without statistics.
+        seed: Of random masks, and of the choice of calibration sequences. None for magnitude.
+        calibration: Text for Wanda; None for the others.
+
+    Arguments left at None take their defaults (scope "blocks", statistics "sequential", seed 0, the embedded
+    text); one that the method would ignore is refused.
+
+    Raises:
+        RecipeError: An argument is out of range, conflicts with another, or would be ignored.
+    """
+
+    method: str
+    sparsity: float | None = None
+    pattern: str | None = None
+    scope: str = "blocks"
+    statistics: str | None = None
+    seed: int | None = None
+    calibration: Calibration | None = None
+    groups: tuple[int, int] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        """Check every argument and fill in the defaults."""
+        if self.method not in METHODS:
+            raise RecipeError(f"Unknown method {self.method!r}; choose one of {', '.join(METHODS)}.")
+        if self.pattern is not None:
+            self._set("groups", parse_pattern(self.pattern))
+        self._set("sparsity", self._resolved_sparsity())
+        self._check_scope()
+        self._check_wanda_only()
+        if self.method == "magnitude":
+            if self.seed is not None:
+                raise RecipeError(
+                    "Magnitude pruning draws nothing, so a seed would be ignored; leave it out."
+                )
+        elif self.seed is None:
+            self._set("seed", 0)
+        elif self.seed < 0:
+            raise RecipeError(f"The seed must not be negative, not {self.seed}.")
+
+    @property
+    def target_sparsity(self) -> float:
+        """The fraction of zeros asked for in each pruned matrix."""
+        assert self.sparsity is not None
+        return self.sparsity
+
+    def prunes(self, projection: str) -> bool:
+        """Whether the recipe touches a projection ("self_attn.q_proj")."""
+        return self.scope == "blocks" or projection.rsplit(".", 1)[-1] not in PAPER_LEFT_OUT
+
+    def _resolved_sparsity(self) -> float:
+        if self.groups is not None:
+            keep, size = self.groups
+            implied = (size - keep) / size
+            if self.sparsity is not None and not math.isclose(self.sparsity, implied, abs_tol=1e-9):
+                raise RecipeError(
+                    f"Pattern {self.pattern} means a sparsity of {100 * implied:g} %, "
+                    f"not {100 * self.sparsity:g} %; give one of the two."
+                )
+            return implied
+        if self.sparsity is None:
+            raise RecipeError("Give a sparsity or an N:M pattern.")
+        if not 0 <= self.sparsity < 1:
+            raise RecipeError(f"Sparsity is a fraction of at least 0 and below 1, not {self.sparsity:g}.")
+        return self.sparsity
+
+    def _check_scope(self) -> None:
+        if self.scope not in SCOPES:
+            raise RecipeError(f"Unknown scope {self.scope!r}; choose one of {', '.join(SCOPES)}.")
+        if self.scope == "paper" and self.method != "wanda":
+            raise RecipeError(
+                f"Scope paper describes the study's Wanda; {self.method} pruned every linear there, "
+                "so use scope blocks."
+            )
+
+    def _check_wanda_only(self) -> None:
+        if self.method == "wanda":
+            if self.statistics is None:
+                self._set("statistics", "sequential")
+            if self.calibration is None:
+                self._set("calibration", Calibration())
+            if self.statistics not in STATISTICS:
+                raise RecipeError(
+                    f"Unknown statistics {self.statistics!r}; choose one of {', '.join(STATISTICS)}."
+                )
+        elif self.statistics is not None or self.calibration is not None:
+            raise RecipeError(
+                f"{self.method.capitalize()} pruning looks at no activations, so calibration and statistics "
+                "would be ignored; leave them out."
+            )
+
+    def _set(self, name: str, value: object) -> None:
+        object.__setattr__(self, name, value)
+
+
+def parse_pattern(pattern: str) -> tuple[int, int]:
+    """Read "N:M": keep N of every M consecutive input weights.
+
+    Raises:
+        RecipeError: It is not of that form, or not 0 < N < M <= 256.
+    """
+    match = _PATTERN.fullmatch(pattern.strip())
+    keep, size = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 0 < keep < size <= _LARGEST_GROUP:
+        raise RecipeError(
+            f"Pattern {pattern!r} is not N:M with 0 < N < M <= {_LARGEST_GROUP}; "
+            "2:4 keeps two of every four weights."
+        )
+    return keep, size
+
+
+def fraction_from_percent(percent: float) -> float:
+    """Turn a percentage into a fraction, exactly as written in decimal.
+
+    Raises:
+        RecipeError: It is not in [0, 100), or looks like a fraction given by mistake.
+    """
+    if 0 < percent < 1:
+        raise RecipeError(
+            f"Sparsity is a percentage here, and {percent:g} % is next to nothing; "
+            f"for {100 * percent:g} % write {100 * percent:g}."
+        )
+    if not 0 <= percent < 100:
+        raise RecipeError(f"Sparsity is a percentage of at least 0 and below 100, not {percent:g}.")
+    return float(Fraction(repr(percent)) / 100)
+
+
+def prune_count(n: int, sparsity: float) -> int:
+    """How many of n weights a sparsity removes: int(n * sparsity), without the float's rounding.
+
+    The sparsity counts as the decimal it prints as, so 70 % of 90 is 63 although ``0.7 * 90`` is
+    62.99999999999999.
+    """
+    return math.floor(n * Fraction(repr(float(sparsity))))
+
+
+def group_prune_count(length: int, keep: int, size: int) -> int:
+    """How many weights of a group of ``length`` an N:M pattern removes; the last group may be incomplete."""
+    return length * (size - keep) // size
+
+
+def row_prune_count(in_features: int, recipe: Recipe) -> int:
+    """Weights that the recipe removes from each row, where it works on rows (Wanda, or any N:M pattern)."""
+    if recipe.groups is None:
+        return prune_count(in_features, recipe.target_sparsity)
+    keep, size = recipe.groups
+    whole, rest = divmod(in_features, size)
+    return whole * group_prune_count(size, keep, size) + group_prune_count(rest, keep, size)
+
+
+def planned_zeros(out_features: int, in_features: int, recipe: Recipe) -> int | None:
+    """Zeros that the recipe puts in a matrix; None where that is left to chance (random, unstructured)."""
+    if recipe.groups is not None or recipe.method == "wanda":
+        return out_features * row_prune_count(in_features, recipe)
+    if recipe.method == "magnitude":
+        return prune_count(out_features * in_features, recipe.target_sparsity)
+    return None

@@ -1,0 +1,208 @@
+"""What a prune did, as recorded in pruning_meta.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.checkpoints import PrunableLinear
+from mlx_prune.errors import CheckpointError
+from mlx_prune.pruning.recipe import Recipe
+
+META_FILE = "pruning_meta.json"
+_SHORTFALL = 0.01
+
+
+@dataclass(frozen=True)
+class MatrixZeros:
+    """Zeros of one matrix.
+
+    Attributes:
+        name: Its path in the model.
+        block: Index of its block.
+        projection: Its path inside the block.
+        params: Its weights.
+        zeros: How many of them are exactly zero.
+    """
+
+    name: str
+    block: int
+    projection: str
+    params: int
+    zeros: int
+
+    @classmethod
+    def of(cls, linear: PrunableLinear, zeros: int) -> MatrixZeros:
+        """For a linear layer."""
+        return cls(linear.name, linear.block, linear.projection, linear.size, zeros)
+
+    @property
+    def sparsity(self) -> float:
+        """Fraction of zeros."""
+        return self.zeros / self.params
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What a prune did.
+
+    Attributes:
+        model: What the user called the model.
+        recipe: What was asked for.
+        matrices: Every prunable matrix with its zeros, also those the recipe left alone.
+        prune_time_s: Calibration, selection and writing of the pruned weights, in seconds.
+        calibration_time_s: The part of it spent on activation statistics.
+        peak_memory_bytes: Highest memory MLX held during the prune.
+        peak_rss_bytes: Highest resident memory of the process so far.
+        dtype: Compute type of the calibration.
+        calibration: Source, sizes and hashes of the text; None without calibration.
+        layout: "source" (the source's own files with zeros written in), "mlx" (mlx-lm's names and shapes), or
+            None as long as nothing is saved.
+        versions: Of this package and the libraries.
+        device: The machine.
+        fingerprint: Of the recipe and the source, by which a finished prune is recognized.
+    """
+
+    model: str
+    recipe: Recipe
+    matrices: tuple[MatrixZeros, ...]
+    prune_time_s: float
+    calibration_time_s: float
+    peak_memory_bytes: int
+    peak_rss_bytes: int
+    dtype: str
+    calibration: dict[str, Any] | None
+    layout: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    device: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    @property
+    def target_sparsity(self) -> float:
+        """The fraction asked for in each pruned matrix."""
+        return self.recipe.target_sparsity
+
+    @property
+    def total_prunable_params(self) -> int:
+        """Weights of all linears in the blocks, whatever the scope."""
+        return sum(matrix.params for matrix in self.matrices)
+
+    @property
+    def zero_params(self) -> int:
+        """How many of them are exactly zero."""
+        return sum(matrix.zeros for matrix in self.matrices)
+
+    @property
+    def actual_sparsity(self) -> float:
+        """Their fraction, computed from the zeros."""
+        return self.zero_params / self.total_prunable_params
+
+    @property
+    def projections(self) -> dict[str, dict[str, int]]:
+        """Params and zeros by projection, over all blocks."""
+        return zeros_by(self.matrices, "projection")
+
+    @property
+    def blocks(self) -> dict[str, dict[str, int]]:
+        """Params and zeros by block."""
+        return zeros_by(self.matrices, "block")
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences a user should see."""
+        found = []
+        if self.actual_sparsity < self.target_sparsity - _SHORTFALL:
+            left = [p for p in self.projections if not self.recipe.prunes(p)]
+            why = f": scope {self.recipe.scope} leaves {_listed(left)} dense" if left else ""
+            found.append(
+                f"Actual sparsity is {100 * self.actual_sparsity:.2f} %, short of the target of "
+                f"{100 * self.target_sparsity:g} %{why}."
+            )
+        return tuple(found)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of pruning_meta.json; sparsities are in percent there."""
+        recipe = self.recipe
+        return {
+            "model": self.model,
+            "method": recipe.method,
+            "target_sparsity": _percent(self.target_sparsity),
+            "actual_sparsity": _percent(self.actual_sparsity),
+            "total_prunable_params": self.total_prunable_params,
+            "zero_params": self.zero_params,
+            "prune_time_s": self.prune_time_s,
+            "calibration_time_s": self.calibration_time_s,
+            "pattern": recipe.pattern,
+            "scope": recipe.scope,
+            "statistics": recipe.statistics,
+            "seed": recipe.seed,
+            "calibration": self.calibration,
+            "projections": _with_percent(self.projections),
+            "blocks": _with_percent(self.blocks),
+            "matrix_zeros": {matrix.name: matrix.zeros for matrix in self.matrices},
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "peak_rss_bytes": self.peak_rss_bytes,
+            "dtype": self.dtype,
+            "layout": self.layout,
+            "warnings": list(self.warnings),
+            "versions": self.versions,
+            "device": self.device,
+            "fingerprint": self.fingerprint,
+        }
+
+
+def report_from_json(meta: dict[str, Any], recipe: Recipe, linears: Sequence[PrunableLinear]) -> PruneReport:
+    """The report of a finished prune, from its pruning_meta.json, the recipe and the model's linears."""
+    zeros = meta["matrix_zeros"]
+    same = ("model", "prune_time_s", "calibration_time_s", "peak_memory_bytes", "peak_rss_bytes", "dtype")
+    more = ("calibration", "layout", "versions", "device", "fingerprint")
+    return PruneReport(
+        recipe=recipe,
+        matrices=tuple(MatrixZeros.of(linear, zeros[linear.name]) for linear in linears),
+        **{key: meta[key] for key in same + more},
+    )
+
+
+def zeros_by(matrices: Iterable[MatrixZeros], key: str) -> dict[str, dict[str, int]]:
+    """Params and zeros of matrices added up by one of their attributes, in order of appearance."""
+    found: dict[str, dict[str, int]] = {}
+    for matrix in matrices:
+        entry = found.setdefault(str(getattr(matrix, key)), {"params": 0, "zeros": 0})
+        entry["params"] += matrix.params
+        entry["zeros"] += matrix.zeros
+    return found
+
+
+def read_meta(folder: Path) -> dict[str, Any] | None:
+    """The pruning_meta.json of a checkpoint folder, or None where there is none.
+
+    Raises:
+        CheckpointError: It is not a JSON object.
+    """
+    file = folder / META_FILE
+    if not file.is_file():
+        return None
+    try:
+        meta = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not valid JSON ({error}); prune again with --force.") from error
+    if not isinstance(meta, dict):
+        raise CheckpointError(f"{file} is not a JSON object; prune again with --force.")
+    return meta
+
+
+def _with_percent(zeros: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
+    return {
+        key: {**entry, "sparsity": _percent(entry["zeros"] / entry["params"])} for key, entry in zeros.items()
+    }
+
+
+def _percent(fraction: float) -> float:
+    return round(100 * fraction, 6)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

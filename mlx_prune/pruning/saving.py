@@ -1,0 +1,97 @@
+"""Save a pruned model as a folder that stock mlx-lm and transformers load."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from mlx_prune.checkpoints import LoadedModel, PrunableLinear, load_network, prunable_linears
+from mlx_prune.errors import CheckpointError
+from mlx_prune.pruning.card import short_card
+from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
+from mlx_prune.pruning.report import META_FILE, PruneReport
+from mlx_prune.pruning.writer import CheckpointWriter, layout_of, plan
+from mlx_prune.shards import open_shards
+
+
+def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: bool = False) -> Path:
+    """Save a model that was pruned in memory.
+
+    The source's weight files are copied with zeros written in where the model has them, in the source's own
+    type; every other tensor keeps its bytes. The folder appears whole or not at all.
+
+    Args:
+        model: As :func:`mlx_prune.pruning.prune` left it.
+        out: The folder to write.
+        report: From :func:`mlx_prune.pruning.prune`.
+        force: Replace what is in the folder already.
+
+    Returns:
+        The folder.
+
+    Raises:
+        CheckpointError: The folder exists, is being written by another process, or cannot be written; or the
+            model's weights differ from the checkpoint's by more than zeros.
+    """
+    out = Path(out)
+    if out.exists() and not force:
+        raise CheckpointError(f"{out} exists already; give another folder, or use force to replace it.")
+    shards = open_shards(model.path)
+    linears = prunable_linears(model.model)
+    layout = layout_of(shards, linears)
+    with output_folder(out, source=model.path) as folder:
+        folder.restart()
+        stored: dict[str, mx.array] = {}
+        if layout == "mlx":
+            network, _, _ = load_network(model.path, dtype="stored", lazy=True, shards=shards)
+            stored = dict(tree_flatten(network.parameters()))
+        writer = plan(folder.partial, layout, shards, stored)
+        check_space(writer, folder)
+        rewritten = {f"{linear.name}.weight" for linear in linears}
+        writer.create(rewritten, stored)
+        for linear in linears:
+            name = f"{linear.name}.weight"
+            source = shards.load([name])[name] if layout == "source" else stored.pop(name)
+            writer.write(name, _with_zeros_of(linear, source))
+            del source
+        finish(folder, writer, model.path, report)
+    return out
+
+
+def _with_zeros_of(linear: PrunableLinear, source: mx.array) -> mx.array:
+    pruned: mx.array = linear.module.weight
+    result = mx.where(pruned == 0, mx.zeros_like(source), source)
+    if not mx.array_equal(result.astype(pruned.dtype), pruned).item():
+        raise CheckpointError(
+            f"{linear.name} differs from the checkpoint by more than zeros, so it cannot be saved as a "
+            "pruned copy."
+        )
+    return result
+
+
+def check_space(writer: CheckpointWriter, folder: OutputFolder) -> None:
+    """Refuse to start what cannot be finished.
+
+    Raises:
+        CheckpointError: The disk has less room than the weight files need.
+    """
+    free = shutil.disk_usage(folder.final.parent).free
+    if free < writer.nbytes:
+        raise CheckpointError(
+            f"{folder.final} needs {writer.nbytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; "
+            "free some space or choose another disk."
+        )
+
+
+def finish(folder: OutputFolder, writer: CheckpointWriter, source: Path, report: PruneReport) -> PruneReport:
+    """Add everything but the weights, and let the folder appear; returns the report as recorded."""
+    recorded = replace(report, layout=writer.layout)
+    copy_side_files(source, folder.partial)
+    write_json(folder.partial / META_FILE, recorded.to_json())
+    (folder.partial / "README.md").write_text(short_card(recorded), encoding="utf-8")
+    folder.publish()
+    return recorded

@@ -1,0 +1,82 @@
+"""Zero the weights that a recipe removes from one matrix, on whatever device there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_prune.environment import backend
+from mlx_prune.errors import CheckpointError
+from mlx_prune.pruning import select_cpu, select_portable
+from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count, row_prune_count
+
+_BITS = {mx.float32: mx.uint32, mx.bfloat16: mx.uint16, mx.float16: mx.uint16}
+_NAMES = {mx.float32: "float32", mx.bfloat16: "bfloat16", mx.float16: "float16"}
+
+
+def prune_weight(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None = None) -> mx.array:
+    """Zero the weights that a recipe removes from one matrix.
+
+    Args:
+        weight: [out, in]; float32, bfloat16 or float16. Decided on these very values.
+        recipe: What to remove. Scope and calibration do not matter here.
+        name: The matrix's name: it seeds random masks, and errors carry it.
+        scale: [in] float32 root mean square of the inputs; Wanda needs it, other methods take None.
+
+    Returns:
+        The pruned matrix: zeros where pruned, every other bit unchanged.
+
+    Raises:
+        CheckpointError: The matrix is not of a float type, or holds NaN or infinity.
+    """
+    if weight.dtype not in _BITS:
+        raise CheckpointError(f"{name} is stored as {weight.dtype}, and only float weights can be pruned.")
+    if (recipe.method == "wanda") != (scale is not None):
+        raise ValueError("Wanda, and only Wanda, takes a scale")
+    if backend() == "cpu" or recipe.method == "random":
+        return _on_cpu(weight, recipe, name, scale)
+    if not mx.isfinite(weight).all().item():
+        raise CheckpointError(_not_finite(name))
+    if recipe.groups is not None:
+        return select_portable.prune_groups(weight, scale, _group_counts(weight, recipe.groups))
+    if scale is not None:
+        return select_portable.prune_rows(weight, scale, row_prune_count(weight.shape[1], recipe))
+    return select_portable.prune_matrix(weight, prune_count(weight.size, recipe.target_sparsity))
+
+
+def _on_cpu(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None) -> mx.array:
+    bits: np.ndarray[Any, Any] = np.array(weight.view(_BITS[weight.dtype]))
+    dtype = _NAMES[weight.dtype]
+    if not select_cpu.all_finite(bits, dtype):
+        raise CheckpointError(_not_finite(name))
+    factors = None if scale is None else np.array(scale, copy=False)
+    if recipe.method == "random":
+        assert recipe.seed is not None
+        if recipe.groups is not None:
+            select_cpu.prune_random_groups(bits, _group_counts(weight, recipe.groups), recipe.seed, name)
+        else:
+            select_cpu.prune_random(bits, recipe.target_sparsity, recipe.seed, name)
+    elif recipe.groups is not None:
+        select_cpu.prune_groups(bits, dtype, factors, _group_counts(weight, recipe.groups))
+    elif recipe.method == "wanda":
+        select_cpu.prune_rows(bits, dtype, factors, row_prune_count(weight.shape[1], recipe))
+    else:
+        select_cpu.prune_matrix(bits, dtype, prune_count(weight.size, recipe.target_sparsity))
+    return mx.array(bits).view(weight.dtype)
+
+
+def count_zeros(weight: mx.array) -> int:
+    """How many entries of an array are exactly zero (of either sign)."""
+    return int(mx.sum(weight == 0).item())  # type: ignore[arg-type]
+
+
+def _group_counts(weight: mx.array, groups: tuple[int, int]) -> tuple[int, int, int]:
+    keep, size = groups
+    rest = weight.shape[1] % size
+    return size, group_prune_count(size, keep, size), group_prune_count(rest, keep, size)
+
+
+def _not_finite(name: str) -> str:
+    return f"{name} holds NaN or infinite weights; the checkpoint is damaged, download or convert it again."
