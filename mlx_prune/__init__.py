@@ -16,13 +16,17 @@ __version__ = "0.1.0"
 _blas.preload()
 
 _EXPORTS: dict[str, str] = {
+    "BenchResult": "mlx_prune.measures.latency_result",
     "MlxPruneError": "mlx_prune.errors",
+    "bench": "mlx_prune.study.latency_run",
 }
 
-__all__ = ["MlxPruneError", "__version__"]
+__all__ = ["BenchResult", "MlxPruneError", "__version__", "bench"]
 
 if TYPE_CHECKING:
     from mlx_prune.errors import MlxPruneError
+    from mlx_prune.measures.latency_result import BenchResult
+    from mlx_prune.study.latency_run import bench
 
 
 def __getattr__(name: str) -> Any:

@@ -201,6 +201,9 @@ class BenchResult:
         """The result as plain objects, for ``latency.json`` and ``--json``; NaN becomes null."""
         columns = {name: column.tolist() for name, column in vars(self.samples).items()}
         plain = {**asdict(self), "samples": columns}
+        for row in plain["rows"]:
+            row["model"] = self.models[row["model"]].label
+            row["workload"] = self.workloads[row["workload"]].name
         head = {"kind": "latency", "format": FORMAT, "timed": TIMED, "batch_size": 1}
         return {**head, **_without_nan(plain)}
 

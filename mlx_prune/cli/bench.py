@@ -1,0 +1,240 @@
+"""``mlxprune bench``: time models against each other."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mlx_prune.cli import _common
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mlx_prune.measures.latency_result import BenchResult
+
+INTERRUPTED = 130
+
+
+def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
+    if value is None:
+        return ()
+    try:
+        lengths = tuple(int(word) for word in value.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not a comma-separated list of whole numbers.") from None
+    if min(lengths) < 1 or len(set(lengths)) != len(lengths):
+        raise click.BadParameter("lengths must be distinct and at least 1.")
+    return lengths
+
+
+@click.command()
+@click.argument("models", metavar="MODEL MODEL...", nargs=-1, required=True)
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for latency.json and the plot.")
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option(
+    "--items",
+    type=click.IntRange(1),
+    default=40,
+    show_default=True,
+    help="BBQ questions, or synthetic prompts per length.",
+)
+@click.option(
+    "--cooldown", type=click.FloatRange(0), default=2.0, show_default=True, help="Seconds between rounds."
+)
+@click.option("--bbq", metavar="demo|hub|DIR", help="Where the questions come from.  [default: demo]")
+@click.option(
+    "--prompt",
+    "prompt_lengths",
+    metavar="N,N,...",
+    callback=_parse_lengths,
+    help="Synthetic prompts of these lengths in tokens, instead of BBQ questions.",
+)
+@click.option(
+    "--generate",
+    type=click.IntRange(1),
+    help="Tokens per answer.  [default: 5 for questions, 32 for synthetic prompts]",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, 100, min_open=True, max_open=True),
+    default=5.0,
+    show_default=True,
+    help="Largest difference that does not matter, in percent.",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(("auto", "interleaved", "blocks")),
+    default="auto",
+    show_default=True,
+    help="Models in turn at every item, or one in memory at a time.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(("auto", "float32", "bfloat16", "float16")),
+    default="auto",
+    show_default=True,
+)
+@click.option("--no-sizes", is_flag=True, help="Skip the compressed and the GGUF size.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order.")
+@click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a CSV table.")
+@click.option(
+    "--markdown",
+    "markdown_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write a Markdown table.",
+)
+@click.option("--force", is_flag=True, help="Replace the results in --out.")
+@_common.trust_option
+@_common.json_option
+def command(
+    models: tuple[str, ...],
+    out: Path | None,
+    rounds: int,
+    items: int,
+    cooldown: float,
+    bbq: str | None,
+    prompt_lengths: tuple[int, ...],
+    generate: int | None,
+    margin: float,
+    schedule: str,
+    dtype: str,
+    no_sizes: bool,
+    seed: int,
+    csv_file: Path | None,
+    markdown_file: Path | None,
+    force: bool,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> int:
+    """Time models side by side, the dense one first, and say which differences are real.
+
+    Models take turns at every prompt in a random order; each is compared with the first in pairs. The same
+    model twice shows what the machine alone does.
+
+    Results go to the folder given with -o, or to a new folder bench-DATE-TIME. Ctrl-C ends the measuring,
+    keeps and prints what was measured so far, and exits with 130.
+    """
+    if len(models) < 2:
+        raise click.UsageError("Give at least two models, the dense one first (or one model twice).")
+    if bbq is not None and prompt_lengths:
+        raise click.UsageError("--bbq and --prompt exclude each other.")
+    if force and out is None:
+        raise click.UsageError("--force replaces results in --out; without -o the folder is new anyway.")
+
+    from mlx_prune.report.latency_plot import save_latency_plot
+    from mlx_prune.report.latency_table import to_csv, to_markdown
+    from mlx_prune.study.files import write_atomically
+    from mlx_prune.study.latency_run import bench
+
+    folder = out or Path(f"bench-{datetime.now():%Y%m%d-%H%M%S}")
+    with _common.progress_bars() as progress:
+        result = bench(
+            models,
+            rounds=rounds,
+            items=items,
+            cooldown_s=cooldown,
+            bbq=bbq,
+            prompt_lengths=prompt_lengths,
+            new_tokens=generate,
+            margin=margin / 100,
+            schedule=schedule,
+            dtype=dtype,
+            sizes=not no_sizes,
+            out=folder,
+            force=force,
+            seed=seed,
+            trust_remote_code=trust_remote_code,
+            progress=progress,
+        )
+    files = [folder / "latency.json", *save_latency_plot(result, folder)]
+    for file, text in ((csv_file, to_csv), (markdown_file, to_markdown)):
+        if file is not None:
+            write_atomically(file, text(result).encode())
+            files.append(file)
+    if as_json:
+        payload = result.to_json()
+        del payload["samples"]
+        _common.emit_json({**payload, "files": [str(file) for file in files]})
+    else:
+        _print(result, files)
+    return INTERRUPTED if result.interrupted else 0
+
+
+def _print(result: BenchResult, files: list[Path]) -> None:
+    from mlx_prune.report.latency_table import how_measured, verdict_sentence
+
+    console = _common.console()
+    console.print(latency_table(result))
+    console.print(size_table(result))
+    for row in result.rows:
+        if row.comparisons:
+            console.print(verdict_sentence(result, row), markup=False)
+    console.print(how_measured(result), style="dim", markup=False)
+    for warning in result.warnings:
+        _common.warn(warning)
+    for facts in result.models:
+        if facts.gguf_bytes is None and facts.gguf_note:
+            _common.note(f"{facts.label}: no GGUF size, {facts.gguf_note}.")
+    # One path per line, unwrapped, so that they can be copied.
+    for file in files:
+        click.echo(str(file))
+
+
+def latency_table(result: BenchResult) -> Table:
+    """Median times per model and workload; fits 80 columns."""
+    from mlx_prune.report.latency_table import interval_text
+
+    several = len(result.workloads) > 1
+    headings = ["First token", "/ token", "Total", "p95", "Ratio (interval)"]
+    table = _table("Median milliseconds", ["Prompts", *headings] if several else headings)
+    for row in result.rows:
+        total = row.comparisons.get("total")
+        table.add_row(
+            result.models[row.model].label,
+            *([result.workloads[row.workload].name] if several else []),
+            *(_common.magnitude(row.times[metric].median_ms) for metric in ("ttft", "per_token", "total")),
+            _common.magnitude(row.times["total"].p95_ms),
+            interval_text(total) if total else "1",
+        )
+    return table
+
+
+def size_table(result: BenchResult) -> Table:
+    """Tokens per second, load time and sizes per model; fits 80 columns."""
+    table = _table(
+        "Tokens per second, load time, sizes",
+        ["Prompt", "Decode", "Load s", "Memory", "Peak", "Files", "zstd", "GGUF"],
+    )
+    for model, facts in enumerate(result.models):
+        own = [row for row in result.rows if row.model == model]
+        sizes = (
+            facts.memory_bytes,
+            max(row.peak_bytes for row in own),
+            facts.disk_bytes,
+            facts.zstd_bytes,
+            facts.gguf_bytes,
+        )
+        table.add_row(
+            facts.label,
+            # Of the first kind of prompts; the others are in the files.
+            f"{own[0].prompt_tps:,.0f}",
+            f"{own[0].decode_tps:,.0f}",
+            _common.magnitude(facts.load_s),
+            *("-" if n is None else _common.size(n) for n in sizes),
+        )
+    return table
+
+
+def _table(title: str, headings: list[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=0)
+    # Long names fold; figures never do.
+    table.add_column("Model", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
