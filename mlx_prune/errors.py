@@ -25,3 +25,7 @@ class RecipeError(MlxPruneError):
 
 class RecordsError(MlxPruneError):
     """A run folder that belongs to something else, is in use, or is damaged."""
+
+
+class PublishError(MlxPruneError):
+    """The Hub refused or could not be reached, or a name or repository there does not fit."""

@@ -323,7 +323,9 @@ class _Handler(BaseHTTPRequestHandler):
         owner = self.query.get("owner")
         found = [c for c in self.hub.collections.values() if owner in (None, c["owner"]["name"])]
         visible = [c for c in found if self._authorized() or not c["private"]]
-        self._json([{**collection, "items": collection["items"][:4]} for collection in visible])
+        # As on the Hub: at most four items of each, and no position, which clients count themselves.
+        listed = [{**collection, "items": collection["items"][:4]} for collection in visible]
+        self._json([{k: v for k, v in collection.items() if k != "position"} for collection in listed])
 
     def create_collection(self) -> None:
         if self._refused_writer():

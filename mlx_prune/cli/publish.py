@@ -1,0 +1,95 @@
+"""``mlxprune publish``: put a pruned checkpoint, or a study's whole grid of them, on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mlx_prune.cli._common import emit_json, json_option, note, size, warn
+
+if TYPE_CHECKING:
+    from mlx_prune.publishing.hub import Publication
+    from mlx_prune.publishing.plan import PublishPlan
+
+
+@click.command("publish")
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("repo_id")
+@click.option("--public", is_flag=True, help="Make the repository public; without this it is private.")
+@click.option("--collection", metavar="TITLE|SLUG", help="Add it to this collection, created if absent.")
+@click.option("--dry-run", is_flag=True, help="Show what would be done, and send nothing.")
+@json_option
+def command(
+    checkpoint: Path, repo_id: str, public: bool, collection: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Publish CHECKPOINT as REPO_ID (owner/name) with its model card.
+
+    With only an OWNER as REPO_ID, every checkpoint in the folder is published under a name such as
+    gemma-2-9b-it-wanda-s50-pia. Log in with `hf auth login` or HF_TOKEN first. An upload that was
+    interrupted resumes when the command is given again.
+    """
+    from mlx_prune.publishing.hub import hub_api, publish
+    from mlx_prune.publishing.plan import plan_grid, plan_publication
+
+    api = hub_api()
+    if "/" in repo_id:
+        plans = [plan_publication(checkpoint, repo_id, public=public, collection=collection, api=api)]
+    else:
+        plans = plan_grid(checkpoint, repo_id, public=public, collection=collection, api=api)
+    for plan in plans:
+        for warning in plan.warnings:
+            warn(f"{plan.repo_id}: {warning}")
+    if dry_run:
+        _show_plans(plans, as_json)
+        return
+    if not sys.stderr.isatty():
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+        disable_progress_bars()
+    published = []
+    for plan in plans:
+        note(f"{plan.repo_id}: {len(plan.sizes)} files, {size(sum(plan.sizes.values()))}")
+        published.append(publish(plan, api=api))
+        if not as_json:
+            _show_publication(published[-1])
+    if as_json:
+        emit_json({"published": published})
+
+
+def _show_plans(plans: list[PublishPlan], as_json: bool) -> None:
+    if as_json:
+        emit_json({"dry_run": True, "would_publish": [_plan_json(plan) for plan in plans]})
+        return
+    for plan in plans:
+        kind = "private" if plan.private else "public"
+        click.echo(f"Would create the {kind} repository {plan.repo_id}, unless it exists.")
+        click.echo(f"Would upload from {plan.folder}, as far as it is not there yet:")
+        for name, n_bytes in plan.sizes.items():
+            made = " (written for the Hub)" if name in plan.texts else ""
+            click.echo(f"  {size(n_bytes):>10}  {name}{made}")
+        if plan.collection is not None:
+            click.echo(f"Would add it to the collection {plan.collection}.")
+    click.echo("Nothing was sent.")
+
+
+def _plan_json(plan: PublishPlan) -> dict[str, Any]:
+    return {
+        "folder": plan.folder,
+        "repo_id": plan.repo_id,
+        "private": plan.private,
+        "collection": plan.collection,
+        "files": plan.sizes,
+        "card": plan.texts["README.md"].decode(),
+        "warnings": plan.warnings,
+    }
+
+
+def _show_publication(publication: Publication) -> None:
+    state = "published" if publication.changed else "already there, unchanged"
+    kind = "private" if publication.private else "public"
+    click.echo(f"{publication.url} ({kind}): {state}.")
+    if publication.collection:
+        click.echo(f"In the collection {publication.collection}")

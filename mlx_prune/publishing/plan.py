@@ -1,0 +1,164 @@
+"""What publishing a checkpoint would do, decided and checked before anything is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlx_prune.errors import PublishError
+from mlx_prune.publishing.folder import publishable_files
+from mlx_prune.publishing.names import check_repo_id, repository_name
+from mlx_prune.report.card import CARD_FILE, META_FILE, model_card, read_meta
+from mlx_prune.report.card_base import DEMO_MODEL, BaseModel, base_model, card_metadata, with_card
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+
+@dataclass(frozen=True)
+class PublishPlan:
+    """One checkpoint on its way to the Hub.
+
+    Attributes:
+        folder: The checkpoint folder, which is left as it is.
+        repo_id: The repository, "owner/name".
+        private: Whether the repository is private.
+        collection: Title or slug of the collection to add it to, or None.
+        files: Files uploaded as they stand.
+        texts: Files written anew for the Hub: the model card, and ``pruning_meta.json`` without local paths.
+        meta: The contents of the published ``pruning_meta.json``.
+        warnings: What the publisher should know, one sentence each.
+    """
+
+    folder: Path
+    repo_id: str
+    private: bool
+    collection: str | None
+    files: tuple[Path, ...]
+    texts: Mapping[str, bytes]
+    meta: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of every file that is uploaded, by name."""
+        sizes = {path.name: path.stat().st_size for path in self.files}
+        return dict(sorted((sizes | {name: len(text) for name, text in self.texts.items()}).items()))
+
+
+def plan_publication(
+    folder: Path,
+    target: str,
+    *,
+    public: bool = False,
+    collection: str | None = None,
+    api: HfApi | None = None,
+) -> PublishPlan:
+    """Check a checkpoint and decide what is uploaded where; nothing is sent.
+
+    Args:
+        folder: A checkpoint made by ``mlxprune prune``.
+        target: "owner/name", or an owner for a name in the pattern of the published collection.
+        public: Make the repository public.
+        collection: Title of a collection of the owner (created if absent), or the slug of any collection.
+        api: The Hub, asked for the base model's license where it is not known here; None does not ask.
+
+    Raises:
+        CheckpointError: The folder is not a complete, clean checkpoint of this tool.
+        PublishError: The repository's name is not one the Hub accepts.
+    """
+    folder = folder.expanduser()
+    files = publishable_files(folder)
+    meta = read_meta(folder)
+    base = base_model(meta)
+    if api is not None and base.license is None and base.hub_id is not None:
+        base = _ask_hub(api, base)
+    if "/" not in target:
+        name = repository_name(base.name, str(meta["method"]), meta["target_sparsity"], meta.get("pattern"))
+        target = f"{target}/{name}"
+    check_repo_id(target)
+    warnings = []
+    if base.license is None:
+        warnings.append(
+            f"The license of {base.hub_id or base.name} is not known, so the card names none; add it there."
+        )
+    if not meta.get("results"):
+        warnings.append("Nothing was measured on this checkpoint yet, and its card says so.")
+    published = _without_paths(meta, base)
+    text = json.dumps(published, indent=2, ensure_ascii=False, allow_nan=False)
+    texts = {
+        CARD_FILE: model_card(published, base=base, repo_id=target).encode(),
+        META_FILE: f"{text}\n".encode(),
+    }
+    return PublishPlan(
+        folder, target, not public, collection, tuple(files), texts, published, tuple(warnings)
+    )
+
+
+def plan_grid(
+    root: Path,
+    owner: str,
+    *,
+    public: bool = False,
+    collection: str | None = None,
+    api: HfApi | None = None,
+) -> list[PublishPlan]:
+    """Plan every checkpoint in a folder (a study's, say), each under its name in the published pattern.
+
+    Args:
+        root: A checkpoint, or a folder that holds checkpoints at any depth.
+        owner: User or organization on the Hub.
+        public: As in :func:`plan_publication`.
+        collection: As in :func:`plan_publication`.
+        api: As in :func:`plan_publication`.
+
+    Raises:
+        CheckpointError: A checkpoint is not fit to be published.
+        PublishError: There is none, or two would have the same name.
+    """
+    folders = find_checkpoints(root.expanduser())
+    if not folders:
+        raise PublishError(f"{root} holds no checkpoint made by `mlxprune prune`.")
+    plans = [
+        plan_publication(folder, owner, public=public, collection=collection, api=api) for folder in folders
+    ]
+    taken: dict[str, Path] = {}
+    for plan in plans:
+        other = taken.setdefault(plan.repo_id, plan.folder)
+        if other != plan.folder:
+            raise PublishError(
+                f"{other} and {plan.folder} would both be {plan.repo_id}; publish one by one, as owner/name."
+            )
+    return plans
+
+
+def find_checkpoints(root: Path) -> list[Path]:
+    """Folders at or below ``root`` with a ``pruning_meta.json``, by path; hidden ones are passed over."""
+    found = {file.parent for file in root.rglob(META_FILE)}
+    return sorted(
+        folder for folder in found if not any(part.startswith(".") for part in folder.relative_to(root).parts)
+    )
+
+
+def _ask_hub(api: HfApi, base: BaseModel) -> BaseModel:
+    assert base.hub_id is not None
+    try:
+        card = Path(api.hf_hub_download(base.hub_id, CARD_FILE))
+    except Exception:
+        # A license that cannot be looked up is one that is not known; the plan warns of it.
+        return base
+    return with_card(base, card_metadata(card))
+
+
+def _without_paths(meta: Mapping[str, Any], base: BaseModel) -> dict[str, Any]:
+    """The metadata as they may be shown to anyone: names in place of this machine's paths."""
+    published: dict[str, Any] = dict(meta)
+    if meta["model"] != DEMO_MODEL:
+        published["model"] = base.hub_id or base.name
+    calibration = meta.get("calibration")
+    if isinstance(calibration, Mapping) and "source" in calibration:
+        published["calibration"] = {**calibration, "source": Path(str(calibration["source"])).name}
+    return published

@@ -1,0 +1,108 @@
+"""What would be published: complete and clean folders, names, and nothing that tells of this machine."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_server import USER
+from pruned_checkpoint import REPO, save_checkpoint
+from tiny_models import save_tiny_model
+
+from mlx_prune.errors import CheckpointError, PublishError
+from mlx_prune.publishing.names import check_repo_id, repository_name
+from mlx_prune.publishing.plan import plan_grid, plan_publication
+from mlx_prune.report.card import META_FILE
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    return save_checkpoint(tmp_path / "checkpoint")
+
+
+def test_grid_with_one_name_twice_is_refused_before_anything_is_sent(tmp_path: Path):
+    for scope in ("blocks", "paper"):
+        save_checkpoint(tmp_path / scope, scope=scope)
+    with pytest.raises(PublishError, match="would both be"):
+        plan_grid(tmp_path, USER)
+
+
+def test_folder_without_checkpoints_is_refused(tmp_path: Path):
+    with pytest.raises(PublishError, match="no checkpoint"):
+        plan_grid(tmp_path, USER)
+
+
+def truncate(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda folder: (folder / META_FILE).unlink(), META_FILE),
+        (lambda folder: (folder / "config.json").unlink(), "config.json"),
+        (lambda folder: (folder / "config.json").write_text("{"), "config.json"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "safetensors"),
+        (truncate, "truncated"),
+        (lambda folder: (folder / "optimizer.pt").write_bytes(pickle.dumps(1)), "pickle"),
+        (lambda folder: (folder / "weights.npz").write_bytes(b"PK"), "pickle"),
+        (lambda folder: (folder / "movie.mp4").write_bytes(b"x"), "movie.mp4"),
+        (lambda folder: (folder / "sub").mkdir(), "sub"),
+        (lambda folder: (folder / "adapters.safetensors").write_bytes(b"x"), "adapters.safetensors"),
+    ],
+)
+def test_unfit_folder_is_refused_before_anything_is_sent(
+    checkpoint: Path, damage: Callable[[Path], Any], said: str
+):
+    damage(checkpoint)
+    with pytest.raises(CheckpointError, match=said):
+        plan_publication(checkpoint, REPO)
+
+
+def test_hidden_files_stay_at_home(checkpoint: Path):
+    (checkpoint / ".DS_Store").write_bytes(b"x")
+    (checkpoint / ".cache").mkdir()
+    assert not any(name.startswith(".") for name in plan_publication(checkpoint, REPO).sizes)
+
+
+def test_local_paths_are_not_published(tmp_path: Path):
+    base = save_tiny_model(tmp_path / "home-of-jane" / "Base_Model")
+    checkpoint = save_checkpoint(
+        tmp_path / "out",
+        model=str(base),
+        calibration={"source": "/home-of-jane/text.txt", "samples": 8, "sequence_length": 64},
+    )
+    plan = plan_publication(checkpoint, USER)
+    assert plan.repo_id == f"{USER}/base_model-wanda-s50-pia"
+    assert all(b"jane" not in text for text in plan.texts.values())
+    meta = json.loads(plan.texts[META_FILE])
+    assert (meta["model"], meta["calibration"]["source"]) == ("Base_Model", "text.txt")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (("google/gemma-2-9b-it", "wanda", 50.0), "gemma-2-9b-it-wanda-s50-pia"),
+        (("microsoft/Phi-3.5-mini-instruct", "random", 10), "phi-3.5-mini-instruct-random-s10-pia"),
+        (("Mistral-7B-Instruct-v0.3", "magnitude", 12.5), "mistral-7b-instruct-v0.3-magnitude-s12.5-pia"),
+        (("demo", "wanda", 50.0, "2:4"), "demo-wanda-s50-2of4-pia"),
+        (("/a b/My Mödel--x..", "wanda", 50.0), "my-m-del-x-wanda-s50-pia"),
+    ],
+)
+def test_repository_names_follow_the_published_pattern(arguments: tuple[Any, ...], name: str):
+    assert repository_name(*arguments) == name
+    check_repo_id(f"owner/{name}")
+
+
+@pytest.mark.parametrize("repo_id", ["name", "a/b/c", "a/b--c", "a/.b", "a/b c", "a/", "/b", f"a/{'b' * 97}"])
+def test_impossible_repository_ids_are_refused(repo_id: str):
+    with pytest.raises(PublishError):
+        check_repo_id(repo_id)
+    with pytest.raises(PublishError):
+        repository_name("b" * 97, "wanda", 50)
