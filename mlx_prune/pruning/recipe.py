@@ -182,12 +182,12 @@ def fraction_from_percent(percent: float) -> float:
 
 
 def prune_count(n: int, sparsity: float) -> int:
-    """How many of n weights a sparsity removes: int(n * sparsity), without the float's rounding.
+    """How many of n weights a sparsity removes: int(n * sparsity), free of the float's rounding.
 
-    The sparsity counts as the decimal it prints as, so 70 % of 90 is 63 although ``0.7 * 90`` is
-    62.99999999999999.
+    A product within rounding error of an integer counts as that integer: 70 % of 90 is 63 although
+    ``int(90 * 0.7)`` is 62, and a third of 9 is 3.
     """
-    return math.floor(n * Fraction(repr(float(sparsity))))
+    return math.floor(n * Fraction(sparsity) + Fraction(n, 2**53))
 
 
 def group_prune_count(length: int, keep: int, size: int) -> int:
