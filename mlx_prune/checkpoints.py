@@ -21,8 +21,18 @@ from mlx_prune.shards import FLOAT_TYPES, Shards, open_shards
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
-# Never pickles, and nothing that runs unless the caller trusts remote code.
-_HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.tiktoken", "*.txt", "*.jinja", "LICENSE*", "NOTICE*"]
+# Never pickles, and nothing that runs unless the caller trusts remote code. The README tells the license.
+_HUB_FILES = [
+    "*.json",
+    "*.safetensors",
+    "*.model",
+    "*.tiktoken",
+    "*.txt",
+    "*.jinja",
+    "LICENSE*",
+    "NOTICE*",
+    "README.md",
+]
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 

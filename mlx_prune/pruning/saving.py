@@ -11,10 +11,10 @@ from mlx.utils import tree_flatten
 
 from mlx_prune.checkpoints import LoadedModel, PrunableLinear, load_network, prunable_linears
 from mlx_prune.errors import CheckpointError
-from mlx_prune.pruning.card import short_card
 from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.pruning.report import META_FILE, PruneReport
 from mlx_prune.pruning.writer import CheckpointWriter, layout_of, plan
+from mlx_prune.report.card import CARD_FILE, model_card
 from mlx_prune.shards import open_shards
 
 
@@ -91,7 +91,8 @@ def finish(folder: OutputFolder, writer: CheckpointWriter, source: Path, report:
     """Add everything but the weights, and let the folder appear; returns the report as recorded."""
     recorded = replace(report, layout=writer.layout)
     copy_side_files(source, folder.partial)
-    write_json(folder.partial / META_FILE, recorded.to_json())
-    (folder.partial / "README.md").write_text(short_card(recorded), encoding="utf-8")
+    meta = recorded.to_json()
+    write_json(folder.partial / META_FILE, meta)
+    (folder.partial / CARD_FILE).write_text(model_card(meta), encoding="utf-8")
     folder.publish()
     return recorded

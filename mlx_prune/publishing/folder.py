@@ -22,6 +22,7 @@ _KNOWN = (
     "*.md",
     "LICENSE*",
     "NOTICE*",
+    "COPYING*",
 )
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", "*.npy", "*.npz")
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "*.tiktoken")
