@@ -1,0 +1,142 @@
+"""The table that ends a study: dense and pruned side by side, one row per configuration."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlx_prune.cli._common import fraction, magnitude
+from mlx_prune.cli._tables import simple_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from mlx_prune.report.study_data import StudyData
+
+
+@dataclass(frozen=True)
+class SummaryRow:
+    """One configuration of a study; what was not measured is None.
+
+    Attributes:
+        model: Short name of the dense model.
+        method: "dense" or the pruning method.
+        pattern: N:M pattern.
+        target_sparsity: Percent.
+        actual_sparsity: Percent, from the zeros.
+        perplexity: Of the held-out text.
+        srs: Unweighted mean over the categories, as the next two.
+        usr: Share of answers that choose the unknown option.
+        anti_rate: Share of answers that choose the other person.
+        accuracy: In disambiguated contexts.
+        parse_failure_rate: Share of ambiguous answers without a letter.
+        latency_ratio: Time per item over the dense model's.
+        latency_low: Lower end of its interval.
+        latency_high: Upper end.
+        verdict: "same", "faster", "slower" or "not settled".
+    """
+
+    model: str
+    method: str
+    pattern: str | None
+    target_sparsity: float
+    actual_sparsity: float | None
+    perplexity: float | None
+    srs: float
+    usr: float
+    anti_rate: float
+    accuracy: float
+    parse_failure_rate: float
+    latency_ratio: float | None
+    latency_low: float | None
+    latency_high: float | None
+    verdict: str | None
+
+
+def summarize(folder: Path, study: StudyData) -> list[SummaryRow]:
+    """One row per configuration, in the order of the study."""
+    latencies = _latencies(folder)
+    rows = []
+    for run in study.runs:
+        configuration, overall = run.configuration, run.rates.overall
+        key = (configuration.model, configuration.prune_method, configuration.sparsity, configuration.pattern)
+        latency = latencies.get(key, {})
+        rows.append(
+            SummaryRow(
+                model=configuration.model,
+                method=configuration.prune_method,
+                pattern=configuration.pattern,
+                target_sparsity=configuration.sparsity,
+                actual_sparsity=run.actual_sparsity,
+                perplexity=study.perplexity.get(configuration),
+                srs=overall.srs,
+                usr=overall.usr,
+                anti_rate=overall.anti_rate,
+                accuracy=overall.accuracy,
+                parse_failure_rate=overall.parse_failure_rate,
+                latency_ratio=latency.get("ratio"),
+                latency_low=latency.get("low"),
+                latency_high=latency.get("high"),
+                verdict=latency.get("verdict"),
+            )
+        )
+    return rows
+
+
+def study_table(rows: list[SummaryRow]) -> Table:
+    """The rows as a table of at most 100 columns."""
+    several = len({row.model for row in rows}) > 1
+    with_accuracy = any(not math.isnan(row.accuracy) for row in rows)
+    right = ["zeros %", "perplexity", "SRS", "USR", "anti", "SRS-anti"]
+    right += ["accuracy"] if with_accuracy else []
+    table = simple_table("", ["model"] if several else [], [])
+    for name in ("pruning",):
+        table.add_column(name, no_wrap=True)
+    for name in (*right, "time / dense"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    previous = None
+    for row in rows:
+        if previous is not None and previous != (row.model, row.method):
+            table.add_section()
+        previous = (row.model, row.method)
+        cells = [row.model] if several else []
+        cells += [
+            _recipe(row),
+            "-" if row.actual_sparsity is None else f"{row.actual_sparsity:.1f}",
+            magnitude(row.perplexity),
+            fraction(row.srs),
+            fraction(row.usr),
+            fraction(row.anti_rate),
+            f"{row.srs - row.anti_rate:+.3f}",
+        ]
+        cells += [fraction(row.accuracy)] if with_accuracy else []
+        table.add_row(*cells, _latency(row), row.verdict or "")
+    return table
+
+
+def _recipe(row: SummaryRow) -> str:
+    if row.method == "dense":
+        return "dense"
+    return f"{row.method} {row.pattern or f'{row.target_sparsity:g} %'}"
+
+
+def _latency(row: SummaryRow) -> str:
+    if row.latency_ratio is None:
+        return "1" if row.method == "dense" else "-"
+    if row.latency_low is None or row.latency_high is None:
+        return f"{row.latency_ratio:.2f}"
+    return f"{row.latency_ratio:.2f} [{row.latency_low:.2f}, {row.latency_high:.2f}]"
+
+
+def _latencies(folder: Path) -> dict[tuple[str, str, float, str | None], dict[str, Any]]:
+    path = folder / "latency.json"
+    if not path.is_file():
+        return {}
+    rows = json.loads(path.read_text(encoding="utf-8"))["results"]
+    return {
+        (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern")): row for row in rows
+    }

@@ -1,0 +1,54 @@
+"""``mlxprune inspect``: where the zeros of a model are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, trust_option, warn
+from mlx_prune.cli._tables import simple_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@click.command("inspect")
+@click.argument("model")
+@trust_option
+@json_option
+def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
+    """Count the zeros of MODEL by projection and by block, and compare with what was recorded."""
+    from mlx_prune.pruning.inspection import inspect
+
+    with progress_bars() as progress:
+        found = inspect(model, trust_remote_code=trust_remote_code, progress=progress)
+    if as_json:
+        emit_json(found.to_json())
+        return
+    out = console()
+    out.print(_table("By projection", "projection", found.projections))
+    out.print(_table("By block", "block", found.blocks))
+    zeros = sum(matrix.zeros for matrix in found.matrices)
+    total = sum(matrix.params for matrix in found.matrices)
+    out.print(f"Actual sparsity {100 * found.actual_sparsity:.2f} %: {zeros:,} zeros of {total:,} weights.")
+    if found.left_dense:
+        out.print(f"Left dense: {', '.join(found.left_dense)}.")
+    if found.meta is not None:
+        recorded = found.meta
+        out.print(
+            f"Recorded: {recorded.get('method')} {recorded.get('target_sparsity'):g} % on "
+            f"{recorded.get('model')}, actual {recorded.get('actual_sparsity'):.2f} %."
+        )
+        if not found.disagreements:
+            out.print("The weights agree with the record.")
+    for disagreement in found.disagreements:
+        warn(disagreement)
+
+
+def _table(title: str, key: str, zeros: dict[str, dict[str, int]]) -> Table:
+    table = simple_table(title, [key], ["weights", "zeros", "sparsity"])
+    for name, entry in zeros.items():
+        share = 100 * entry["zeros"] / entry["params"]
+        table.add_row(name, f"{entry['params']:,}", f"{entry['zeros']:,}", f"{share:.2f} %")
+    return table
