@@ -138,9 +138,10 @@ def how_measured(result: BenchResult) -> str:
     """One paragraph on how the figures came about."""
     settings = result.settings
     items = sum(load.items for load in result.workloads)
+    rounds = "1 round" if settings.rounds == 1 else f"{settings.rounds} rounds"
     order = "in turn at every item" if settings.schedule == "interleaved" else "in ABBA blocks with reloads"
     return (
-        f"{items} prompts x {settings.rounds} round{'s' if settings.rounds > 1 else ''}, models {order}, {settings.cooldown_s:g} s between "
+        f"{items} prompts x {rounds}, models {order}, {settings.cooldown_s:g} s between "
         f"rounds; medians and 95th percentiles. Ratio: total time, paired with {result.models[0].label}, "
         f"{100 * settings.confidence:g} % bootstrap interval over items; within {100 * settings.margin:g} % "
         f"is the same. Timed: {TIMED}. On {machine(result)}."
