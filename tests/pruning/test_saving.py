@@ -1,0 +1,188 @@
+"""Folders that stock mlx-lm and transformers load, with every unpruned byte of the source."""
+
+from __future__ import annotations
+
+import json
+
+import mlx.core as mx
+import mlx_lm
+import numpy as np
+import pytest
+from tiny_models import ARCHITECTURES, save_tiny_model, save_tokenizer
+
+from mlx_prune.checkpoints import load, prunable_linears
+from mlx_prune.errors import CheckpointError
+from mlx_prune.pruning import Recipe, inspect, prune, prune_checkpoint, save
+from mlx_prune.shards import open_shards
+
+TOKENS = [[7, 91, 30, 8, 200, 13, 99, 55, 21]]
+
+
+def weight_files(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors*"))}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_only_pruned_values_differ_from_the_source(tmp_path, architecture, dtype, calibration):
+    source = save_tiny_model(tmp_path / "m", architecture, dtype=dtype, shards=3)
+    recipe = Recipe("wanda", 0.5, calibration=calibration)
+    prune_checkpoint(source, tmp_path / "streamed", recipe)
+    model = load(source)
+    save(model, tmp_path / "saved", prune(model, recipe))
+    assert weight_files(tmp_path / "saved") == weight_files(tmp_path / "streamed")
+    before, after = open_shards(source), open_shards(tmp_path / "streamed")
+    assert {f.name for f in before.files} == {f.name for f in after.files}
+    prunable = {f"{linear.name}.weight" for linear in prunable_linears(model.model)}
+    assert len(prunable & before.tensors.keys()) == len(prunable)
+    for name, info in before.tensors.items():
+        old, new = before.read_bits(name), after.read_bits(name)
+        moved = after.tensors[name]
+        assert (info.file.name, info.offset, info.dtype) == (moved.file.name, moved.offset, moved.dtype)
+        if name in prunable:
+            assert ((new == old) | (new == 0)).all()
+            assert (new == 0).any()
+        else:
+            np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_stock_mlx_lm_loads_it_with_equal_logits(tmp_path, architecture, calibration):
+    source = save_tiny_model(tmp_path / "m", architecture, shards=2, dtype="bfloat16")
+    model = load(source)
+    report = prune(model, Recipe("wanda", pattern="2:4", calibration=calibration))
+    save(model, tmp_path / "out", report)
+    stock, tokenizer = mlx_lm.load(str(tmp_path / "out"))
+    stock.set_dtype(mx.float32)
+    assert mx.array_equal(stock(mx.array(TOKENS)), model.model(mx.array(TOKENS)))
+    assert tokenizer.encode("Who was late?") == model.tokenizer.encode("Who was late?")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_transformers_loads_it_with_equal_logits(tmp_path, architecture, calibration):
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    source = save_tiny_model(tmp_path / "m", architecture, shards=2)
+    model = load(source)
+    report = prune(model, Recipe("wanda", 0.5, calibration=calibration))
+    save(model, tmp_path / "out", report)
+    theirs = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "out", dtype=torch.float32, attn_implementation="eager"
+    )
+    with torch.no_grad():
+        logits = theirs(torch.tensor(TOKENS)).logits.numpy()
+    ours = np.array(model.model(mx.array(TOKENS)))
+    np.testing.assert_allclose(logits, ours, atol=2e-4)
+
+
+def test_everything_beside_the_weights_goes_along(tmp_path):
+    source = save_tiny_model(tmp_path / "m", "llama")
+    (source / "chat_template.jinja").write_text("{{ messages }}")
+    (source / "pytorch_model.bin").write_bytes(b"pickle")
+    report = prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5))
+    same = ("config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "LICENSE")
+    for name in (*same, "generation_config.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (source / name).read_bytes()
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        *same,
+        "generation_config.json",
+        "model.safetensors",
+        "README.md",
+        "pruning_meta.json",
+    }
+    meta = json.loads((tmp_path / "out" / "pruning_meta.json").read_text())
+    assert meta["model"] == str(source)
+    assert meta["method"] == "magnitude"
+    assert meta["target_sparsity"] == 50
+    assert meta["actual_sparsity"] == pytest.approx(100 * report.zero_params / meta["total_prunable_params"])
+    assert meta["zero_params"] == report.zero_params
+    assert meta["layout"] == "source"
+
+
+def save_gpt2(folder, dtype="float32"):
+    """A model whose matrices mlx-lm renames and transposes on loading."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    width, layers, vocabulary = 24, 2, 330
+    config = {
+        "model_type": "gpt2",
+        "n_ctx": 64,
+        "n_embd": width,
+        "n_head": 3,
+        "n_layer": layers,
+        "n_positions": 64,
+        "layer_norm_epsilon": 1e-5,
+        "vocab_size": vocabulary,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    shapes = {"wte.weight": (vocabulary, width), "wpe.weight": (64, width), "ln_f.weight": (width,)}
+    shapes["ln_f.bias"] = (width,)
+    for i in range(layers):
+        for norm in ("ln_1", "ln_2"):
+            shapes |= {f"h.{i}.{norm}.weight": (width,), f"h.{i}.{norm}.bias": (width,)}
+        for name, rows, columns in (
+            ("attn.c_attn", width, 3 * width),
+            ("attn.c_proj", width, width),
+            ("mlp.c_fc", width, 4 * width),
+            ("mlp.c_proj", 4 * width, width),
+        ):
+            shapes |= {f"h.{i}.{name}.weight": (rows, columns), f"h.{i}.{name}.bias": (columns,)}
+    weights = {
+        name: mx.array(rng.normal(0, 0.3, shape).astype(np.float32)).astype(getattr(mx, dtype))
+        for name, shape in shapes.items()
+    }
+    mx.save_safetensors(str(folder / "model.safetensors"), weights)
+    save_tokenizer(folder)
+    return folder
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_renamed_and_reshaped_checkpoint_is_written_in_mlx_lms_layout(tmp_path, dtype, calibration):
+    source = save_gpt2(tmp_path / "m", dtype)
+    recipe = Recipe("wanda", 0.5, calibration=calibration)
+    model = load(source)
+    report = prune(model, recipe)
+    save(model, tmp_path / "saved", report)
+    streamed = prune_checkpoint(source, tmp_path / "streamed", recipe)
+    assert streamed.layout == "mlx"
+    assert weight_files(tmp_path / "saved") == weight_files(tmp_path / "streamed")
+    stock, _ = mlx_lm.load(str(tmp_path / "streamed"))
+    stock.set_dtype(mx.float32)
+    assert mx.array_equal(stock(mx.array(TOKENS)), model.model(mx.array(TOKENS)))
+    found = inspect(tmp_path / "streamed")
+    assert found.disagreements == ()
+    assert found.actual_sparsity == report.actual_sparsity
+
+
+def test_saving_refuses_weights_that_differ_by_more_than_zeros(tmp_path):
+    model = load(save_tiny_model(tmp_path / "m", "llama"))
+    report = prune(model, Recipe("magnitude", 0.5))
+    layer = prunable_linears(model.model)[3]
+    layer.module.weight = layer.module.weight * 1.5
+    with pytest.raises(CheckpointError, match="by more than zeros"):
+        save(model, tmp_path / "out", report)
+    assert not (tmp_path / "out").exists()
+
+
+def test_saving_onto_something_needs_force(tmp_path):
+    model = load(save_tiny_model(tmp_path / "m", "llama"))
+    report = prune(model, Recipe("magnitude", 0.5))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(CheckpointError, match="exists already"):
+        save(model, tmp_path / "out", report)
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+    save(model, tmp_path / "out", report, force=True)
+    assert not (tmp_path / "out" / "notes.txt").exists()
+    with pytest.raises(CheckpointError, match="is the model to prune"):
+        save(model, tmp_path / "m", report, force=True)
+
+
+def test_a_full_disk_is_refused_before_the_start(tmp_path, monkeypatch):
+    source = save_tiny_model(tmp_path / "m", "llama")
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("mlx_prune.pruning.saving.shutil.disk_usage", lambda _: usage)
+    with pytest.raises(CheckpointError, match="free some space"):
+        prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5))
+    assert not (tmp_path / "out").exists()
