@@ -13,6 +13,7 @@ from mlx_prune.cli._common import emit_json, json_option, note, size, warn
 if TYPE_CHECKING:
     from mlx_prune.publishing.hub import Publication
     from mlx_prune.publishing.plan import PublishPlan
+    from mlx_prune.report.card_results import CardResults
 
 
 @click.command("publish")
@@ -20,23 +21,43 @@ if TYPE_CHECKING:
 @click.argument("repo_id")
 @click.option("--public", is_flag=True, help="Make the repository public; without this it is private.")
 @click.option("--collection", metavar="TITLE|SLUG", help="Add it to this collection, created if absent.")
+@click.option(
+    "--run", type=click.Path(path_type=Path), help="Put the rates of this run of the checkpoint on its card."
+)
+@click.option(
+    "--dense-run", type=click.Path(path_type=Path), help="Run of the dense model, for comparison on the card."
+)
 @click.option("--dry-run", is_flag=True, help="Show what would be done, and send nothing.")
 @json_option
 def command(
-    checkpoint: Path, repo_id: str, public: bool, collection: str | None, dry_run: bool, as_json: bool
+    checkpoint: Path,
+    repo_id: str,
+    public: bool,
+    collection: str | None,
+    run: Path | None,
+    dense_run: Path | None,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Publish CHECKPOINT as REPO_ID (owner/name) with its model card.
 
-    With only an OWNER as REPO_ID, every checkpoint in the folder is published under a name such as
-    gemma-2-9b-it-wanda-s50-pia. Log in with `hf auth login` or HF_TOKEN first. An upload that was
-    interrupted resumes when the command is given again.
+    With only an OWNER as REPO_ID, every checkpoint in the folder (a study's, with what it measured) is
+    published under a name such as gemma-2-9b-it-wanda-s50-pia. Log in with `hf auth login` or HF_TOKEN
+    first. An upload that was interrupted resumes when the command is given again.
     """
     from mlx_prune.publishing.hub import hub_api, publish
     from mlx_prune.publishing.plan import plan_grid, plan_publication
 
     api = hub_api()
     if "/" in repo_id:
-        plans = [plan_publication(checkpoint, repo_id, public=public, collection=collection, api=api)]
+        results = _results(checkpoint, run, dense_run)
+        plans = [
+            plan_publication(
+                checkpoint, repo_id, public=public, collection=collection, results=results, api=api
+            )
+        ]
+    elif run is not None or dense_run is not None:
+        raise click.UsageError("--run and --dense-run are for one checkpoint, with REPO_ID as owner/name.")
     else:
         plans = plan_grid(checkpoint, repo_id, public=public, collection=collection, api=api)
     for plan in plans:
@@ -57,6 +78,17 @@ def command(
             _show_publication(published[-1])
     if as_json:
         emit_json({"published": published})
+
+
+def _results(checkpoint: Path, run: Path | None, dense_run: Path | None) -> CardResults | None:
+    from mlx_prune.report.card import read_meta
+    from mlx_prune.report.card_sources import results_of_runs
+
+    if run is not None:
+        return results_of_runs(read_meta(checkpoint), run, dense_run)
+    if dense_run is not None:
+        raise click.UsageError("--dense-run is compared with --run; give both.")
+    return None
 
 
 def _show_plans(plans: list[PublishPlan], as_json: bool) -> None:

@@ -13,6 +13,9 @@ from mlx_prune.publishing.folder import publishable_files
 from mlx_prune.publishing.names import check_repo_id, repository_name
 from mlx_prune.report.card import CARD_FILE, META_FILE, model_card, read_meta
 from mlx_prune.report.card_base import DEMO_MODEL, BaseModel, base_model, card_metadata, with_card
+from mlx_prune.report.card_results import CardResults
+from mlx_prune.report.card_sources import results_of_study
+from mlx_prune.study.files import RECORDS_FOLDER
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -55,6 +58,7 @@ def plan_publication(
     *,
     public: bool = False,
     collection: str | None = None,
+    results: CardResults | None = None,
     api: HfApi | None = None,
 ) -> PublishPlan:
     """Check a checkpoint and decide what is uploaded where; nothing is sent.
@@ -64,6 +68,7 @@ def plan_publication(
         target: "owner/name", or an owner for a name in the pattern of the published collection.
         public: Make the repository public.
         collection: Title of a collection of the owner (created if absent), or the slug of any collection.
+        results: Measurements for the card; None takes those that the checkpoint keeps.
         api: The Hub, asked for the base model's license where it is not known here; None does not ask.
 
     Raises:
@@ -73,6 +78,8 @@ def plan_publication(
     folder = folder.expanduser()
     files = publishable_files(folder)
     meta = read_meta(folder)
+    if results is not None:
+        meta["results"] = results.to_dict()
     base = base_model(meta)
     if api is not None and base.license is None and base.hub_id is not None:
         base = _ask_hub(api, base)
@@ -106,10 +113,11 @@ def plan_grid(
     collection: str | None = None,
     api: HfApi | None = None,
 ) -> list[PublishPlan]:
-    """Plan every checkpoint in a folder (a study's, say), each under its name in the published pattern.
+    """Plan every checkpoint in a folder, each under its name in the published pattern.
 
     Args:
-        root: A checkpoint, or a folder that holds checkpoints at any depth.
+        root: A checkpoint, or a folder that holds checkpoints at any depth. If it is a study, the cards show
+            what the study measured of them.
         owner: User or organization on the Hub.
         public: As in :func:`plan_publication`.
         collection: As in :func:`plan_publication`.
@@ -119,11 +127,20 @@ def plan_grid(
         CheckpointError: A checkpoint is not fit to be published.
         PublishError: There is none, or two would have the same name.
     """
-    folders = find_checkpoints(root.expanduser())
+    root = root.expanduser()
+    folders = find_checkpoints(root)
     if not folders:
         raise PublishError(f"{root} holds no checkpoint made by `mlxprune prune`.")
     plans = [
-        plan_publication(folder, owner, public=public, collection=collection, api=api) for folder in folders
+        plan_publication(
+            folder,
+            owner,
+            public=public,
+            collection=collection,
+            results=results_of_study(root, read_meta(folder)),
+            api=api,
+        )
+        for folder in folders
     ]
     taken: dict[str, Path] = {}
     for plan in plans:
@@ -136,10 +153,15 @@ def plan_grid(
 
 
 def find_checkpoints(root: Path) -> list[Path]:
-    """Folders at or below ``root`` with a ``pruning_meta.json``, by path; hidden ones are passed over."""
-    found = {file.parent for file in root.rglob(META_FILE)}
+    """Folders at or below ``root`` with a ``pruning_meta.json``, by path.
+
+    Hidden folders are passed over, and so are run folders, which hold that file without a model.
+    """
     return sorted(
-        folder for folder in found if not any(part.startswith(".") for part in folder.relative_to(root).parts)
+        folder
+        for folder in {file.parent for file in root.rglob(META_FILE)}
+        if not any(part.startswith(".") for part in folder.relative_to(root).parts)
+        and not (folder / RECORDS_FOLDER).is_dir()
     )
 
 

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from hub_server import USER
 from pruned_checkpoint import REPO, save_checkpoint
+from recorded_run import SEEDS, save_run
 from tiny_models import save_tiny_model
 
+from mlx_prune.cli.main import run
 from mlx_prune.errors import CheckpointError, PublishError
 from mlx_prune.publishing.names import check_repo_id, repository_name
 from mlx_prune.publishing.plan import plan_grid, plan_publication
@@ -106,3 +108,38 @@ def test_impossible_repository_ids_are_refused(repo_id: str):
         check_repo_id(repo_id)
     with pytest.raises(PublishError):
         repository_name("b" * 97, "wanda", 50)
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """A study with one saved checkpoint and its runs, in which every pruned answer fits the stereotype."""
+    folder = tmp_path / "study"
+    checkpoint = save_checkpoint(folder / "checkpoints" / "Tiny-wanda-s50")
+    for name, option, entries in (
+        ("dense-s0", 2, {"prune_method": "dense", "sparsity": 0.0}),
+        ("wanda-s50", 0, {}),
+    ):
+        recorded = folder / "runs" / "Tiny" / name
+        save_run(recorded, {(f"Age:{item}", seed): option for item in range(4) for seed in SEEDS}, **entries)
+        (recorded / META_FILE).write_bytes((checkpoint / META_FILE).read_bytes())
+    return folder
+
+
+def test_grid_of_a_study_shows_what_the_study_measured_and_leaves_its_runs(study: Path):
+    (plan,) = plan_grid(study, USER)
+    assert plan.folder == study / "checkpoints" / "Tiny-wanda-s50"
+    card = plan.texts["README.md"].decode()
+    assert "| SRS, Age | 1.000" in card
+    assert "| dense 0.000 (+1.000)" in card
+    assert not any("measured" in warning for warning in plan.warnings)
+    assert json.loads(plan.texts[META_FILE])["results"]["srs"] == {"value": 1.0, "dense": 0.0}
+
+
+def test_run_named_on_the_command_line_is_on_the_card(study: Path, capsys: pytest.CaptureFixture[str]):
+    checkpoint, runs = study / "checkpoints" / "Tiny-wanda-s50", study / "runs" / "Tiny"
+    words = ["publish", str(checkpoint), REPO, "--dry-run", "--json", "--run", str(runs / "wanda-s50")]
+    assert run([*words, "--dense-run", str(runs / "dense-s0")]) == 0
+    (shown,) = json.loads(capsys.readouterr().out)["would_publish"]
+    assert "| SRS, Age | 1.000" in shown["card"]
+    assert run([*words[:3], "--dry-run", "--dense-run", str(runs / "dense-s0")]) == 2
+    assert run(["publish", str(study), USER, "--dry-run", "--run", str(runs / "wanda-s50")]) == 2

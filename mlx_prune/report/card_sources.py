@@ -1,0 +1,202 @@
+"""Collect what a model card may say from run folders and studies; reads files only, MLX not needed."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.errors import RecordsError
+from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.measures.rates import CategoryRates
+from mlx_prune.report.card_base import base_model
+from mlx_prune.report.card_results import CardResults, Figure, figure
+from mlx_prune.report.study_data import META_FILE, PERPLEXITY_FILE, RunData, combine, count_run
+from mlx_prune.report.tables_change import emergence_table
+from mlx_prune.study.records import read_records
+
+RUN_FILE = "run.json"
+STUDY_FILE = "study.toml"
+LATENCY_FILE = "latency.json"
+
+# Fields of a run's configuration that must agree before its rates are set beside a dense run's.
+_CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
+
+Json = dict[str, Any]
+
+
+def results_of_runs(meta: Mapping[str, Any], run: Path, dense: Path | None = None) -> CardResults:
+    """The rates of one checkpoint, beside those of its dense model.
+
+    Args:
+        meta: The checkpoint's ``pruning_meta.json``.
+        run: Run folder of the checkpoint.
+        dense: Run folder of the dense model on the same items under the same seeds.
+
+    Raises:
+        RecordsError: A run is unfinished, damaged or another model's, or the two were asked differently.
+    """
+    about = _finished_run(run)
+    configuration = about["configuration"]
+    _require_checkpoint(meta, configuration, run)
+    pruned, reference = _count(run), None
+    if dense is not None:
+        _require_comparable(configuration, _finished_run(dense)["configuration"], dense)
+        reference = _count(dense)
+    overall = pruned.rates.overall
+    before = reference.rates.overall if reference else None
+    by_category = {
+        rates.category: _beside(rates, reference.rates[rates.category] if reference else None)
+        for rates in pruned.rates.categories
+    }
+    observed, null = _emergence(pruned, reference) if reference else (None, None)
+    return CardResults(
+        srs=_rate("srs", overall, before),
+        srs_by_category={name: found for name, found in by_category.items() if found is not None},
+        usr=_rate("usr", overall, before),
+        anti_rate=_rate("anti_rate", overall, before),
+        parse_failure_rate=_rate("parse_failure_rate", overall, before),
+        emergence=observed,
+        emergence_null=null,
+        items=overall.n_items,
+        seeds=len(configuration["seeds"]),
+        temperature=float(configuration["temperature"]),
+        bbq=str(configuration["bbq"]),
+        device=_device(about),
+    )
+
+
+def results_of_study(study: Path, meta: Mapping[str, Any]) -> CardResults | None:
+    """What a study measured of one checkpoint, or None if the checkpoint is not in its grid.
+
+    Args:
+        study: The study folder.
+        meta: The checkpoint's ``pruning_meta.json``.
+
+    Raises:
+        RecordsError: A file of the study is damaged.
+    """
+    for file in sorted(study.glob(f"runs/*/*/{RUN_FILE}")):
+        about = _json(file)
+        configuration = about.get("configuration", {})
+        if about.get("status") == "complete" and _is_of(meta, configuration):
+            found = results_of_runs(meta, file.parent, _dense_run(file.parent))
+            return _with_measures(found, study, configuration)
+    return None
+
+
+def _dense_run(run: Path) -> Path | None:
+    dense = run.parent / "dense-s0"
+    about = _json(dense / RUN_FILE) if (dense / RUN_FILE).is_file() else {}
+    return dense if about.get("status") == "complete" else None
+
+
+def _with_measures(results: CardResults, study: Path, configuration: Json) -> CardResults:
+    dense = {**configuration, "prune_method": DENSE, "sparsity": 0.0, "pattern": None}
+    found = _row(study / PERPLEXITY_FILE, configuration)
+    if found.get("perplexity") is not None:
+        before = _row(study / PERPLEXITY_FILE, dense).get("perplexity")
+        results = replace(
+            results,
+            perplexity=figure(found["perplexity"], before),
+            perplexity_text=f"{_text(study)}, {found['sequences']} x {found['sequence_length']} tokens",
+        )
+    found = _row(study / LATENCY_FILE, configuration)
+    if found.get("ratio") is not None:
+        results = replace(
+            results,
+            latency_ratio=figure(found["ratio"], None, found.get("low"), found.get("high")),
+            latency_s=figure(found["pruned_ms"] / 1000, found["dense_ms"] / 1000),
+        )
+    return results
+
+
+def _text(study: Path) -> str:
+    text = tomllib.loads((study / STUDY_FILE).read_text(encoding="utf-8"))["perplexity"]["text"]
+    return {"demo": "mlx-prune's held-out text", "tulu": "Tulu 3 SFT mixture"}.get(text, Path(text).name)
+
+
+def _row(file: Path, configuration: Mapping[str, Any]) -> Json:
+    keys = ("model", "prune_method", "sparsity", "pattern")
+    rows = _json(file).get("results", []) if file.is_file() else []
+    return next((row for row in rows if all(row.get(k) == configuration.get(k) for k in keys)), {})
+
+
+def _count(run: Path) -> RunData:
+    return count_run(read_records(run))
+
+
+def _rate(name: str, pruned: CategoryRates, dense: CategoryRates | None) -> Figure | None:
+    return figure(getattr(pruned, name), getattr(dense, name) if dense else None)
+
+
+def _beside(pruned: CategoryRates, dense: CategoryRates | None) -> Figure | None:
+    return figure(pruned.srs, dense.srs if dense else None, pruned.srs_low, pruned.srs_high)
+
+
+def _emergence(pruned: RunData, dense: RunData) -> tuple[float | None, float | None]:
+    table = emergence_table(combine([dense, pruned]))
+    observed, null, unbiased = (table.column(name)[0] for name in ("observed", "null", "unbiased_items"))
+    if not unbiased:
+        return None, None
+    return _number(observed), _number(null)
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _finished_run(run: Path) -> Json:
+    if not (run / RUN_FILE).is_file():
+        raise RecordsError(f"{run} holds no {RUN_FILE}; give a folder that `mlxprune eval` wrote.")
+    about = _json(run / RUN_FILE)
+    if about.get("status") != "complete" or not isinstance(about.get("configuration"), dict):
+        raise RecordsError(f"the run {run} is not finished; evaluate again to complete it.")
+    return about
+
+
+def _is_of(meta: Mapping[str, Any], configuration: Mapping[str, Any]) -> bool:
+    names = {Path(str(meta["model"])).name, base_model(meta).name}
+    return (
+        configuration.get("model") in names
+        and configuration.get("prune_method") == meta["method"]
+        and configuration.get("sparsity") == meta["target_sparsity"]
+        and configuration.get("pattern") == meta.get("pattern")
+    )
+
+
+def _require_checkpoint(meta: Mapping[str, Any], configuration: Mapping[str, Any], run: Path) -> None:
+    # A run of a study records what its model was pruned to; equal counts of zeros are the same mask for us.
+    recorded = _json(run / META_FILE) if (run / META_FILE).is_file() else meta
+    if not _is_of(meta, configuration) or recorded.get("zero_params") != meta["zero_params"]:
+        asked = f"{configuration.get('model')} {configuration.get('prune_method')}"
+        raise RecordsError(
+            f"{run} asked another model ({asked} {configuration.get('sparsity')} %) than this checkpoint."
+        )
+
+
+def _require_comparable(pruned: Mapping[str, Any], dense: Mapping[str, Any], run: Path) -> None:
+    if dense.get("prune_method") != DENSE or dense.get("model") != pruned.get("model"):
+        raise RecordsError(f"{run} is not a run of the dense model {pruned.get('model')}.")
+    for key in _CONDITIONS:
+        if dense.get(key) != pruned.get(key):
+            raise RecordsError(f"{run} was asked differently ({key} differs); evaluate both models alike.")
+
+
+def _device(about: Mapping[str, Any]) -> str:
+    device = about.get("device") or {}
+    return str(device.get("device_name") or device.get("machine") or "")
+
+
+def _json(file: Path) -> Json:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise RecordsError(f"{file} cannot be read ({error}); measure again.") from error
+    if not isinstance(data, dict):
+        raise RecordsError(f"{file} is not as this version writes it; measure again.")
+    return data
