@@ -11,7 +11,6 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 from mlx_lm.utils import load_model as _mlx_lm_load_model
 from mlx_lm.utils import load_tokenizer as _mlx_lm_load_tokenizer
 
@@ -325,6 +324,19 @@ def prunable_linears(model: nn.Module) -> list[PrunableLinear]:
     return found
 
 
-def parameter_names(model: nn.Module) -> set[str]:
-    """The names of all parameters, as a checkpoint of mlx-lm's own would hold them."""
-    return {name for name, _ in tree_flatten(model.parameters())}
+def weight_matrix(module: nn.Module) -> mx.array | None:
+    """The weight of a layer that multiplies activations by a matrix, or by a stack of them; else None."""
+    weight = module.get("weight")
+    if not isinstance(weight, mx.array) or weight.ndim < 2:
+        return None
+    return None if isinstance(module, nn.Embedding | nn.QuantizedEmbedding | nn.Conv1d) else weight
+
+
+def other_projections(model: nn.Module) -> tuple[str, ...]:
+    """Projections of the blocks whose matrices are not linear layers, such as stacks of experts."""
+    names = (
+        projection
+        for _, _, projection, module in block_modules(model)
+        if weight_matrix(module) is not None and not isinstance(module, nn.Linear)
+    )
+    return tuple(dict.fromkeys(names))

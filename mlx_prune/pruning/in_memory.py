@@ -6,7 +6,7 @@ import time
 
 import mlx.core as mx
 
-from mlx_prune.checkpoints import LoadedModel, PrunableLinear, prunable_linears
+from mlx_prune.checkpoints import LoadedModel, PrunableLinear, other_projections, prunable_linears
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback, silent
@@ -89,6 +89,7 @@ def prune(
         calibration=described,
         versions=versions(),
         device=dict(device()),
+        left_out=other_projections(model.model),
     )
 
 

@@ -10,7 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from mlx_prune.checkpoints import block_modules, load_network, resolve
+from mlx_prune.checkpoints import block_modules, load_network, resolve, weight_matrix
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.report import MatrixZeros, read_meta, zeros_by
 from mlx_prune.pruning.selection import count_zeros
@@ -131,20 +131,17 @@ def inspect(
 
 
 def _matrix(module: nn.Module) -> mx.array | None:
-    """The weight of a layer that multiplies activations by a matrix, or a stack of them; else None."""
-    weight = module.get("weight")
-    if not isinstance(weight, mx.array) or weight.ndim < 2 or isinstance(module, nn.Embedding | nn.Conv1d):
-        return None
-    if "scales" in module:
-        return mx.dequantize(
-            weight,
-            module.scales,
-            module.get("biases"),
-            group_size=module.group_size,
-            bits=module.bits,
-            mode=getattr(module, "mode", "affine"),
-        )
-    return weight
+    weight = weight_matrix(module)
+    if weight is None or "scales" not in module:
+        return weight
+    return mx.dequantize(
+        weight,
+        module.scales,
+        module.get("biases"),
+        group_size=module.group_size,
+        bits=module.bits,
+        mode=getattr(module, "mode", "affine"),
+    )
 
 
 def _release(module: nn.Module) -> None:

@@ -64,6 +64,8 @@ class PruneReport:
         versions: Of this package and the libraries.
         device: The machine.
         fingerprint: Of the recipe and the source, by which a finished prune is recognized.
+        left_out: Projections of the blocks that are not linear layers (stacks of experts); never pruned, and
+            not counted.
     """
 
     model: str
@@ -79,6 +81,7 @@ class PruneReport:
     versions: dict[str, str] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    left_out: tuple[str, ...] = ()
 
     @property
     def target_sparsity(self) -> float:
@@ -121,6 +124,11 @@ class PruneReport:
                 f"Actual sparsity is {100 * self.actual_sparsity:.2f} %, short of the target of "
                 f"{100 * self.target_sparsity:g} %{why}."
             )
+        if self.left_out:
+            found.append(
+                f"{_listed(self.left_out)} are not linear layers (experts, say) and were left dense; "
+                "they are not counted."
+            )
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
@@ -151,6 +159,7 @@ class PruneReport:
             "versions": self.versions,
             "device": self.device,
             "fingerprint": self.fingerprint,
+            "left_out": list(self.left_out),
         }
 
 
@@ -162,6 +171,7 @@ def report_from_json(meta: dict[str, Any], recipe: Recipe, linears: Sequence[Pru
     return PruneReport(
         recipe=recipe,
         matrices=tuple(MatrixZeros.of(linear, zeros[linear.name]) for linear in linears),
+        left_out=tuple(meta["left_out"]),
         **{key: meta[key] for key in same + more},
     )
 

@@ -18,6 +18,7 @@ from mlx_prune.checkpoints import (
     blocks,
     load_network,
     load_tokenizer,
+    other_projections,
     prunable_linears,
     resolve,
 )
@@ -149,6 +150,7 @@ class _Job:
         self._done = 0
         self._seconds_before: dict[str, float] = {}
         self._steps: BlockSteps | None = None
+        self._left_out = other_projections(network)
 
     def run(
         self,
@@ -202,6 +204,7 @@ class _Job:
             versions=versions(),
             device=dict(device()),
             fingerprint=self._fingerprint,
+            left_out=self._left_out,
         )
         self._clean()
         return finish(self._folder, self._writer, self._shards.folder, report)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+import pytest
+from mlx_lm.utils import save_config
+from mlx_lm.utils import save_model as mlx_lm_save_model
+from tiny_models import save_tiny_model, tiny_config
+
+from mlx_prune.checkpoints import load, read_config
+from mlx_prune.errors import CheckpointError
+from mlx_prune.pruning import Recipe, inspect, prune_checkpoint
+
+
+def test_a_dense_model_has_no_zeros_and_nothing_left_dense(tmp_path):
+    found = inspect(save_tiny_model(tmp_path / "m", "phi3", shards=2, dtype="bfloat16"))
+    assert found.actual_sparsity < 1e-3
+    assert found.left_dense == ()
+    assert found.meta is None
+    assert found.disagreements == ()
+    assert list(found.projections) == [
+        "self_attn.qkv_proj",
+        "self_attn.o_proj",
+        "mlp.gate_up_proj",
+        "mlp.down_proj",
+    ]
+
+
+def test_it_agrees_with_the_record_of_a_prune(tmp_path, calibration):
+    source = save_tiny_model(tmp_path / "m", "llama", shards=2)
+    recipe = Recipe("wanda", 0.5, scope="paper", calibration=calibration)
+    report = prune_checkpoint(source, tmp_path / "out", recipe)
+    found = inspect(tmp_path / "out")
+    assert found.matrices == report.matrices
+    assert found.disagreements == ()
+    assert found.left_dense == ("self_attn.o_proj", "mlp.down_proj")
+    assert json.loads(json.dumps(found.to_json()))["zero_params"] == report.zero_params
+
+
+def test_it_says_where_weights_and_record_differ(tmp_path):
+    source = save_tiny_model(tmp_path / "m", "llama")
+    report = prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5))
+    weights = dict(mx.load(str(source / "model.safetensors")))
+    pruned = dict(mx.load(str(tmp_path / "out" / "model.safetensors")))
+    name = "model.layers.1.mlp.up_proj.weight"
+    mx.eval(pruned)
+    mx.save_safetensors(str(tmp_path / "out" / "model.safetensors"), {**pruned, name: weights[name]})
+    found = inspect(tmp_path / "out")
+    zeros = 53 * 42 // 2
+    total = report.zero_params
+    assert found.disagreements[0] == (
+        f"pruning_meta.json records {total:,} zeros, the weights hold {total - zeros:,}."
+    )
+    assert any(sentence.startswith("mlp.up_proj: ") for sentence in found.disagreements)
+
+
+def test_quantized_models_are_counted_as_they_dequantize(tmp_path):
+    source = save_tiny_model(
+        tmp_path / "m", "llama", hidden_size=64, intermediate_size=128, head_dim=32, num_attention_heads=2
+    )
+    prune_checkpoint(source, tmp_path / "half", Recipe("magnitude", 0.5))
+    model = load(tmp_path / "half").model
+    nn.quantize(model, group_size=32, bits=4, mode="mxfp4")
+    (tmp_path / "q").mkdir()
+    mlx_lm_save_model(tmp_path / "q", model)
+    config = {**read_config(source), "quantization": {"group_size": 32, "bits": 4, "mode": "mxfp4"}}
+    save_config(config, tmp_path / "q" / "config.json")
+    found = inspect(tmp_path / "q")
+    assert found.actual_sparsity >= 0.5
+    expected = sum(
+        int((np.array(mx.dequantize(m.weight, m.scales, None, 32, 4, "mxfp4").astype(mx.float32)) == 0).sum())
+        for _, m in model.named_modules()
+        if isinstance(m, nn.QuantizedLinear) and m is not getattr(model, "lm_head", None)
+    )
+    assert sum(m.zeros for m in found.matrices) == expected
+    with pytest.raises(CheckpointError, match="is quantized; prune the dense checkpoint first"):
+        prune_checkpoint(tmp_path / "q", tmp_path / "out", Recipe("magnitude", 0.5))
+
+
+def test_expert_stacks_are_counted_and_named_when_left_dense(tmp_path):
+    config = {
+        **tiny_config("qwen3"),
+        "model_type": "qwen3_moe",
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "moe_intermediate_size": 24,
+        "norm_topk_prob": True,
+    }
+    from mlx.utils import tree_flatten
+    from mlx_lm.utils import _get_classes
+
+    model_class, args_class = _get_classes(config)
+    model = model_class(args_class.from_dict(config))
+    folder = save_tiny_model(tmp_path / "m", "qwen3")
+    (folder / "config.json").write_text(json.dumps(config))
+    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
+    report = prune_checkpoint(folder, tmp_path / "out", Recipe("magnitude", 0.5))
+    assert any("mlp.switch_mlp" in warning for warning in report.warnings)
+    found = inspect(tmp_path / "out")
+    assert set(found.left_dense) == {f"mlp.switch_mlp.{p}_proj" for p in ("gate", "up", "down")}
