@@ -16,24 +16,88 @@ __version__ = "0.1.0"
 _blas.preload()
 
 _EXPORTS: dict[str, str] = {
+    "ActivationStatistics": "mlx_prune.pruning.calibration",
     "BenchResult": "mlx_prune.measures.latency_result",
+    "Calibration": "mlx_prune.pruning.recipe",
+    "Evaluation": "mlx_prune.study.evaluation",
+    "GenerationSettings": "mlx_prune.generation.interface",
+    "Item": "mlx_prune.bbq.item",
+    "LoadedModel": "mlx_prune.checkpoints",
     "MlxPruneError": "mlx_prune.errors",
+    "Perplexity": "mlx_prune.measures.perplexity",
+    "PruneReport": "mlx_prune.pruning.report",
+    "Rates": "mlx_prune.measures.rates",
+    "Recipe": "mlx_prune.pruning.recipe",
     "bench": "mlx_prune.study.latency_run",
+    "calibrate": "mlx_prune.pruning.calibration",
+    "evaluate": "mlx_prune.study.evaluation",
+    "inspect": "mlx_prune.pruning.inspection",
+    "load": "mlx_prune.checkpoints",
+    "load_items": "mlx_prune.bbq.items",
+    "perplexity": "mlx_prune.measures.perplexity",
+    "prune": "mlx_prune.pruning.in_memory",
+    "prune_checkpoint": "mlx_prune.pruning.stream",
+    "rates": "mlx_prune.measures.rates:from_table",
+    "save": "mlx_prune.pruning.saving",
 }
 
-__all__ = ["BenchResult", "MlxPruneError", "__version__", "bench"]
+__all__ = [
+    "ActivationStatistics",
+    "BenchResult",
+    "Calibration",
+    "Evaluation",
+    "GenerationSettings",
+    "Item",
+    "LoadedModel",
+    "MlxPruneError",
+    "Perplexity",
+    "PruneReport",
+    "Rates",
+    "Recipe",
+    "__version__",
+    "bench",
+    "calibrate",
+    "evaluate",
+    "inspect",
+    "load",
+    "load_items",
+    "perplexity",
+    "prune",
+    "prune_checkpoint",
+    "rates",
+    "save",
+]
 
 if TYPE_CHECKING:
+    from mlx_prune.bbq.item import Item
+    from mlx_prune.bbq.items import load_items
+    from mlx_prune.checkpoints import LoadedModel, load
     from mlx_prune.errors import MlxPruneError
+    from mlx_prune.generation.interface import GenerationSettings
     from mlx_prune.measures.latency_result import BenchResult
+    from mlx_prune.measures.perplexity import Perplexity, perplexity
+    from mlx_prune.measures.rates import Rates
+    from mlx_prune.measures.rates import from_table as rates
+    from mlx_prune.pruning.calibration import ActivationStatistics, calibrate
+    from mlx_prune.pruning.in_memory import prune
+    from mlx_prune.pruning.inspection import inspect
+    from mlx_prune.pruning.recipe import Calibration, Recipe
+    from mlx_prune.pruning.report import PruneReport
+    from mlx_prune.pruning.saving import save
+    from mlx_prune.pruning.stream import prune_checkpoint
+    from mlx_prune.study.evaluation import Evaluation, evaluate
     from mlx_prune.study.latency_run import bench
 
 
 def __getattr__(name: str) -> Any:
-    module = _EXPORTS.get(name)
-    if module is None:
+    place = _EXPORTS.get(name)
+    if place is None:
         raise AttributeError(f"module 'mlx_prune' has no attribute {name!r}")
-    return getattr(importlib.import_module(module), name)
+    module, _, attribute = place.partition(":")
+    value = getattr(importlib.import_module(module), attribute or name)
+    # Kept, so that a subpackage of the same name cannot take its place later.
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

@@ -140,3 +140,17 @@ def _latencies(folder: Path) -> dict[tuple[str, str, float, str | None], dict[st
     return {
         (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern")): row for row in rows
     }
+
+
+def legend(rows: list[SummaryRow]) -> str:
+    """What the columns mean, in a few lines."""
+    lines = [
+        "zeros %: actual sparsity. SRS: answers that fit the stereotype; USR: 'unknown'; anti: the other",
+        "person; in ambiguous contexts, where 'unknown' is right. Means of the categories; chance SRS 0.333.",
+        "SRS-anti: the directional part. A rise of SRS with an equal rise of anti is lost abstention.",
+    ]
+    if any(not math.isnan(row.accuracy) for row in rows):
+        lines.append("accuracy: in disambiguated contexts.")
+    if any(row.latency_ratio is not None for row in rows):
+        lines.append("time / dense: paired ratio of the time per question, with its 95 % interval.")
+    return "\n".join(lines)

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "bench": "mlx_prune.cli.bench",
     "perplexity": "mlx_prune.cli.perplexity",
     "inspect": "mlx_prune.cli.inspect",
+    "study": "mlx_prune.cli.study",
     "records": "mlx_prune.cli.records",
     "publish": "mlx_prune.cli.publish",
     "doctor": "mlx_prune.cli.doctor",

@@ -117,7 +117,7 @@ class _Study:
         names = self.config.configurations()
         missing = []
         for name in names:
-            if self._finished(label, name):
+            if is_finished(self.config, self.folder, label, name):
                 self.watch(StudyEvent(label, name, "there"))
             else:
                 missing.append(name)
@@ -147,7 +147,7 @@ class _Study:
                 )
                 self._measure(pruned, dense if twice else None, label, name, report)
                 if self.config.save_checkpoints:
-                    target = self._checkpoint(label, name)
+                    target = checkpoint_folder(self.folder, label, name)
                     if not target.exists():
                         save(pruned, target, report)
                 del pruned
@@ -182,24 +182,6 @@ class _Study:
             calibration=self.config.calibration if wanda else None,
         )
 
-    def _run_folder(self, label: str, name: ConfigurationName) -> Path:
-        return self.folder / "runs" / label / name.folder
-
-    def _checkpoint(self, label: str, name: ConfigurationName) -> Path:
-        return self.folder / "checkpoints" / f"{label}-{name.folder}"
-
-    def _finished(self, label: str, name: ConfigurationName) -> bool:
-        run = self._run_folder(label, name)
-        if not (run / RUN_FILE).is_file() or read_run(run).get("status") != "complete":
-            return False
-        if self.config.perplexity.enabled and self.perplexities.get(label, name) is None:
-            return False
-        saved = name.method == "dense" or self._checkpoint(label, name).is_dir()
-        if self.config.save_checkpoints and not saved:
-            return False
-        wants_latency = self.config.latency.enabled and name.method != "dense"
-        return not wants_latency or self.latencies.get(label, name) is not None
-
     def _measure(
         self,
         model: LoadedModel,
@@ -209,7 +191,7 @@ class _Study:
         report: PruneReport | None,
     ) -> None:
         """Questions first, then perplexity, then the clock; each is kept as soon as it is there."""
-        config, run, named = self.config, self._run_folder(label, name), self._named(name)
+        config, run, named = self.config, run_folder(self.folder, label, name), self._named(name)
         if report is not None:
             text = json.dumps({**report.to_json(), "model": label}, indent=2)
             write_atomically(run / META_FILE, f"{text}\n".encode())
@@ -290,6 +272,34 @@ class _Study:
             self.progress(dataclasses.replace(step, stage=f"{name.folder}: {step.stage}"))
 
         return report
+
+
+def run_folder(study: Path, label: str, name: ConfigurationName) -> Path:
+    """Where the records of one configuration lie."""
+    return study / "runs" / label / name.folder
+
+
+def checkpoint_folder(study: Path, label: str, name: ConfigurationName) -> Path:
+    """Where a pruned model lies, if the study saves checkpoints."""
+    return study / "checkpoints" / f"{label}-{name.folder}"
+
+
+def is_finished(config: StudyConfig, study: Path, label: str, name: ConfigurationName) -> bool:
+    """Whether a study folder holds everything that is wanted of one configuration.
+
+    Raises:
+        RecordsError: A file in the folder is damaged.
+    """
+    run = run_folder(study, label, name)
+    if not (run / RUN_FILE).is_file() or read_run(run).get("status") != "complete":
+        return False
+    if config.perplexity.enabled and ResultsFile(study / PERPLEXITY_FILE).get(label, name) is None:
+        return False
+    if name.method == "dense":
+        return True
+    if config.save_checkpoints and not checkpoint_folder(study, label, name).is_dir():
+        return False
+    return not config.latency.enabled or ResultsFile(study / LATENCY_FILE).get(label, name) is not None
 
 
 def _write_config(folder: Path, config: StudyConfig) -> None:

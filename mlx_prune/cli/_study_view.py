@@ -1,0 +1,110 @@
+"""What a running study looks like on a terminal: the grid, the step at hand, and the time left."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from mlx_prune.cli._common import note
+from mlx_prune.progress import Progress, ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from mlx_prune.study.config import ConfigurationName, StudyConfig
+    from mlx_prune.study.runner import StudyEvent
+
+_MARKS = {"waiting": "[dim]·[/]", "running": "[yellow]▸[/]", "done": "[green]✓[/]", "there": "[cyan]✓[/]"}
+
+
+@contextmanager
+def study_view(
+    config: StudyConfig, labels: list[str]
+) -> Iterator[tuple[ProgressCallback, Callable[[StudyEvent], None]]]:
+    """Show a study while it runs; away from a terminal, one line per finished configuration on stderr."""
+    if not sys.stderr.isatty():
+        yield silent, _line
+        return
+    from rich.console import Console
+    from rich.live import Live
+
+    view = _View(config, labels)
+    with Live(view, console=Console(stderr=True), refresh_per_second=4, transient=True):
+        yield view.step, view.event
+
+
+def _line(event: StudyEvent) -> None:
+    if event.state == "done":
+        note(f"{event.model} {event.name.folder}: done")
+
+
+class _View:
+    """The state of the grid; Rich renders it several times a second."""
+
+    def __init__(self, config: StudyConfig, labels: list[str]) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bars
+
+        self._names = config.configurations()
+        self._states = {(label, name): "waiting" for label in labels for name in self._names}
+        self._started = time.monotonic()
+        self._bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", style="dim"),
+        )
+        self._overall = self._bars.add_task("configurations", total=len(self._states), note="")
+        self._task = self._bars.add_task("", total=None, note="")
+        self._stage = ""
+
+    def event(self, event: StudyEvent) -> None:
+        """A configuration started or ended."""
+        self._states[event.model, event.name] = event.state
+        states = list(self._states.values())
+        finished = sum(state in ("done", "there") for state in states)
+        made = states.count("done")
+        left = ""
+        if made:
+            seconds = (time.monotonic() - self._started) / made * (len(states) - finished)
+            left = f"about {_duration(seconds)} left"
+        self._bars.update(self._overall, completed=finished, note=left)
+
+    def step(self, report: Progress) -> None:
+        """The step at hand moved on."""
+        if report.stage != self._stage:
+            self._stage = report.stage
+            self._bars.reset(self._task)
+        self._bars.update(self._task, description=report.stage, completed=report.done, total=report.total)
+        speed = self._bars.tasks[1].speed
+        self._bars.update(self._task, note=f"{speed:,.0f}/s" if speed else "")
+
+    def __rich__(self) -> RenderableType:
+        """The grid above the bars."""
+        from rich.console import Group
+        from rich.table import Table
+
+        table = Table.grid(padding=(0, 2))
+        methods = list(dict.fromkeys(name.method for name in self._names))
+        for label in dict.fromkeys(label for label, _ in self._states):
+            for method in methods:
+                cells = [
+                    f"{_MARKS[self._states[label, name]]} {_short(name)}"
+                    for name in self._names
+                    if name.method == method
+                ]
+                table.add_row(label if method == methods[0] else "", method, *cells)
+        return Group(table, self._bars)
+
+
+def _short(name: ConfigurationName) -> str:
+    return name.pattern or (f"{name.sparsity:g} %" if name.method != "dense" else "")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,54 @@
+"""``mlxprune demo``: the whole story on the embedded model."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import click
+
+from mlx_prune.cli._common import console, emit_json, json_option
+
+
+@click.command("demo")
+@click.option(
+    "-o",
+    "--output",
+    "out",
+    type=click.Path(path_type=Path),
+    default=Path("mlxprune-demo"),
+    show_default=True,
+    help="Study folder.",
+)
+@click.option("--quick", is_flag=True, help="Two sparsities and a fifth of the questions.")
+@json_option
+def command(out: Path, quick: bool, as_json: bool) -> None:
+    """Prune the embedded model three ways at four sparsities, question and time it, and compare.
+
+    The embedded model is a demonstration of the tool, not evidence about language models.
+    """
+    from mlx_prune.cli._study_run import finish, run_with_view
+    from mlx_prune.study.presets import preset
+
+    config = preset("demo")
+    if quick:
+        config = dataclasses.replace(
+            config,
+            grid=dataclasses.replace(config.grid, sparsities=(30.0, 70.0)),
+            bbq=dataclasses.replace(config.bbq, limit=120),
+            latency=dataclasses.replace(config.latency, rounds=2),
+        )
+    started = time.perf_counter()
+    run_with_view(config, out)
+    seconds = time.perf_counter() - started
+    rows = finish(out)
+    if as_json:
+        emit_json({"study": out, "seconds": seconds, "configurations": rows})
+        return
+    from mlx_prune.cli._study_table import legend, study_table
+
+    screen = console()
+    screen.print(study_table(rows))
+    screen.print(legend(rows), style="dim")
+    screen.print(f"Finished in {seconds:.0f} s; records and figures are in {out}")

@@ -1,0 +1,96 @@
+"""``mlxprune study``: a grid of models and recipes, pruned, questioned and measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, size, trust_option
+
+
+@click.command("study")
+@click.argument("config_file", metavar="[CONFIG.toml]", required=False, type=click.Path(path_type=Path))
+@click.option("--preset", metavar="NAME", help="A study that comes with the package: demo, aiiot2026.")
+@click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Study folder.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show the grid with records, time, disk and memory; run nothing."
+)
+@trust_option
+@json_option
+def command(
+    config_file: Path | None,
+    preset: str | None,
+    out: Path,
+    dry_run: bool,
+    trust_remote_code: bool,
+    as_json: bool,
+) -> None:
+    """Run a grid of models and recipes; what is finished is never done again.
+
+    The same command carries on after any interruption. A finished study can grow: add models, methods,
+    sparsities or patterns to the file and run it again.
+    """
+    from mlx_prune.study.config import read_config
+    from mlx_prune.study.presets import preset as read_preset
+
+    if (config_file is None) == (preset is None):
+        raise click.UsageError("Give a study file or a --preset, one of the two.")
+    if config_file is not None:
+        config = read_config(config_file)
+    else:
+        assert preset is not None
+        config = read_preset(preset)
+    if dry_run:
+        _plan(config_file or preset or "", config, out, trust_remote_code, as_json)
+        return
+    from mlx_prune.cli._study_run import finish, run_with_view
+
+    run_with_view(config, out, trust_remote_code=trust_remote_code)
+    rows = finish(out)
+    if as_json:
+        emit_json({"study": out, "configurations": rows})
+        return
+    from mlx_prune.cli._study_table import legend, study_table
+
+    screen = console()
+    screen.print(study_table(rows))
+    screen.print(legend(rows), style="dim")
+    screen.print(f"Records are in {out}; `mlxprune report {out}` makes tables, figures and a page.")
+
+
+def _plan(title: object, config: object, out: Path, trust_remote_code: bool, as_json: bool) -> None:
+    from mlx_prune.study.config import StudyConfig
+    from mlx_prune.study.plan import plan_study
+
+    assert isinstance(config, StudyConfig)
+    with progress_bars() as progress:
+        plan = plan_study(config, out, trust_remote_code=trust_remote_code, progress=progress)
+    if as_json:
+        emit_json(plan)
+        return
+    from mlx_prune.cli._tables import simple_table
+
+    table = simple_table(f"Study {title}", ["model"], ["runs", "left", "records", "time", "memory", "disk"])
+    for model in plan.models:
+        table.add_row(
+            model.model,
+            str(model.configurations),
+            str(model.unfinished),
+            f"{model.records:,}",
+            _hours(model.seconds),
+            size(model.memory_bytes),
+            size(model.disk_bytes),
+        )
+    screen = console()
+    screen.print(table)
+    screen.print(
+        f"{plan.records:,} records, about {_hours(plan.seconds)} for what is left, measured on "
+        f"{plan.sampled} questions\nof each dense model, plus latency."
+    )
+
+
+def _hours(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,171 @@
+"""What a study will take, before it is run: records, time from a short measured sample, disk and memory."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlx.core as mx
+
+from mlx_prune import checkpoints
+from mlx_prune.bbq.item import Item
+from mlx_prune.bbq.items import load_items
+from mlx_prune.checkpoints import LoadedModel
+from mlx_prune.generation.interface import GenerationSettings
+from mlx_prune.measures.latency import memory_bytes
+from mlx_prune.measures.perplexity import DEFAULT_LENGTH, DEFAULT_SEQUENCES
+from mlx_prune.progress import ProgressCallback, silent
+from mlx_prune.pruning.calibration_text import DEFAULT_LENGTH as CALIBRATION_LENGTH
+from mlx_prune.pruning.calibration_text import DEFAULT_SAMPLES as CALIBRATION_SAMPLES
+from mlx_prune.study.config import StudyConfig
+from mlx_prune.study.evaluation import evaluate
+from mlx_prune.study.job import short_name
+from mlx_prune.study.runner import is_finished
+
+SAMPLED_ITEMS = 40
+# A record with its answer, probabilities and counts, compressed; about what runs of thousands take.
+_RECORD_BYTES = 24
+# Forward passes over the calibration text that Wanda needs per sparsity.
+_PASSES = {"sequential": 2, "dense": 1}
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """What one model of a study will take.
+
+    Attributes:
+        model: As the study names it.
+        configurations: Dense and recipes.
+        unfinished: How many of them are still to be run.
+        records: Answers of all configurations.
+        seconds: Expected time of the unfinished ones.
+        memory_bytes: Weights of the dense and the pruned model, which are in memory together where they fit.
+        disk_bytes: Records, and checkpoints if they are saved.
+    """
+
+    model: str
+    configurations: int
+    unfinished: int
+    records: int
+    seconds: float
+    memory_bytes: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """What a study will take.
+
+    Attributes:
+        models: One entry per model.
+        records: Answers of the whole study.
+        seconds: Expected time of what is not finished.
+        sampled: Questions that were asked to measure the rate.
+    """
+
+    models: tuple[ModelPlan, ...]
+    records: int
+    seconds: float
+    sampled: int
+
+
+def plan_study(
+    config: StudyConfig,
+    out: Path,
+    *,
+    trust_remote_code: bool = False,
+    progress: ProgressCallback = silent,
+) -> StudyPlan:
+    """Measure a short sample of each model and extrapolate; nothing is written.
+
+    Args:
+        config: The study.
+        out: Its folder, which may hold finished parts.
+        trust_remote_code: Run Python code that comes with the models.
+        progress: Told about the step at hand.
+
+    Raises:
+        MlxPruneError: A model, a text or the items cannot be read.
+    """
+    items = load_items(
+        config.bbq.source,
+        categories=config.bbq.categories,
+        condition=config.bbq.condition,
+        limit=config.bbq.limit,
+        exclude_label_faults=config.bbq.exclude_label_faults,
+    )
+    sample = items[:: max(1, len(items) // SAMPLED_ITEMS)][:SAMPLED_ITEMS]
+    names = config.configurations()
+    records = len(items) * len(config.generation.seeds)
+    models = []
+    for model in config.models:
+        label = short_name(model, Path(model))
+        open_names = [name for name in names if not is_finished(config, out, label, name)]
+        loaded = checkpoints.load(model, dtype=config.generation.dtype, trust_remote_code=trust_remote_code)
+        answering = _answer_seconds(config, loaded, sample, progress) * records
+        per_token = _forward_seconds_per_token(loaded)
+        fixed = per_token * _perplexity_tokens(config, loaded) if config.perplexity.enabled else 0.0
+        calibration = per_token * _calibration_tokens(config, loaded) * _PASSES[config.grid.statistics]
+        seconds = sum(
+            answering + fixed + (calibration if name.method == "wanda" else 0.0) for name in open_names
+        )
+        weights = memory_bytes(loaded.model)
+        saved = (len(names) - 1) * weights if config.save_checkpoints else 0
+        models.append(
+            ModelPlan(
+                model=label,
+                configurations=len(names),
+                unfinished=len(open_names),
+                records=records * len(names),
+                seconds=seconds,
+                memory_bytes=2 * weights,
+                disk_bytes=records * len(names) * _RECORD_BYTES + saved,
+            )
+        )
+        del loaded
+    return StudyPlan(
+        tuple(models), sum(m.records for m in models), sum(m.seconds for m in models), len(sample)
+    )
+
+
+def _answer_seconds(
+    config: StudyConfig, loaded: LoadedModel, sample: list[Item], progress: ProgressCallback
+) -> float:
+    """Seconds per record of the engine the study will use, on a few questions of every kind."""
+    settings = GenerationSettings(
+        temperature=config.generation.temperature,
+        max_tokens=config.generation.max_tokens,
+        seeds=config.generation.seeds,
+        noise=config.generation.noise,
+    )
+    asked = evaluate(
+        loaded,
+        items=sample,
+        settings=settings,
+        engine=config.generation.engine,
+        batch_size=config.generation.batch_size,
+        progress=progress,
+    )
+    return asked.seconds / int(asked.table.num_rows)
+
+
+def _forward_seconds_per_token(loaded: LoadedModel) -> float:
+    longest = int(loaded.config.get("max_position_embeddings") or DEFAULT_LENGTH)
+    tokens = mx.zeros((1, min(DEFAULT_LENGTH, longest)), mx.int32)
+    mx.eval(loaded.model(tokens))
+    start = time.perf_counter()
+    mx.eval(loaded.model(tokens))
+    return (time.perf_counter() - start) / int(tokens.size)
+
+
+def _perplexity_tokens(config: StudyConfig, loaded: LoadedModel) -> int:
+    longest = int(loaded.config.get("max_position_embeddings") or DEFAULT_LENGTH)
+    length = config.perplexity.sequence_length or min(DEFAULT_LENGTH, longest)
+    return length * (config.perplexity.sequences or DEFAULT_SEQUENCES)
+
+
+def _calibration_tokens(config: StudyConfig, loaded: LoadedModel) -> int:
+    longest = int(loaded.config.get("max_position_embeddings") or CALIBRATION_LENGTH)
+    length = config.calibration.sequence_length or min(CALIBRATION_LENGTH, longest)
+    return length * (config.calibration.samples or CALIBRATION_SAMPLES)
