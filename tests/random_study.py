@@ -115,7 +115,7 @@ def run_outcomes(rows):
         ]
         items = list({r["item_id"]: r for r in mine}.values())
         ids = [r["item_id"] for r in items]
-        roles = [[r["p_" + LETTERS[r[f"{role}_index"]].lower()] for role in ROLE_COLUMNS] for r in mine]
+        roles = [[r["p_" + LETTERS[r[f"{role}_index"]].lower()] for role in ROLE_COLUMNS] for r in items]
         runs.append(
             RunOutcomes(
                 Configuration(*key),
@@ -134,7 +134,7 @@ def run_outcomes(rows):
                     np.array([r["stereotype_target_index"] for r in mine]),
                     np.array([r["unknown_index"] for r in mine]),
                 ),
-                np.array(roles, np.float32),
+                np.array(roles, np.float32).reshape(-1, 3),
             )
         )
     return runs

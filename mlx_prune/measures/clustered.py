@@ -67,9 +67,11 @@ def cluster_sums(values: NDArray[np.generic], cluster: NDArray[np.intp], cluster
     Returns:
         (..., clusters).
     """
-    membership = np.zeros((len(cluster), clusters))
-    membership[np.arange(len(cluster)), cluster] = 1.0
-    return np.asarray(values, float) @ membership
+    shape = values.shape[:-1]
+    flat = np.asarray(values, float).reshape(-1, len(cluster))
+    places = cluster + np.arange(len(flat))[:, None] * clusters
+    sums = np.bincount(places.ravel(), flat.ravel(), len(flat) * clusters)
+    return np.asarray(sums, np.float64).reshape(*shape, clusters)
 
 
 def paired_difference(
@@ -90,7 +92,8 @@ def paired_difference(
     leaves it out.
 
     Args:
-        numerator0: Per-cluster sums of the first rate's numerator (comparisons, clusters).
+        numerator0: Per-cluster sums of the first rate's numerator (comparisons, clusters); any of the four
+            may have a single row for all comparisons.
         denominator0: Likewise of its denominator.
         numerator1: Likewise of the second rate's numerator.
         denominator1: Likewise of its denominator.
@@ -99,8 +102,9 @@ def paired_difference(
         replicates: Bootstrap resamples; the smallest p-value possible is ``2 / (replicates + 1)``.
         seed: Of the resampling; the same sums give the same interval.
     """
-    n0, d0, n1, d1 = np.broadcast_arrays(
-        *(np.atleast_2d(np.asarray(x, float)) for x in (numerator0, denominator0, numerator1, denominator1))
+    # One dense row for all comparisons stays one row: its sums are resampled once.
+    n0, d0, n1, d1 = (
+        np.atleast_2d(np.asarray(x, float)) for x in (numerator0, denominator0, numerator1, denominator1)
     )
     groups = np.zeros(n0.shape[1], np.intp) if stratum is None else stratum
     parts = []
@@ -160,13 +164,13 @@ def _resample(
     sums: tuple[Floats, Floats, Floats, Floats], replicates: int, seed: int, stratum: int
 ) -> _Replicates:
     """Estimates and variances of the sample (comparisons,) and of its resamples (replicates, comparisons)."""
-    used = ((sums[1] > 0) | (sums[3] > 0)).any(axis=0)
+    used = (sums[1] > 0).any(axis=0) | (sums[3] > 0).any(axis=0)
     n0, d0, n1, d1 = (x[:, used] for x in sums)
     clusters = int(used.sum())
     value, variance = _ratio_difference(np.ones((1, clusters)), n0, d0, n1, d1)
     if clusters < 2:
-        empty = np.full((replicates, len(n0)), np.nan)
-        return _Replicates(value[0], np.full(len(n0), np.nan), empty, empty, clusters)
+        empty = np.full((replicates, value.shape[1]), np.nan)
+        return _Replicates(value[0], empty[0], empty, empty, clusters)
     values, variances = _ratio_difference(_weights(clusters, replicates, seed, stratum), n0, d0, n1, d1)
     return _Replicates(value[0], variance[0], values, variances, clusters)
 
@@ -184,11 +188,11 @@ def _ratio_difference(
     with np.errstate(divide="ignore", invalid="ignore"):
         rate1, rate0 = sums[0] / sums[1], sums[2] / sums[3]
         factors = (1 / sums[1], -rate1 / sums[1], -1 / sums[3], rate0 / sums[3])
-        variance = np.zeros_like(rate1)
+        variance = np.zeros(1)
         for i, left in enumerate(vectors):
             for j in range(i + 1):
                 product = factors[i] * factors[j] * (weights @ (left * vectors[j]).T)
-                variance += product if i == j else 2 * product
+                variance = variance + (product if i == j else 2 * product)
         # What cancels leaves rounding noise of either sign, which a studentized bootstrap would divide by.
         size1, size0 = weights @ (n1**2 + d1**2).T, weights @ (n0**2 + d0**2).T
         noise = 1e-12 * (factors[0] ** 2 * size1 + factors[2] ** 2 * size0)

@@ -161,5 +161,7 @@ def _arrow_codes(table: pa.Table, name: str, *, nullable: bool = False) -> Coded
     column = _column(table, name)
     if column.null_count and not nullable:
         raise RecordsError(f"column {name!r} of the records has empty cells")
-    encoded = column.cast("string").combine_chunks().dictionary_encode()
+    if not hasattr(column.type, "index_type"):
+        column = column.cast("string").dictionary_encode()
+    encoded = column.unify_dictionaries().combine_chunks()
     return encoded.dictionary.to_pylist(), np.asarray(encoded.indices.fill_null(-1).to_numpy(), np.int64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,18 +28,23 @@ class ExpectedCounts(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """Sampled against expected rate of one outcome, per group of items (configurations,).
+    """Sampled against expected rate of one outcome, pooled over items (configurations,).
 
     Attributes:
         sampled: Rate among the understood answers of the items whose probabilities are known.
         expected: Rate among the letters, from probabilities.
-        z: Their difference in standard errors of the sampling alone, taking noise as independent between
-            answers; beyond +-3, answers are decided by more than their first letter.
+        error: Standard error of the sampling alone, taking noise as independent between answers.
     """
 
     sampled: Floats
     expected: Floats
-    z: Floats
+    error: Floats
+
+    @property
+    def z(self) -> Floats:
+        """Difference in standard errors; beyond +-3, answers are decided by more than their first letter."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return (self.sampled - self.expected) / self.error
 
 
 def expected_counts(outcomes: Outcomes) -> ExpectedCounts:
@@ -69,5 +75,15 @@ def agreement(outcomes: Outcomes, outcome: int = STEREOTYPED) -> Agreement:
         expected = (parsed * share).sum(axis=-1) / answers
         error = np.sqrt((parsed * share * (1 - share)).sum(axis=-1)) / answers
         sampled = hits.sum(axis=-1) / answers
-        z = (sampled - expected) / error
-    return Agreement(sampled, expected, z)
+    return Agreement(sampled, expected, error)
+
+
+def mean_agreement(parts: Sequence[Agreement]) -> Agreement:
+    """The unweighted mean over categories, leaving out those without answers."""
+    stacked = np.array([(part.sampled, part.expected, part.error) for part in parts])
+    known = ~np.isnan(stacked[:, 0])
+    count = known.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sampled, expected = (np.where(known, stacked[:, i], 0.0).sum(axis=0) / count for i in (0, 1))
+        error = np.sqrt(np.where(known, stacked[:, 2] ** 2, 0.0).sum(axis=0)) / count
+    return Agreement(sampled, expected, error)

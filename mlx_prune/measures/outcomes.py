@@ -68,7 +68,7 @@ class RunOutcomes:
         seed: Seed of each record (records,).
         code: Outcome code of each record (records,).
         probabilities: First-token probabilities at the run's temperature of the stereotyped, the other and
-            the unknown option's letter; NaN where not recorded (records, 3).
+            the unknown option's letter, of each distinct item; NaN where not recorded (items, 3).
     """
 
     configuration: Configuration
@@ -93,7 +93,7 @@ class Outcomes:
         template: Cluster number of each item: items made from one question template share it (items,).
         seeds: Sorted.
         codes: Outcome codes (configurations, items, seeds).
-        probabilities: As in :class:`RunOutcomes`, per item (configurations, items, 3).
+        probabilities: As in :class:`RunOutcomes` (configurations, items, 3).
     """
 
     configurations: tuple[Configuration, ...]
@@ -155,16 +155,20 @@ def assemble(runs: Sequence[RunOutcomes]) -> Outcomes:
         )
     ordered = sorted(place, key=lambda item: (place[item][0], item))
     position = {item: number for number, item in enumerate(ordered)}
+    places = np.zeros(0, np.intp)
+    previous: Sequence[str] | None = None
     seeds = np.unique(np.concatenate([run.seed for run in runs]))
     codes = np.full((len(runs), len(ordered), len(seeds)), ABSENT, np.int8)
     probabilities = np.full((len(runs), len(ordered), 3), np.nan, np.float32)
     for number, run in enumerate(runs):
-        item = np.array([position[i] for i in run.item_ids], np.intp)[run.item]
+        if run.item_ids != previous:
+            places, previous = np.array([position[i] for i in run.item_ids], np.intp), run.item_ids
+        item = places[run.item]
         flat = item * len(seeds) + np.searchsorted(seeds, run.seed)
         if np.bincount(flat, minlength=1).max() > 1:
             raise RecordsError(f"the run of {run.configuration} holds records twice; redo it with --force.")
         codes[number].reshape(-1)[flat] = run.code
-        probabilities[number, item] = run.probabilities
+        probabilities[number, places] = run.probabilities
     categories, category = np.unique([place[item][0] for item in ordered], return_inverse=True)
     templates = category * (1 + max(question for _, question in place.values()))
     templates += np.array([place[item][1] for item in ordered], np.intp)
@@ -182,7 +186,12 @@ def assemble(runs: Sequence[RunOutcomes]) -> Outcomes:
 
 def _common_items(runs: Sequence[RunOutcomes]) -> dict[str, tuple[str, int]]:
     place: dict[str, tuple[str, int]] = {}
+    previous: RunOutcomes | None = None
     for run in runs:
+        # Runs of one study mostly answer the same items in the same order.
+        if previous is not None and _same_items(run, previous):
+            continue
+        previous = run
         facts = zip(run.categories, run.question_indices.tolist(), strict=True)
         found = dict(zip(run.item_ids, facts, strict=True))
         clash = next((i for i in found.keys() & place.keys() if found[i] != place[i]), None)
@@ -190,3 +199,11 @@ def _common_items(runs: Sequence[RunOutcomes]) -> dict[str, tuple[str, int]]:
             raise RecordsError(f"runs of {run.configuration.model} disagree about item {clash!r}; redo one.")
         place |= found
     return place
+
+
+def _same_items(one: RunOutcomes, other: RunOutcomes) -> bool:
+    return (
+        one.item_ids == other.item_ids
+        and one.categories == other.categories
+        and np.array_equal(one.question_indices, other.question_indices)
+    )

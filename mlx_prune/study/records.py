@@ -55,6 +55,8 @@ SCHEMA = pa.schema(
     ]
 )
 
+_ENCODED = pa.dictionary(pa.int32(), pa.string())
+
 _STUDY_COLUMNS = (
     "model",
     "prune_method",
@@ -168,12 +170,13 @@ def part_files(run: Path) -> list[Path]:
     return sorted((run / RECORDS_FOLDER).glob("*.parquet"))
 
 
-def read_records(run: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_records(run: Path, columns: Sequence[str] | None = None, *, encoded: bool = False) -> pa.Table:
     """All records of a run.
 
     Args:
         run: The run folder.
         columns: Only these; None reads all.
+        encoded: Leave columns of strings dictionary-encoded, as the files hold them: faster and smaller.
 
     Returns:
         Rows in the order they were written.
@@ -183,17 +186,20 @@ def read_records(run: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """
     if not (run / RECORDS_FOLDER).is_dir():
         raise RecordsError(f"{run} is not a run folder; `mlxprune eval MODEL -o {run}` would make it one.")
-    wanted = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+    fields = [SCHEMA.field(name) for name in (columns or SCHEMA.names)]
+    texts = [field.name for field in fields if encoded and field.type == pa.string()]
+    wanted = pa.schema([(field.name, _ENCODED if field.name in texts else field.type) for field in fields])
     tables = []
     for file in part_files(run):
         try:
-            tables.append(pq.read_table(file, columns=wanted.names).cast(wanted))
+            table = pq.read_table(file, columns=wanted.names, read_dictionary=texts)
+            tables.append(table.cast(wanted))
         except (pa.ArrowException, OSError, ValueError) as error:
             reason = str(error).splitlines()[0].rstrip(".")
             raise RecordsError(
                 f"{file} cannot be read ({reason}); delete it and evaluate again to redo its records."
             ) from error
-    return pa.concat_tables(tables) if tables else wanted.empty_table()
+    return pa.concat_tables(tables).unify_dictionaries() if tables else wanted.empty_table()
 
 
 def to_bytes(table: pa.Table) -> bytes:

@@ -88,7 +88,7 @@ def test_runs_must_fit_together():
         assemble([first[0], first[0]])
     twice = dataclasses.replace(
         first[0],
-        **{n: np.concatenate([getattr(first[0], n)] * 2) for n in ("item", "seed", "code", "probabilities")},
+        **{n: np.concatenate([getattr(first[0], n)] * 2) for n in ("item", "seed", "code")},
     )
     with pytest.raises(RecordsError, match="twice"):
         assemble([twice])
@@ -199,7 +199,7 @@ def simulated(rate_dense, rate_pruned, items=3000, seeds=5, seed=0):
                 item=np.repeat(np.arange(items), seeds),
                 seed=np.tile(np.arange(seeds), items),
                 code=np.where(hit, STEREOTYPED, UNKNOWN).astype(np.int8).ravel(),
-                probabilities=np.repeat(p, seeds, axis=0),
+                probabilities=p,
             )
         )
     return assemble(runs)

@@ -1,0 +1,92 @@
+"""What the rows of most tables begin with, and the per-category sums they are computed from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_prune.measures.clustered import Difference, cluster_sums, paired_difference
+from mlx_prune.measures.outcomes import Configuration, Outcomes
+from mlx_prune.report.study_data import StudyData
+from mlx_prune.report.table import Value
+
+Floats = NDArray[np.float64]
+
+OVERALL = "overall"
+
+
+def key(data: StudyData, configuration: Configuration) -> dict[str, Value]:
+    """The columns that name a configuration; its actual sparsity stands beside the target."""
+    return {
+        "model": configuration.model,
+        "prune_method": configuration.prune_method,
+        "pattern": configuration.pattern,
+        "sparsity": configuration.sparsity,
+        "actual_sparsity": data.actual_sparsity(configuration),
+    }
+
+
+def percent_change(after: float, before: float) -> float:
+    """Relative change in percent; NaN from zero."""
+    return (after - before) / before * 100 if before else float("nan")
+
+
+def category_sums(counts: NDArray[Any], outcomes: Outcomes) -> NDArray[np.float64]:
+    """Sums over the items of each category: (configurations, items) to (configurations, categories)."""
+    return cluster_sums(counts, outcomes.category, len(outcomes.categories))
+
+
+def mean_over_categories(rates: Floats) -> Floats:
+    """Unweighted mean of (configurations, categories) over the categories that have a rate."""
+    known = ~np.isnan(rates)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, rates, 0.0).sum(axis=1) / known.sum(axis=1))
+
+
+def template_categories(outcomes: Outcomes) -> NDArray[np.intp]:
+    """Category of each question template (templates,)."""
+    categories = np.zeros(int(outcomes.template.max()) + 1, np.intp)
+    categories[outcomes.template] = outcomes.category
+    return categories
+
+
+def number_or_nan(value: Value) -> float:
+    """A cell as a number; NaN for None."""
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def differences(
+    outcomes: Outcomes, numerator: NDArray[Any], denominator: NDArray[Any]
+) -> dict[str, Difference]:
+    """Change of a rate from dense to each pruned configuration, clustered by template.
+
+    Args:
+        outcomes: One model's answers, dense first.
+        numerator: (configurations, items).
+        denominator: (configurations, items).
+
+    Returns:
+        Per category, and for :data:`OVERALL` (unweighted mean of the categories), one entry per configuration
+        after the first.
+    """
+    templates = int(outcomes.template.max()) + 1
+    top = cluster_sums(numerator, outcomes.template, templates)
+    bottom = cluster_sums(denominator, outcomes.template, templates)
+    stratum = template_categories(outcomes)
+    found = {}
+    for number, name in enumerate(outcomes.categories):
+        mine = stratum == number
+        found[name] = paired_difference(top[:1, mine], bottom[:1, mine], top[1:, mine], bottom[1:, mine])
+    found[OVERALL] = paired_difference(top[:1], bottom[:1], top[1:], bottom[1:], stratum)
+    return found
+
+
+def interval(difference: Difference, number: int, name: str) -> dict[str, Value]:
+    """Columns ``name``, ``name_low`` and ``name_high`` of one comparison."""
+    return {
+        name: float(difference.value[number]),
+        f"{name}_low": float(difference.low[number]),
+        f"{name}_high": float(difference.high[number]),
+    }

@@ -1,0 +1,219 @@
+"""What a study folder holds, reduced to what its tables need; reads files only, MLX not needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from mlx_prune.bbq.answers import LETTERS
+from mlx_prune.errors import RecordsError
+from mlx_prune.measures.columns import AnswerColumns, from_table
+from mlx_prune.measures.outcomes import (
+    DENSE,
+    Configuration,
+    Outcomes,
+    RunOutcomes,
+    assemble,
+    classify,
+    configuration_order,
+)
+from mlx_prune.measures.rates import Rates, compute_rates
+from mlx_prune.study.records import read_records
+
+META_FILE = "pruning_meta.json"
+PERPLEXITY_FILE = "perplexity.json"
+SIZES_FILE = "sizes.json"
+
+_CONFIGURATION = ("model", "prune_method", "sparsity", "pattern")
+_PROBABILITIES = ("p_a", "p_b", "p_c")
+_COLUMNS = (
+    *_CONFIGURATION,
+    "item_id",
+    "category",
+    "question_index",
+    "context_condition",
+    "seed",
+    "parsed_answer",
+    "parse_rule",
+    "stereotype_target_index",
+    "unknown_index",
+    "label",
+    *_PROBABILITIES,
+    "elapsed_s",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class RunData:
+    """The records of one configuration, counted.
+
+    Attributes:
+        configuration: Which.
+        rates: Per category and overall.
+        outcomes: Answers to the ambiguous items that have a stereotyped option.
+        letters: How often A, B and C were answered in ambiguous contexts (3,).
+        elapsed_s: Seconds of each answer that was timed on its own.
+        actual_sparsity: Percent of zeros among the prunable weights, or None if it was not recorded.
+    """
+
+    configuration: Configuration
+    rates: Rates
+    outcomes: RunOutcomes
+    letters: NDArray[np.intp]
+    elapsed_s: NDArray[np.float64]
+    actual_sparsity: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class StudyData:
+    """A study, counted.
+
+    Attributes:
+        runs: Sorted by model, dense first, then by method, sparsity and pattern.
+        models: Answers by model.
+        perplexity: Where it was measured.
+        size_bytes: Size on disk, where there is a checkpoint.
+    """
+
+    runs: tuple[RunData, ...]
+    models: Mapping[str, Outcomes]
+    perplexity: Mapping[Configuration, float]
+    size_bytes: Mapping[Configuration, float]
+
+    def actual_sparsity(self, configuration: Configuration) -> float | None:
+        """Percent of zeros among the prunable weights, or None if it was not recorded."""
+        return next(run.actual_sparsity for run in self.runs if run.configuration == configuration)
+
+
+def read_study(folder: Path) -> StudyData:
+    """Read the runs of a study, ``runs/<model>/<configuration>/``, and the measures beside them.
+
+    Raises:
+        RecordsError: If there are no records, or a file is damaged.
+    """
+    runs = []
+    for path in sorted(path.parent for path in folder.glob("runs/*/*/records")):
+        # One run at a time in memory; what is kept of it is about ten bytes a record.
+        table = read_records(path, _COLUMNS, encoded=True)
+        if table.num_rows:
+            runs.append(count_run(table, _actual_sparsity(path)))
+    if not runs:
+        raise RecordsError(f"{folder} holds no records; run the study first, or choose its folder.")
+    return combine(
+        runs,
+        perplexity=_by_configuration(folder / PERPLEXITY_FILE, "perplexity"),
+        size_bytes=_by_configuration(folder / SIZES_FILE, "size_bytes"),
+    )
+
+
+def combine(
+    runs: list[RunData],
+    *,
+    perplexity: Mapping[Configuration, float] | None = None,
+    size_bytes: Mapping[Configuration, float] | None = None,
+) -> StudyData:
+    """Put counted runs together.
+
+    Raises:
+        RecordsError: If two runs contradict each other.
+    """
+    runs = sorted(runs, key=lambda run: configuration_order(run.configuration))
+    names = dict.fromkeys(run.configuration.model for run in runs)
+    models = {
+        name: assemble([run.outcomes for run in runs if run.configuration.model == name]) for name in names
+    }
+    return StudyData(tuple(runs), models, perplexity or {}, size_bytes or {})
+
+
+def count_run(table: pa.Table, actual_sparsity: float | None = None) -> RunData:
+    """Count the records of one configuration.
+
+    Args:
+        table: Records with the columns of :data:`mlx_prune.study.records.SCHEMA`.
+        actual_sparsity: Percent of zeros among the prunable weights, if known; a dense model has none.
+
+    Raises:
+        RecordsError: If the records are of several configurations, or hold impossible values.
+    """
+    configuration = _configuration(table)
+    columns = from_table(table)
+    ambiguous = columns.condition == 0
+    elapsed = table["elapsed_s"].drop_null().to_numpy()
+    return RunData(
+        configuration,
+        compute_rates(columns),
+        _outcomes(configuration, table, columns),
+        np.bincount(columns.parsed_answer[ambiguous] + 1, minlength=len(LETTERS) + 1)[1:],
+        np.asarray(elapsed, np.float64),
+        0.0 if configuration.prune_method == DENSE else actual_sparsity,
+    )
+
+
+def _configuration(table: pa.Table) -> Configuration:
+    values = [pc.unique(table[name]).to_pylist() for name in _CONFIGURATION]
+    if any(len(found) != 1 for found in values):
+        raise RecordsError("a run holds records of several configurations; redo it with --force.")
+    model, method, sparsity, pattern = (found[0] for found in values)
+    return Configuration(str(model), str(method), float(sparsity), pattern)
+
+
+def _outcomes(configuration: Configuration, table: pa.Table, columns: AnswerColumns) -> RunOutcomes:
+    kept = (columns.condition == 0) & (columns.stereotype_target_index >= 0)
+    _, first, item = np.unique(columns.item[kept], return_index=True, return_inverse=True)
+    rows = np.flatnonzero(kept)[first]
+    facts = table.select(["item_id", "category", "question_index", *_PROBABILITIES]).take(rows)
+    stereotyped, unknown = columns.stereotype_target_index, columns.unknown_index
+    roles = np.stack([stereotyped, 3 - stereotyped - unknown, unknown], axis=1)[rows]
+    letters = np.stack([facts[name].to_numpy() for name in _PROBABILITIES], axis=1)
+    return RunOutcomes(
+        configuration,
+        facts["item_id"].to_pylist(),
+        facts["category"].to_pylist(),
+        facts["question_index"].to_numpy(),
+        item.reshape(-1),
+        table["seed"].to_numpy()[kept],
+        classify(columns.parsed_answer[kept], stereotyped[kept], unknown[kept]),
+        np.take_along_axis(letters, roles, axis=1).astype(np.float32),
+    )
+
+
+def _actual_sparsity(run: Path) -> float | None:
+    path = run / META_FILE
+    if not path.is_file():
+        return None
+    value = _json(path).get("actual_sparsity")
+    return None if value is None else float(value)
+
+
+def _by_configuration(path: Path, key: str) -> dict[Configuration, float]:
+    """Figures of ``{"results": [{"model", "prune_method", "sparsity", "pattern", key}, ...]}``."""
+    if not path.is_file():
+        return {}
+    try:
+        return {
+            Configuration(
+                str(row["model"]), str(row["prune_method"]), float(row["sparsity"]), row.get("pattern")
+            ): float(row[key])
+            for row in _json(path)["results"]
+            if row[key] is not None
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordsError(f"{path} is not as this version writes it ({error!r}); measure again.") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise RecordsError(f"{path} cannot be read ({error}); measure again.") from error
+    if not isinstance(data, dict):
+        raise RecordsError(f"{path} is not as this version writes it; measure again.")
+    return data
