@@ -13,6 +13,7 @@ from mlx_prune.measures.latency_samples import Samples
 from mlx_prune.measures.paired import PairedRatio
 
 FILE_NAME = "latency.json"
+KIND = "latency"
 FORMAT = 1
 TIMED = (
     "token ids to token ids through mlx-lm's generate_step, greedy, batch size 1; tokenization, "
@@ -204,7 +205,7 @@ class BenchResult:
         for row in plain["rows"]:
             row["model"] = self.models[row["model"]].label
             row["workload"] = self.workloads[row["workload"]].name
-        head = {"kind": "latency", "format": FORMAT, "timed": TIMED, "batch_size": 1}
+        head = {"kind": KIND, "format": FORMAT, "timed": TIMED, "batch_size": 1}
         return {**head, **_without_nan(plain)}
 
 

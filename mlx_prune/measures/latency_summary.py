@@ -17,6 +17,7 @@ from mlx_prune.measures.drift import DRIFT_LIMIT, fitted_drift
 from mlx_prune.measures.equivalence import verdict
 from mlx_prune.measures.latency_result import (
     FORMAT,
+    KIND,
     BenchResult,
     Comparison,
     ModelFacts,
@@ -122,6 +123,15 @@ def _complaints(run: BenchResult) -> list[str]:
     return list(dict.fromkeys(said))
 
 
+def is_result(path: Path) -> bool:
+    """Whether a file is a :class:`BenchResult` of any version."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return False
+    return isinstance(data, dict) and data.get("kind") == KIND
+
+
 def read_result(path: Path) -> BenchResult:
     """Read a ``latency.json``; statistics are computed anew from its measurements.
 
@@ -130,7 +140,7 @@ def read_result(path: Path) -> BenchResult:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if data.get("kind") != "latency" or data.get("format") != FORMAT:
+        if data.get("kind") != KIND or data.get("format") != FORMAT:
             raise DataError(f"{path} is not a latency result of this version; measure again.")
         workloads = tuple(
             Workload(**{**w, "prompt_tokens": tuple(tuple(lengths) for lengths in w["prompt_tokens"])})

@@ -19,7 +19,7 @@ from mlx_prune.checkpoints import LoadedModel, load
 from mlx_prune.errors import CheckpointError, DataError, RecordsError
 from mlx_prune.measures.latency_summary import read_result
 from mlx_prune.progress import Progress
-from mlx_prune.study import latency_run
+from mlx_prune.study import latency_loop
 from mlx_prune.study.latency_facts import labels
 
 QUICK: dict[str, Any] = {"items": 8, "rounds": 2, "cooldown_s": 0, "prompt_lengths": (6,), "new_tokens": 3}
@@ -106,7 +106,7 @@ def test_blocks_load_each_model_anew_for_every_visit(folder: Path) -> None:
 def test_a_ctrl_c_keeps_what_was_measured(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = latency_run.time_generation, []
+    real, calls = latency_loop.time_generation, []
 
     def impatient(*arguments: Any) -> Any:
         calls.append(1)
@@ -115,7 +115,7 @@ def test_a_ctrl_c_keeps_what_was_measured(
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(latency_run, "time_generation", impatient)
+    monkeypatch.setattr(latency_loop, "time_generation", impatient)
     result = mlx_prune.bench([folder, folder], **QUICK, sizes=False, out=tmp_path)
     assert result.interrupted
     assert len(result.samples) == 16 + 5
@@ -131,7 +131,7 @@ def test_a_ctrl_c_before_the_first_measurement_is_just_that(
     def impatient(*arguments: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(latency_run, "time_generation", impatient)
+    monkeypatch.setattr(latency_loop, "time_generation", impatient)
     with pytest.raises(KeyboardInterrupt):
         mlx_prune.bench([folder, folder], **QUICK, sizes=False, out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -140,7 +140,7 @@ def test_a_ctrl_c_before_the_first_measurement_is_just_that(
 def test_finished_rounds_are_on_disk_before_the_run_ends(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, calls = latency_run.time_generation, []
+    real, calls = latency_loop.time_generation, []
 
     def killed(*arguments: Any) -> Any:
         calls.append(1)
@@ -148,7 +148,7 @@ def test_finished_rounds_are_on_disk_before_the_run_ends(
             raise SystemExit("as if killed")
         return real(*arguments)
 
-    monkeypatch.setattr(latency_run, "time_generation", killed)
+    monkeypatch.setattr(latency_loop, "time_generation", killed)
     with pytest.raises(SystemExit):
         mlx_prune.bench([folder, folder], **QUICK, sizes=False, out=tmp_path)
     left = read_result(tmp_path / "latency.json")
@@ -157,12 +157,22 @@ def test_finished_rounds_are_on_disk_before_the_run_ends(
 
 
 def test_earlier_results_are_replaced_only_by_force(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "latency.json").write_text("earlier")
+    (tmp_path / "latency.json").write_text('{"kind": "latency"}')
     with pytest.raises(RecordsError, match="exists"):
         mlx_prune.bench([folder, folder], **QUICK, out=tmp_path)
-    assert (tmp_path / "latency.json").read_text() == "earlier"
+    assert (tmp_path / "latency.json").read_text() == '{"kind": "latency"}'
     mlx_prune.bench([folder, folder], **{**QUICK, "rounds": 1}, sizes=False, out=tmp_path, force=True)
     assert not read_result(tmp_path / "latency.json").interrupted
+
+
+@pytest.mark.parametrize("text", ['{"results": []}', "[]", "not json"])
+def test_the_latencies_of_a_study_are_not_replaced_even_by_force(
+    folder: Path, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "latency.json").write_text(text)
+    with pytest.raises(RecordsError, match="perhaps a study's"):
+        mlx_prune.bench([folder, folder], **QUICK, out=tmp_path, force=True)
+    assert (tmp_path / "latency.json").read_text() == text
 
 
 @pytest.mark.parametrize(
