@@ -165,7 +165,9 @@ def _design(counts: LogisticCounts) -> tuple[list[str], Floats]:
 
 
 def _independent_columns(design: Floats) -> list[int]:
-    unit = design / np.maximum(np.linalg.norm(design, axis=0), 1e-300)
+    # Templates repeat the predictors of their configuration and category.
+    unit = np.unique(design, axis=0)
+    unit = unit / np.maximum(np.linalg.norm(unit, axis=0), 1e-300)
     kept: list[int] = []
     for column in range(design.shape[1]):
         if np.linalg.matrix_rank(unit[:, [*kept, column]], tol=1e-9) > len(kept):
@@ -188,7 +190,11 @@ def _fit(design: Floats, counts: LogisticCounts) -> tuple[Any, Any]:
         warnings.simplefilter("ignore")
         plain = model.fit(tol=1e-12, maxiter=100)
         clustered = model.fit(
-            tol=1e-12, maxiter=100, cov_type="cluster", cov_kwds={"groups": counts.template}
+            start_params=plain.params,
+            tol=1e-12,
+            maxiter=100,
+            cov_type="cluster",
+            cov_kwds={"groups": counts.template},
         )
     return plain, clustered
 
