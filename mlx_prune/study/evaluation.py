@@ -131,8 +131,10 @@ def evaluate(
             )
             session["verified"] = dataclasses.asdict(verification)
         if folder is not None and (made or verification):
+            # On disks of their own the other ranks keep their share; rank 0 has everything.
+            whole = folder.shared or distributed.rank() == 0
             totals = {"items": len(job.items), "records": table.num_rows}
-            folder.update(status="complete", totals=totals, session=session)
+            folder.update(status="complete" if whole else "share", totals=totals, session=session)
         info = folder.data if folder is not None else _info_without_folder(job, session)
     return Evaluation(table, info, None if run is None else Path(run), made, seconds, verification)
 
