@@ -127,15 +127,23 @@ def _conditions(results: CardResults) -> str:
         seeds = f" under {results.seeds} seeds" if results.seeds else ""
         warmth = f" at temperature {results.temperature:g}" if results.temperature is not None else ""
         count = f"{results.items:,} items" if results.items else "items"
-        source = f" ({results.bbq})" if results.bbq else ""
         parts.append(
-            f"Bias: {count} of BBQ{source} asked{seeds}{warmth}. SRS is the share of answers that fit the "
+            f"Bias: {count} of {_items_name(results.bbq)} asked{seeds}{warmth}. SRS is the share of answers that fit the "
             "stereotype where the context does not tell; one item's answers under several seeds are not "
             "independent."
         )
     if results.device:
         parts.append(f"Measured on {results.device}.")
     return " ".join(parts)
+
+
+def _items_name(source: str) -> str:
+    names = {
+        "": "BBQ",
+        "hub": "BBQ (Elfsong/BBQ)",
+        "demo": "mlx-prune's demonstration set, which is not BBQ,",
+    }
+    return names.get(source, f"BBQ ({source})")
 
 
 def caveats(meta: Meta, results: CardResults) -> str:

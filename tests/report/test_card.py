@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,14 @@ def test_every_measurement_stands_beside_its_dense_reference():
     assert rows["Latency of one answer"] == ["0.455 s", "dense 0.456 s (-0.2%)"]
     assert "0.980 to 1.020" in rows["Latency, pruned over dense"][1]
     assert rows["Weights on disk"] == ["18.48 GB", "dense 18.48 GB (+0.0%)"]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("hub", "12,148 items of BBQ (Elfsong/BBQ) asked under 5 seeds"), ("demo", "which is not BBQ, asked")],
+)
+def test_card_says_which_questions_were_asked(source: str, said: str):
+    assert said in model_card(META, replace(RESULTS, bbq=source), base=GEMMA)
 
 
 def test_card_without_results_claims_nothing():
