@@ -51,4 +51,4 @@ def command(out: Path, quick: bool, as_json: bool) -> None:
     screen = console()
     screen.print(study_table(rows))
     screen.print(legend(rows), style="dim")
-    screen.print(f"Finished in {seconds:.0f} s; records and figures are in {out}")
+    click.echo(f"Finished in {seconds:.0f} s; records and figures are in {out}")

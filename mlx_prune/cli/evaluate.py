@@ -133,7 +133,7 @@ def _print(result: Evaluation, rates: Rates) -> None:
         out.print(ambiguous_table(rates))
     if rates.overall.disambig_items:
         out.print(disambiguated_table(rates))
-    out.print(rules_line(rates))
+    click.echo(rules_line(rates))
     if rates.overall.n_items:
         out.print(
             "SRS: stereotyped answers; USR: 'unknown' answers; anti: the rest. Overall is the unweighted\n"
@@ -159,9 +159,9 @@ def _print(result: Evaluation, rates: Rates) -> None:
         (note if checked.identical == checked.records else warn)(message)
     if result.new_records:
         rate = result.new_records / max(result.seconds, 1e-9)
-        out.print(
+        click.echo(
             f"{result.new_records:,} records in {result.seconds:.1f} s ({rate:,.0f}/s), "
             f"written to {result.path}"
         )
     else:
-        out.print(f"All {result.table.num_rows:,} records were there already in {result.path}")
+        click.echo(f"All {result.table.num_rows:,} records were there already in {result.path}")

@@ -31,17 +31,17 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
     out.print(_table("By block", "block", found.blocks))
     zeros = sum(matrix.zeros for matrix in found.matrices)
     total = sum(matrix.params for matrix in found.matrices)
-    out.print(f"Actual sparsity {100 * found.actual_sparsity:.2f} %: {zeros:,} zeros of {total:,} weights.")
+    click.echo(f"Actual sparsity {100 * found.actual_sparsity:.2f} %: {zeros:,} zeros of {total:,} weights.")
     if found.left_dense:
-        out.print(f"Left dense: {', '.join(found.left_dense)}.")
+        click.echo(f"Left dense: {', '.join(found.left_dense)}.")
     if found.meta is not None:
         recorded = found.meta
-        out.print(
+        click.echo(
             f"Recorded: {recorded.get('method')} {recorded.get('target_sparsity'):g} % on "
             f"{recorded.get('model')}, actual {recorded.get('actual_sparsity'):.2f} %."
         )
         if not found.disagreements:
-            out.print("The weights agree with the record.")
+            click.echo("The weights agree with the record.")
     for disagreement in found.disagreements:
         warn(disagreement)
 

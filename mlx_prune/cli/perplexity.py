@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from mlx_prune.cli._common import (
-    console,
     dtype_option,
     emit_json,
     json_option,
@@ -65,7 +64,7 @@ def command(
     if as_json:
         emit_json({"model": model, "text": text, "dtype": loaded.dtype, "perplexity": result})
         return
-    console().print(
+    click.echo(
         f"Perplexity of {model} on {text}: {magnitude(result.value)} ± {magnitude(result.standard_error)} "
         f"({result.sequences} sequences of {result.sequence_length} tokens, {loaded.dtype})"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlx_prune.cli._common import console, emit_json, json_option, note
+from mlx_prune.cli._common import emit_json, json_option, note
 
 
 @click.command("records")
@@ -31,6 +31,6 @@ def command(run: Path, file: Path, force: bool, as_json: bool) -> None:
     if as_json:
         emit_json({"file": file, "records": written.records, "without_target": written.without_target})
         return
-    console().print(f"{written.records:,} records written to {file}")
+    click.echo(f"{written.records:,} records written to {file}")
     if written.without_target:
         note(f"{written.without_target} records of items without a stereotyped option were left out.")

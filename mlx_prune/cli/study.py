@@ -56,7 +56,7 @@ def command(
     screen = console()
     screen.print(study_table(rows))
     screen.print(legend(rows), style="dim")
-    screen.print(f"Records are in {out}; `mlxprune report {out}` makes tables, figures and a page.")
+    click.echo(f"Records are in {out}; `mlxprune report {out}` makes tables, figures and a page.")
 
 
 def _plan(title: object, config: object, out: Path, trust_remote_code: bool, as_json: bool) -> None:
@@ -84,7 +84,7 @@ def _plan(title: object, config: object, out: Path, trust_remote_code: bool, as_
         )
     screen = console()
     screen.print(table)
-    screen.print(
+    click.echo(
         f"{plan.records:,} records, about {_hours(plan.seconds)} for what is left, measured on "
         f"{plan.sampled} questions\nof each dense model, plus latency."
     )
