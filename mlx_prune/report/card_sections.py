@@ -23,7 +23,7 @@ _SCOPES = {
     "blocks": "all linear layers inside the transformer blocks (attention and MLP projections)",
     "paper": "linear layers inside the transformer blocks but o_proj and down_proj, as in the study's Wanda",
 }
-_CITATION = """@inproceedings{rath2026weight,
+CITATION = """@inproceedings{rath2026weight,
   title         = {Weight Pruning Amplifies Bias: A Multi-Method Study of Compressed {LLMs} for Edge {AI}},
   author        = {Rath, Plawan Kumar and Maliakkal, Rahul},
   booktitle     = {Proc. IEEE AIIoT 2026},
@@ -128,9 +128,9 @@ def _conditions(results: CardResults) -> str:
         warmth = f" at temperature {results.temperature:g}" if results.temperature is not None else ""
         count = f"{results.items:,} items" if results.items else "items"
         parts.append(
-            f"Bias: {count} of {_items_name(results.bbq)} asked{seeds}{warmth}. SRS is the share of answers that fit the "
-            "stereotype where the context does not tell; one item's answers under several seeds are not "
-            "independent."
+            f"Bias: {count} of {_items_name(results.bbq)} asked{seeds}{warmth}. SRS is the share of answers "
+            "that fit the stereotype where the context does not tell; one item's answers under several seeds "
+            "are not independent."
         )
     if results.device:
         parts.append(f"Measured on {results.device}.")
@@ -197,5 +197,5 @@ def citation() -> str:
     """What to cite."""
     return (
         "## Citation\n\nThe method of evaluation and the warning above are those of\n\n"
-        f"```bibtex\n{_CITATION}\n```\n\nThis checkpoint is not one of the paper's own."
+        f"```bibtex\n{CITATION}\n```\n\nThis checkpoint is not one of the paper's own."
     )
