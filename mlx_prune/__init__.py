@@ -24,6 +24,7 @@ _EXPORTS: dict[str, str] = {
     "Item": "mlx_prune.bbq.item",
     "LoadedModel": "mlx_prune.checkpoints",
     "MlxPruneError": "mlx_prune.errors",
+    "ModelStamp": "mlx_prune.study.records",
     "Perplexity": "mlx_prune.measures.perplexity",
     "PruneReport": "mlx_prune.pruning.report",
     "Rates": "mlx_prune.measures.rates",
@@ -50,6 +51,7 @@ __all__ = [
     "Item",
     "LoadedModel",
     "MlxPruneError",
+    "ModelStamp",
     "Perplexity",
     "PruneReport",
     "Rates",
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
     from mlx_prune.pruning.stream import prune_checkpoint
     from mlx_prune.study.evaluation import Evaluation, evaluate
     from mlx_prune.study.latency_run import bench
+    from mlx_prune.study.records import ModelStamp
 
 
 def __getattr__(name: str) -> Any:

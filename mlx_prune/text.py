@@ -18,7 +18,7 @@ def read_text(path: str | Path) -> str:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise DataError(f"There is no text file {path}.")
+        raise DataError(f"There is no text file {path}; give a text or JSONL file, or the name of a source.")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from mlx_prune.errors import DataError
 from mlx_prune.pruning.recipe import Calibration
+from mlx_prune.text import encode, leading_token, read_text
 
 DEFAULT_SAMPLES = 128
 DEFAULT_LENGTH = 2048
@@ -88,12 +88,12 @@ def calibration_tokens(
             f"{calibration.sequence_length}; choose a shorter sequence length."
         )
     length = calibration.sequence_length or min(DEFAULT_LENGTH, longest or DEFAULT_LENGTH)
-    bos = _leading_token(tokenizer)
+    bos = leading_token(tokenizer)
     rng = np.random.Generator(np.random.PCG64(seed))
     if calibration.source == "c4":
         return _from_c4(tokenizer, calibration.samples or DEFAULT_SAMPLES, length, bos, rng)
     text, source = _read(calibration.source)
-    ids = np.asarray(_encode(tokenizer, text), dtype=np.int32)
+    ids = np.asarray(encode(tokenizer, text), dtype=np.int32)
     if calibration.sequence_length is None:
         length = max(2, min(length, ids.size + len(bos)))
     body = length - len(bos)
@@ -115,28 +115,8 @@ def _read(source: str | Path) -> tuple[str, str]:
     if source == "demo":
         from mlx_prune import demo
 
-        return Path(demo.calibration_text_path()).read_text(encoding="utf-8"), "demo"
-    path = Path(source).expanduser()
-    if not path.is_file():
-        raise DataError(f"There is no calibration file {path}; give a text or JSONL file, demo or c4.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); convert it first.") from error
-    return ("\n\n".join(_documents(path, text)) if path.suffix == ".jsonl" else text), str(path)
-
-
-def _documents(path: Path, text: str) -> Iterator[str]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            document = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}, line {number} is not JSON: {error}.") from error
-        if not isinstance(document, dict) or not isinstance(document.get("text"), str):
-            raise DataError(f'{path}, line {number} has no string field "text".')
-        yield document["text"]
+        return read_text(demo.calibration_text_path()), "demo"
+    return read_text(source), str(Path(source).expanduser())
 
 
 def _from_c4(
@@ -144,7 +124,7 @@ def _from_c4(
 ) -> CalibrationTokens:
     body, digest, windows = length - len(bos), hashlib.sha256(), []
     for text in _c4_documents():
-        ids = _encode(tokenizer, text)
+        ids = encode(tokenizer, text)
         if len(ids) < body:
             continue
         digest.update(text.encode())
@@ -172,17 +152,6 @@ def _c4_documents() -> Iterator[str]:
             f"C4 cannot be read from the Hub ({reason[0] if reason else type(error).__name__}); "
             "check the connection, or calibrate on demo or a file."
         ) from error
-
-
-def _encode(tokenizer: Any, text: str) -> list[int]:
-    # verbose=False: the whole text is longer than the model takes, which is meant.
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False, verbose=False)
-    return ids
-
-
-def _leading_token(tokenizer: Any) -> list[int]:
-    bos = tokenizer.bos_token_id
-    return [bos] if bos is not None and tokenizer.encode("a")[:1] == [bos] else []
 
 
 def _with_prefix(

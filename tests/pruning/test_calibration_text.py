@@ -94,7 +94,7 @@ def test_malformed_jsonl_names_the_line(tokenizer, tmp_path, content, message):
 
 
 def test_a_missing_file_is_one_sentence(tokenizer, tmp_path):
-    with pytest.raises(DataError, match="There is no calibration file"):
+    with pytest.raises(DataError, match="There is no text file"):
         calibration_tokens(Calibration(tmp_path / "none.txt"), tokenizer, CONFIG, 0)
 
 

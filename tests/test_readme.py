@@ -1,0 +1,43 @@
+"""The README's examples run as they stand, and its commands exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+
+from mlx_prune.cli.main import COMMANDS
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_examples_run(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    printed = capsys.readouterr().out
+    assert "actual sparsity 50." in printed or "actual sparsity 49." in printed
+    assert "SRS" in printed
+    assert (tmp_path / "demo-wanda-s50" / "config.json").is_file()
+
+
+def test_every_command_is_explained_and_every_explained_command_exists() -> None:
+    table = set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
+    assert table == set(COMMANDS)
+    used = set(re.findall(r"^mlxprune (\w+)", "\n".join(blocks("bash")), re.MULTILINE))
+    assert used
+    assert used <= set(COMMANDS)
+
+
+def test_the_picture_and_links_into_the_tree_exist() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        if not target.startswith("http"):
+            assert (REPOSITORY / target).exists(), target
