@@ -58,9 +58,12 @@ def sum_of_squares(x: mx.array) -> mx.array:
     Returns:
         [features] float32.
     """
-    if backend() == "cpu" and x.dtype == mx.float32:
-        return _with_numpy(x)
-    return portable(x)
+    if backend() == "cpu":
+        return _with_numpy(x) if x.dtype == mx.float32 else portable(x)
+    # Imported here: the check compares the kernels with this module.
+    from mlx_prune.pruning.kernels import check, launch
+
+    return launch.sum_of_squares(x) if check.usable() else portable(x)
 
 
 def portable(x: mx.array) -> mx.array:

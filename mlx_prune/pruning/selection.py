@@ -10,6 +10,7 @@ import numpy as np
 from mlx_prune.environment import backend
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning import select_cpu, select_portable
+from mlx_prune.pruning.kernels import check, launch
 from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count, row_prune_count
 
 _BITS = {mx.float32: mx.uint32, mx.bfloat16: mx.uint16, mx.float16: mx.uint16}
@@ -39,11 +40,12 @@ def prune_weight(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | 
         return _on_cpu(weight, recipe, name, scale)
     if not mx.isfinite(weight).all().item():
         raise CheckpointError(_not_finite(name))
+    on_gpu = launch if check.usable() else select_portable
     if recipe.groups is not None:
-        return select_portable.prune_groups(weight, scale, _group_counts(weight, recipe.groups))
+        return on_gpu.prune_groups(weight, scale, _group_counts(weight, recipe.groups))
     if scale is not None:
-        return select_portable.prune_rows(weight, scale, row_prune_count(weight.shape[1], recipe))
-    return select_portable.prune_matrix(weight, prune_count(weight.size, recipe.target_sparsity))
+        return on_gpu.prune_rows(weight, scale, row_prune_count(weight.shape[1], recipe))
+    return on_gpu.prune_matrix(weight, prune_count(weight.size, recipe.target_sparsity))
 
 
 def _on_cpu(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None) -> mx.array:

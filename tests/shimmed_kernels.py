@@ -1,0 +1,124 @@
+"""Compile the GPU kernels with the system's C++ compiler against small shims of Metal and CUDA, and run them.
+
+``launcher`` stands in for ``launch._run``: it takes the same arguments and runs the same source, on the CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_prune.pruning.kernels import SIGNATURES, header, source
+from mlx_prune.pruning.kernels.launch import CHUNK, SLAB
+
+SHIM = Path(__file__).parent / "kernel_shim"
+COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+
+_TYPES = {mx.float32: "float", mx.float16: "half_type", mx.bfloat16: "bfloat_type", mx.uint32: "uint32_t"}
+_BITS = {mx.float32: mx.uint32, mx.float16: mx.uint16, mx.bfloat16: mx.uint16, mx.uint32: mx.uint32}
+_ARGUMENTS = {
+    "square_sums": ["const T* x", "const int* x_shape", "float* partial"],
+    "select_rows": [
+        "const T* weight",
+        "const int* weight_shape",
+        "const float* scale",
+        "const uint* k",
+        "T* pruned",
+    ],
+    "digit_counts": ["const T* weight", "const int* weight_shape", "const uint* threshold", "uint* counts"],
+    "apply_threshold": [
+        "const T* weight",
+        "const int* weight_shape",
+        "const uint* threshold",
+        "const uint* take",
+        "const uint* ties",
+        "T* pruned",
+    ],
+    "select_groups": [
+        "const T* weight",
+        "const int* weight_shape",
+        "const float* scale",
+        "const uint* counts",
+        "T* pruned",
+    ],
+}
+_CONSTANTS: dict[str, dict[str, tuple[int, ...]]] = {
+    "square_sums": {"SLAB": (SLAB,)},
+    "select_rows": {},
+    "digit_counts": {"SHIFT": (0, 8, 16, 24), "CHUNK": (CHUNK,)},
+    "apply_threshold": {"CHUNK": (CHUNK,)},
+    "select_groups": {},
+}
+
+
+def _symbol(name: str, kind: str, constants: tuple[int, ...]) -> str:
+    return "_".join(["run", name, kind, *map(str, constants)])
+
+
+def translation_unit(dialect: str) -> str:
+    """One C++ file with every kernel, for every type and constant."""
+    # The system headers of the language itself come from the shim.
+    lines = [line for line in header(dialect).splitlines() if not line.startswith("#include <metal")]
+    parts = [f'#include "{dialect}.h"', *lines]
+    for name, arguments in _ARGUMENTS.items():
+        parameters = ["typename T", *(f"int {constant}" for constant in _CONSTANTS[name])]
+        parts.append(f"template <{', '.join(parameters)}>\nvoid {name}({', '.join(arguments)}) {{")
+        parts.append(source(name, dialect) + "}")
+        names = [argument.split()[-1] for argument in arguments]
+        for kind in ("float", "half_type", "bfloat_type"):
+            typed = ", ".join(argument.replace("T*", f"{kind}*") for argument in arguments)
+            for constants in itertools.product(*_CONSTANTS[name].values()):
+                instance = ", ".join([kind, *map(str, constants)])
+                parts.append(
+                    f'extern "C" void {_symbol(name, kind, constants)}'
+                    f"(unsigned gx, unsigned gy, {typed}) {{\n"
+                    f"  shim::launch(gx, gy, 256, [&] {{ {name}<{instance}>({', '.join(names)}); }});\n}}"
+                )
+    return "\n".join(parts)
+
+
+def compile_kernels(dialect: str, folder: Path) -> ctypes.CDLL:
+    """Build and load the kernels of one dialect."""
+    assert COMPILER is not None
+    unit, library = folder / f"{dialect}.cpp", folder / f"{dialect}.so"
+    unit.write_text(translation_unit(dialect))
+    options = ["-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Wno-unused-variable", "-ffp-contract=off"]
+    command = [COMPILER, *options, f"-I{SHIM}", str(unit), "-o", str(library)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return ctypes.CDLL(str(library))
+
+
+def launcher(library: ctypes.CDLL) -> Callable[..., mx.array]:
+    """A function to put in the place of ``mlx_prune.pruning.kernels.launch._run``."""
+
+    def run(
+        name: str,
+        inputs: list[mx.array],
+        template: list[tuple[str, Any]],
+        groups: tuple[int, int],
+        shape: tuple[int, ...],
+        dtype: mx.Dtype,
+    ) -> mx.array:
+        names, _, _ = SIGNATURES[name]
+        assert len(inputs) == len(names)
+        kind = _TYPES[template[0][1]]
+        constants = tuple(value for _, value in template[1:])
+        result: np.ndarray[Any, Any] = np.full(shape, 0x7B, dtype=np.uint32 if dtype.size == 4 else np.uint16)
+        held = [np.array(values.view(_BITS[values.dtype])) for values in inputs]
+        shape_of_first = (ctypes.c_int * inputs[0].ndim)(*inputs[0].shape)
+        arguments: list[Any] = [held[0].ctypes.data_as(ctypes.c_void_p), shape_of_first]
+        arguments += [array.ctypes.data_as(ctypes.c_void_p) for array in held[1:]]
+        arguments.append(result.ctypes.data_as(ctypes.c_void_p))
+        getattr(library, _symbol(name, kind, constants))(*map(ctypes.c_uint, groups), *arguments)
+        return mx.array(result).view(dtype)
+
+    return run
