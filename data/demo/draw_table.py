@@ -1,0 +1,28 @@
+"""Draws what `mlxprune demo` prints as the README's picture, from a finished demo study."""
+
+import argparse
+import io
+from pathlib import Path
+
+from rich.console import Console
+from rich.terminal_theme import MONOKAI
+
+from mlx_prune.cli._study_run import finish
+from mlx_prune.cli._study_table import legend, study_table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", type=Path, help="folder that `mlxprune demo -o` wrote")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "table.svg")
+    args = parser.parse_args()
+    rows = finish(args.study)
+    console = Console(record=True, width=100, file=io.StringIO(), highlight=False, force_terminal=True)
+    console.print("[bold]$ mlxprune demo[/]")
+    console.print(study_table(rows))
+    console.print(legend(rows), style="dim")
+    console.save_svg(str(args.out), title="mlx-prune", theme=MONOKAI)
+
+
+if __name__ == "__main__":
+    main()
