@@ -87,6 +87,8 @@ class BatchedEngine:
         root = self._extend(self._empty(), [0], [arranged.root]) if arranged.root else self._empty()
         for batch in arranged.batches:
             yield list(self._answer_batch(arranged, root, batch))
+            # Batches differ in shape, so MLX could not reuse what it keeps.
+            mx.clear_cache()
 
     def _measure(self, prompts: Sequence[Prompt]) -> None:
         """Learn the vocabulary and the size of the cache from one token, once."""

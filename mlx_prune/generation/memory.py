@@ -48,7 +48,8 @@ def choose_batch_size(
     widest = max([width for width in widths if width != vocabulary], default=1)
     # Two copies of the decode rows exist while rows are dropped, beside the rows of the prompts themselves.
     cache = cache_bytes_per_token * prompt_tokens * (2 + 2 * seeds)
-    activations = prompt_tokens * widest * 4 * 8
+    # Eight arrays of the widest layer's width, and the scores of 32 attention heads, in float32.
+    activations = prompt_tokens * (widest * 8 + prompt_tokens * 32) * 4
     scores = vocabulary * 4 * (2 + seeds)
     fitting = int(free_memory() * _SHARE_OF_FREE / (cache + activations + scores))
     return max(1, min(_MOST_ITEMS[backend()], fitting))

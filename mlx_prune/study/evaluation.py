@@ -17,6 +17,7 @@ from mlx_prune import distributed
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.generation.interface import GenerationSettings
+from mlx_prune.measures.rates import Rates, from_table
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.study.job import Job, choose_items, open_model, prepare
 from mlx_prune.study.records import SCHEMA, ModelStamp, from_bytes, record_table, to_bytes
@@ -51,6 +52,11 @@ class Evaluation:
     new_records: int
     seconds: float
     verification: Verification | None = None
+
+    @property
+    def rates(self) -> Rates:
+        """SRS, USR and the other rates of these records, per category and overall."""
+        return from_table(self.table)
 
 
 def evaluate(
@@ -134,7 +140,8 @@ def evaluate(
             # On disks of their own the other ranks keep their share; rank 0 has everything.
             whole = folder.shared or distributed.rank() == 0
             totals = {"items": len(job.items), "records": table.num_rows}
-            folder.update(status="complete" if whole else "share", totals=totals, session=session)
+            status = "complete" if whole else "share"
+            folder.update(status=status, totals=totals, engine_note=job.engine.note, session=session)
         info = folder.data if folder is not None else _info_without_folder(job, session)
     return Evaluation(table, info, None if run is None else Path(run), made, seconds, verification)
 
@@ -188,7 +195,6 @@ def _session(job: Job, engine: str, made: int, started: str, seconds: float) -> 
         "finished": now(),
         "engine": engine,
         "batch_size": job.engine.batch_size,
-        "engine_note": job.engine.note,
         "ranks": distributed.size(),
         "new_records": made,
         "seconds": round(seconds, 3),
@@ -199,4 +205,5 @@ def _session(job: Job, engine: str, made: int, started: str, seconds: float) -> 
 
 
 def _info_without_folder(job: Job, session: dict[str, Any]) -> dict[str, Any]:
-    return {"configuration": job.configuration, **job.about, "sessions": [session]}
+    note = job.engine.note
+    return {"configuration": job.configuration, **job.about, "engine_note": note, "sessions": [session]}

@@ -59,6 +59,8 @@ def test_records_are_the_answers_of_stream_generate_in_order(loaded, reference, 
     assert evaluation.new_records == 16
     assert evaluation.path is None
     assert evaluation.info["configuration"]["engine"] == engine
+    assert evaluation.info["engine_note"] == ""
+    assert evaluation.rates.overall.n_answers == 16
 
 
 def test_the_engines_agree_on_probabilities(loaded):

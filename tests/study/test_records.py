@@ -125,6 +125,10 @@ def test_jsonl_has_the_study_s_fields(tmp_path):
         "elapsed_s": 0.25,
     }
     assert isinstance(lines[0]["sparsity"], int)
+    # The study's scripts index a list with these columns of a data frame.
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(lines)
+    assert {str(frame[name].dtype) for name in frame if name.endswith("_index")} == {"int64"}
 
 
 def test_jsonl_leaves_out_times_that_were_not_taken_and_items_without_a_target(tmp_path):
