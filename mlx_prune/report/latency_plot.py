@@ -9,10 +9,22 @@ from typing import Any
 import numpy as np
 
 from mlx_prune.measures.latency_result import BenchResult, Row
+from mlx_prune.report.style import (
+    AMBER,
+    BLUE,
+    GREEN,
+    GRID,
+    INK,
+    MUTED,
+    PINK,
+    VERMILION,
+    WIDE,
+    look,
+    new_figure,
+)
 
-_DOTS, _INTERVAL, _MARGIN = "#7aa6c2", "#1b1b1b", "#e9eef2"
-# Okabe and Ito's palette: told apart without color vision.
-_MODELS = ("#555555", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
+# The dense model in gray; more models than colors begin anew, in the order of the legend.
+_MODELS = (MUTED, BLUE, VERMILION, GREEN, PINK, AMBER)
 
 
 def save_latency_plot(result: BenchResult, folder: Path) -> list[Path]:
@@ -32,27 +44,22 @@ def save_latency_plot(result: BenchResult, folder: Path) -> list[Path]:
     rows = [row for row in result.rows if row.comparisons and row.comparisons["total"].ratio.items]
     if not rows:
         return []
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / "latency.png", folder / "latency.svg"]
-    style = {"font.size": 9, "svg.hashsalt": "mlx-prune", "svg.fonttype": "none"}
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(12, 1.9 + 0.5 * len(rows)), layout="constrained")
+    with look():
+        figure = new_figure(WIDE, 2.4 + 0.5 * len(rows))
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         _draw_differences(left, result, rows)
         _draw_course(right, result)
         for path in paths:
-            metadata = {"Date": None} if path.suffix == ".svg" else None
-            figure.savefig(path, dpi=150, metadata=metadata)
+            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     return paths
 
 
 def _draw_differences(axes: Any, result: BenchResult, rows: list[Row]) -> None:
     margin = 100 * result.settings.margin
-    axes.axvspan(100 / (1 + result.settings.margin) - 100, margin, color=_MARGIN, zorder=0)
-    axes.axvline(0, color="#999999", linewidth=0.8, zorder=1)
+    axes.axvspan(100 / (1 + result.settings.margin) - 100, margin, color=GRID.light, alpha=0.6, zorder=0)
+    axes.axvline(0, color=MUTED.light, linewidth=0.8, zorder=1)
     jitter = np.random.default_rng(0)
     names, reach = [], margin
     for place, row in enumerate(rows):
@@ -61,15 +68,15 @@ def _draw_differences(axes: Any, result: BenchResult, rows: list[Row]) -> None:
         per_item = np.nanmedian(logs[~np.isnan(logs).all(axis=1)], axis=1)
         percent = 100 * np.expm1(per_item)
         height = place + jitter.uniform(-0.22, 0.22, len(percent))
-        axes.scatter(percent, height, s=11, color=_DOTS, alpha=0.75, linewidths=0, zorder=2)
+        axes.scatter(percent, height, s=11, color=BLUE.light, alpha=0.55, linewidths=0, zorder=2)
         compared = row.comparisons["total"]
         ratio = compared.ratio
         center = 100 * (ratio.ratio - 1)
         if ratio.settled:
             ends = [100 * (ratio.low - 1), 100 * (ratio.high - 1)]
-            axes.plot(ends, [place, place], color=_INTERVAL, linewidth=2, solid_capstyle="butt", zorder=3)
+            axes.plot(ends, [place, place], color=INK.light, linewidth=2, solid_capstyle="butt", zorder=3)
             reach = max(reach, abs(ends[0]), abs(ends[1]))
-        axes.plot([center], [place], "D", color=_INTERVAL, markersize=5, zorder=4)
+        axes.plot([center], [place], "D", color=INK.light, markersize=5, zorder=4)
         reach = max(reach, abs(center), float(np.quantile(np.abs(percent), 0.9)))
         label = result.models[row.model].label
         if len(result.workloads) > 1:
@@ -79,14 +86,16 @@ def _draw_differences(axes: Any, result: BenchResult, rows: list[Row]) -> None:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-1.15 * reach, 1.15 * reach)
     axes.set_xlabel(f"total time against {_short(result.models[0].label)} (%), per item; bar: 95 % interval")
-    axes.set_title("Paired differences", loc="left", fontsize=10)
-    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_title("Paired differences")
+    axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
 
 
 def _draw_course(axes: Any, result: BenchResult) -> None:
     samples = result.samples
     total = samples.times("total")
+    least = most = 1.0
     for model, facts in enumerate(result.models):
         own = np.flatnonzero(samples.model == model)
         if not len(own):
@@ -94,25 +103,28 @@ def _draw_course(axes: Any, result: BenchResult) -> None:
         relative = np.empty(len(own))
         for item in np.unique(samples.item[own]):
             same = samples.item[own] == item
-            relative[same] = 100 * (total[own][same] / np.median(total[own][same]) - 1)
+            relative[same] = total[own][same] / np.median(total[own][same])
+        least, most = min(least, relative.min()), max(most, relative.max())
         drift = result.drift[model]
-        known = f", drift {100 * drift:+.0f} %" if math.isfinite(drift) else ""
+        known = f", drift {round(100 * drift):+d} %" if math.isfinite(drift) else ""
         axes.scatter(
             samples.started_s[own],
-            np.clip(relative, -50, 100),
+            relative,
             s=5,
             alpha=0.55,
             linewidths=0,
-            color=_MODELS[model % len(_MODELS)],
+            color=_MODELS[model % len(_MODELS)].light,
             label=f"{_short(facts.label)}{known}",
         )
-    axes.axhline(0, color="#999999", linewidth=0.8, zorder=0)
-    axes.set_ylim(-55, 105)
+    axes.axhline(1, color=MUTED.light, linewidth=0.8, zorder=0)
+    if max(most, 1 / least) > 2:
+        # Stutters take a multiple of the time.
+        axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(lambda value, _: f"x {value:g}")
     axes.set_xlabel("seconds into the run")
-    axes.set_ylabel("against the item's median (%)")
-    axes.set_title("Over the run", loc="left", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(fontsize=7, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), markerscale=2)
+    axes.set_ylabel("time against the item's median")
+    axes.set_title("Over the run")
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), handlelength=1, markerscale=2)
 
 
 def _short(name: str, longest: int = 28) -> str:
