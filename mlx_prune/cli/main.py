@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "perplexity": "mlx_prune.cli.perplexity",
     "inspect": "mlx_prune.cli.inspect",
     "study": "mlx_prune.cli.study",
+    "report": "mlx_prune.cli.report",
     "records": "mlx_prune.cli.records",
     "publish": "mlx_prune.cli.publish",
     "doctor": "mlx_prune.cli.doctor",

@@ -1,0 +1,36 @@
+"""``mlxprune report``: tables, figures and a page from a study's records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mlx_prune.cli._common import console, emit_json, json_option, progress_bars
+
+
+@click.command("report")
+@click.argument("study", type=click.Path(path_type=Path))
+@json_option
+def command(study: Path, as_json: bool) -> None:
+    """Write tables, figures and report.html into the folder of a STUDY.
+
+    Needs the records only, not the models, and runs where MLX is not installed.
+    """
+    from mlx_prune.report.write import write_report
+
+    with progress_bars() as progress:
+        paths = write_report(study, progress=progress)
+    if as_json:
+        emit_json(paths)
+        return
+    screen = console()
+    screen.print(paths.finding.headline, style="bold", markup=False)
+    screen.print(paths.finding.paragraph, markup=False)
+    screen.print(
+        f"{len(paths.tables)} files in {study / 'tables'}, {len(paths.figures)} in {study / 'figures'}",
+        style="dim",
+        markup=False,
+    )
+    # Unwrapped, so that it can be clicked and copied.
+    click.echo(f"Report: {paths.page}")

@@ -1,0 +1,105 @@
+"""What a study folder says about itself: its name, what was asked, and on which machines and versions."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.errors import RecordsError
+
+STUDY_FILE = "study.toml"
+RUN_FILE = "run.json"
+# What a run depends on that a reader of a report wants to know.
+_SETTINGS = ("bbq", "engine", "temperature", "max_tokens", "seeds", "noise", "dtype")
+
+
+@dataclass(frozen=True)
+class StudyAbout:
+    """What a study folder says about itself.
+
+    Attributes:
+        name: From ``study.toml``, or the folder's own.
+        settings: How answers were drawn; values that differ between runs are listed together.
+        versions: Distinct versions of each library over all runs.
+        devices: Distinct machines.
+        finished: Dates of the first and the last session, or empty.
+        unfinished: Runs that were stopped and not carried on.
+        perplexity_text: What perplexity was measured on, or empty.
+    """
+
+    name: str
+    settings: Mapping[str, str]
+    versions: Mapping[str, str]
+    devices: tuple[str, ...]
+    finished: str
+    unfinished: tuple[str, ...]
+    perplexity_text: str
+
+
+def read_about(folder: Path) -> StudyAbout:
+    """Read ``study.toml`` and every ``run.json``; whatever is absent is left out.
+
+    Raises:
+        RecordsError: If one of the files is damaged.
+    """
+    config = _toml(folder / STUDY_FILE)
+    paths = sorted(folder.glob(f"runs/*/*/{RUN_FILE}"))
+    runs = {f"{path.parent.parent.name}/{path.parent.name}": _json(path) for path in paths}
+    sessions = [session for run in runs.values() for session in run.get("sessions", [])]
+    days = sorted(str(session["finished"])[:10] for session in sessions if session.get("finished"))
+    configurations = [run.get("configuration", {}) for run in runs.values()]
+    records = [*runs.values(), *sessions]
+    libraries = dict.fromkeys(name for entry in records for name in entry.get("versions", {}))
+    return StudyAbout(
+        name=str(config.get("name", folder.resolve().name)),
+        settings={
+            name: _together(entry.get(name) for entry in configurations)
+            for name in _SETTINGS
+            if any(entry.get(name) is not None for entry in configurations)
+        },
+        versions={name: _together(e.get("versions", {}).get(name) for e in records) for name in libraries},
+        devices=tuple(dict.fromkeys(_device(entry["device"]) for entry in records if entry.get("device"))),
+        finished=" to ".join(dict.fromkeys((days[0], days[-1]))) if days else "",
+        unfinished=tuple(name for name, run in runs.items() if run.get("status", "complete") != "complete"),
+        perplexity_text=str(config.get("perplexity", {}).get("text", "")),
+    )
+
+
+def _together(values: Iterable[Any]) -> str:
+    texts = dict.fromkeys(_text(value) for value in values if value is not None)
+    return " / ".join(texts)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(entry) for entry in value)
+    # Where a folder of questions lies is nobody's business; its name says what it is.
+    return Path(value).name if isinstance(value, str) and "/" in value else str(value)
+
+
+def _device(device: Mapping[str, Any]) -> str:
+    words = [str(device.get(name) or "") for name in ("machine", "device_name", "backend", "system")]
+    return ", ".join(dict.fromkeys(word for word in words if word))
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise RecordsError(f"{path} cannot be read ({error}); restore it, or remove it.") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise RecordsError(f"{path} cannot be read ({error}); redo the run with --force.") from error
+    if not isinstance(data, dict):
+        raise RecordsError(f"{path} is not as this version writes it; redo the run with --force.")
+    return data

@@ -1,0 +1,245 @@
+"""The finding of a study in a paragraph, computed from its tables; it claims no more than they show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.report.panels import Key, Tables, configuration_label, key_of, number
+from mlx_prune.report.rows import OVERALL
+from mlx_prune.report.table import Row
+
+SIGNIFICANCE = 0.05
+# Below this rise in percent a release check on perplexity would hardly stop a model.
+UNNOTICED_PERPLEXITY = 10.0
+# Points by which an actual sparsity may miss its target before the finding says so.
+SPARSITY_MISS = 2.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a study found.
+
+    Attributes:
+        headline: One sentence.
+        sentences: The paragraph, sentence by sentence.
+    """
+
+    headline: str
+    sentences: tuple[str, ...]
+
+    @property
+    def paragraph(self) -> str:
+        """The sentences as running text."""
+        return " ".join(self.sentences)
+
+
+def find(tables: Tables) -> Finding:
+    """Say in words what the tables show.
+
+    Args:
+        tables: What :func:`mlx_prune.report.write.report_tables` returns.
+    """
+    pruned = [row for row in tables["overall"].rows if row["prune_method"] != DENSE]
+    changes = [
+        row
+        for row in tables["paired_tests"].where(category=OVERALL).rows
+        if number(row["srs_delta"]) is not None and number(row["q_clustered"]) is not None
+    ]
+    opening = _scope(tables, len(pruned))
+    if not pruned:
+        return Finding("Only dense models were questioned, so nothing can be said about pruning.", (opening,))
+    if not changes:
+        return Finding(
+            "Without the dense model's answers to the same questions, no change can be told.", (opening,)
+        )
+    rises = [row for row in changes if _significant(row) and _value(row, "srs_delta") > 0]
+    falls = [row for row in changes if _significant(row) and _value(row, "srs_delta") < 0]
+    largest = max(rises or falls or changes, key=lambda row: abs(_value(row, "srs_delta")))
+    sentences = [
+        opening,
+        _largest(tables, largest, certain=bool(rises or falls)),
+        _direction(tables, largest),
+        _perplexity(tables, rises),
+        _emergence(tables),
+        _tests(tables),
+        _latency(tables),
+        _sparsity(pruned),
+    ]
+    return Finding(_headline(changes, rises, falls), tuple(filter(None, sentences)))
+
+
+def _headline(changes: Sequence[Row], rises: Sequence[Row], falls: Sequence[Row]) -> str:
+    total = _count(len(changes), "pruned model")
+    if rises:
+        less = f", and lowered it in {len(falls)}" if falls else ""
+        return f"Pruning raised stereotype reliance beyond chance in {len(rises)} of {total}{less}."
+    if falls:
+        lowered = f"Pruning lowered stereotype reliance beyond chance in {len(falls)} of {total}"
+        return f"{lowered}, and raised it in none."
+    widths = [
+        (_value(row, "srs_delta_high") - _value(row, "srs_delta_low")) / 2
+        for row in changes
+        if number(row["srs_delta_low"]) is not None
+    ]
+    seen = f"; changes smaller than about {median(widths):.2f} would not have been seen" if widths else ""
+    return f"No change of stereotype reliance in {total} is beyond chance{seen}."
+
+
+def _scope(tables: Tables, pruned: int) -> str:
+    rows = tables["overall"].rows
+    models = len({row["model"] for row in rows})
+    categories = len({row["category"] for row in tables["rates"].rows if row["n_items"]})
+    items = max((int(_value(row, "n_items")) for row in rows), default=0)
+    answers = sum(int(_value(row, "n")) for row in rows)
+    who = _count(models, "model")
+    if pruned:
+        who += f" and {_count(pruned, 'pruned version')}"
+    asked = f"{_count(items, 'ambiguous question')} in {_count(categories, 'category', 'categories')}"
+    return f"{asked} {'was' if items == 1 else 'were'} put to {who}, {answers:,} answers in all."
+
+
+def _largest(tables: Tables, row: Row, *, certain: bool) -> str:
+    overall = {key_of(entry): entry for entry in tables["overall"].rows}.get(key_of(row), {})
+    before, after = number(overall.get("srs_baseline")), number(overall.get("srs"))
+    levels = f", from {before:.3f} to {after:.3f}" if before is not None and after is not None else ""
+    kind = "The largest change beyond chance" if certain else "The largest change, itself within chance,"
+    return f"{kind} is that of {_name(row)}: SRS moved by {_signed(row, 'srs_delta')}{levels}."
+
+
+def _direction(tables: Tables, largest: Row) -> str:
+    row = _same(tables, "direction", key_of(largest))
+    if row is None or number(row["direction_part"]) is None:
+        return ""
+    part = f"{_signed(row, 'direction_part')}"
+    low, high = number(row["direction_part_low"]), number(row["direction_part_high"])
+    if low is None or high is None:
+        verdict = ""
+    elif low > 0:
+        verdict = ", so part of it is bias in a direction"
+    elif high < 0:
+        verdict = ", so answers that name a person lean less to the stereotype"
+    else:
+        verdict = ", which is not distinguishable from none"
+    abstention = _value(row, "abstention_part")
+    return f"Of that, {abstention:+.3f} is lost abstention and {part} directional{verdict}."
+
+
+def _perplexity(tables: Tables, rises: Sequence[Row]) -> str:
+    known = {key_of(row): number(row["ppl_pct_change"]) for row in tables["evaluation_gap"].rows}
+    seen = [(change, row) for row in rises if (change := known.get(key_of(row))) is not None]
+    if not seen:
+        return ""
+    change, row = min(seen, key=lambda pair: pair[0])
+    if change < UNNOTICED_PERPLEXITY:
+        return (
+            f"Perplexity does not show it: {_name(row)} changed it by {change:+.1f} % while SRS moved by "
+            f"{_value(row, 'srs_delta'):+.3f}."
+        )
+    return (
+        "Perplexity gave notice here: every model whose SRS rose beyond chance also lost at least "
+        f"{change:,.0f} % on perplexity."
+    )
+
+
+def _emergence(tables: Tables) -> str:
+    rows = [row for row in tables["emergence"].rows if number(row["excess"]) is not None]
+    names = ("null", "expected", "excess", "asked afresh")
+    if not rows:
+        rows = [row for row in tables["emergence"].rows if number(row["held_out_excess"]) is not None]
+        names = ("held_out_null", "held_out", "held_out_excess", "asked once more")
+    if not rows:
+        return ""
+    null, after, excess, asked = names
+    row = max(rows, key=lambda entry: _value(entry, excess))
+    low = number(row[f"{excess}_low"])
+    if low is None or low <= 0:
+        beyond = "no pruned model makes more items biased than sampling alone does, as far as can be told"
+        return f"Against the dense model {asked}, {beyond}."
+    reached, alone = (f"{100 * _value(row, column):.1f} %" for column in (after, null))
+    return (
+        f"Of the items without a stereotyped dense answer, {_name(row)} answers {reached} with one "
+        f"when {asked}, where the dense model itself does in {alone}."
+    )
+
+
+def _tests(tables: Tables) -> str:
+    found = {row["test"]: row for row in tables["test_summary"].rows}
+    before = found.get("chi-square, as in the study")
+    after = found.get("clustered by template, adjusted")
+    if before is None or after is None:
+        return ""
+    return (
+        f"Of {before['comparisons']} comparisons by category, {before['significant']} are significant if all "
+        f"answers are taken as independent, and {after['significant']} of {after['comparisons']} once "
+        "answers to one template are kept together and the number of comparisons is allowed for."
+    )
+
+
+def _latency(tables: Tables) -> str:
+    rows = tables["latency_ratios"].rows
+    if not rows:
+        return ""
+    verdicts = [str(row["verdict"]) for row in rows]
+    faster = verdicts.count("faster")
+    parts = [
+        f"{verdicts.count(word)} {words}"
+        for word, words in (
+            ("same", "as fast as the dense model"),
+            ("slower", "slower"),
+            ("not settled", "not settled"),
+        )
+        if verdicts.count(word)
+    ]
+    if not faster:
+        rest = f" ({', '.join(parts)})" if parts else ""
+        return f"None of the {len(rows)} timed models is faster than its dense one{rest}."
+    rest = f"; {', '.join(parts)}" if parts else ""
+    return f"{faster} of {_count(len(rows), 'timed model')} answer faster than the dense one{rest}."
+
+
+def _sparsity(pruned: Sequence[Row]) -> str:
+    missed = [
+        (abs(actual - target), row)
+        for row in pruned
+        if (actual := number(row["actual_sparsity"])) is not None
+        and (target := number(row["sparsity"])) is not None
+        and abs(actual - target) > SPARSITY_MISS
+    ]
+    if not missed:
+        return ""
+    _, row = max(missed, key=lambda pair: pair[0])
+    others = f" ({len(missed)} models miss their target)" if len(missed) > 1 else ""
+    zeros = f"{_value(row, 'actual_sparsity'):.1f} % zeros"
+    return f"Targets are not what was reached: {_name(row)} has {zeros}{others}."
+
+
+def _same(tables: Tables, table: str, key: Key) -> Row | None:
+    rows = tables[table].where(category=OVERALL).rows
+    return next((row for row in rows if key_of(row) == key), None)
+
+
+def _significant(row: Row) -> bool:
+    return _value(row, "q_clustered") < SIGNIFICANCE
+
+
+def _value(row: Row, column: str) -> float:
+    found = number(row[column])
+    return math.nan if found is None else found
+
+
+def _signed(row: Row, column: str) -> str:
+    low, high = number(row[f"{column}_low"]), number(row[f"{column}_high"])
+    text = f"{_value(row, column):+.3f}"
+    return text if low is None or high is None else f"{text} (95 % interval {low:+.3f} to {high:+.3f})"
+
+
+def _name(row: Row) -> str:
+    return f"{configuration_label(row)} of {row['model']}"
+
+
+def _count(number_of: int, word: str, plural: str = "") -> str:
+    return f"{number_of:,} {word if number_of == 1 else plural or word + 's'}"

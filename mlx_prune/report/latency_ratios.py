@@ -1,0 +1,44 @@
+"""The table of a study's latency ratios, from its ``latency.json``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from mlx_prune.errors import RecordsError
+from mlx_prune.measures.outcomes import Configuration
+from mlx_prune.report.rows import key
+from mlx_prune.report.study_data import StudyData
+from mlx_prune.report.table import Table, make_table
+from mlx_prune.study.results import LATENCY_FILE
+
+_FIGURES = ("ratio", "low", "high", "verdict", "dense_ms", "pruned_ms")
+
+
+def latency_ratio_table(data: StudyData, folder: Path) -> Table:
+    """Time of an answer relative to dense, for the configurations that were timed.
+
+    Raises:
+        RecordsError: If the file is damaged.
+    """
+    path = folder / LATENCY_FILE
+    found = {}
+    try:
+        for row in json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else ():
+            model, method, sparsity = row["model"], row["prune_method"], float(row["sparsity"])
+            name = Configuration(model, method, sparsity, row.get("pattern"))
+            found[name] = {figure: row.get(figure) for figure in _FIGURES}
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise RecordsError(f"{path} cannot be read ({error!r}); delete it to measure again.") from error
+    return make_table(
+        "latency_ratios",
+        "Time of an answer, relative to dense",
+        "Paired ratio of the time per question, measured in turn with the dense model, with its 95 % "
+        "interval; milliseconds are medians.",
+        [
+            key(data, run.configuration) | found[run.configuration]
+            for run in data.runs
+            if found.get(run.configuration, {}).get("ratio") is not None
+        ],
+        ("model", "prune_method"),
+    )

@@ -1,0 +1,145 @@
+"""Tables of the page: HTML that sorts, and the overview with one row per configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.report.panels import Key, Tables, configuration_label, key_of, number
+from mlx_prune.report.rows import OVERALL
+from mlx_prune.report.table import Row, Table, Value, show
+
+SIGNIFICANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell: its text, the number it is sorted by (None: its text), and a CSS class."""
+
+    text: str
+    value: float | None = None
+    style: str = ""
+
+
+def html_table(
+    headings: Sequence[tuple[str, bool]], rows: Iterable[Sequence[Cell]], groups: Iterable[int] = ()
+) -> str:
+    """A table whose headings sort it.
+
+    Args:
+        headings: Text, and whether the column holds numbers.
+        rows: As many cells as headings.
+        groups: Rows that begin a group.
+    """
+    starts = set(groups)
+    head = "".join(
+        f'<th scope="col"{_class("n" * numeric)}><button type="button">{escape(text)}</button></th>'
+        for text, numeric in headings
+    )
+    lines = []
+    for place, row in enumerate(rows):
+        cells = "".join(
+            f"<td{_class(f'n {cell.style}'.strip() if numeric else cell.style)}{_sort_value(cell)}>"
+            f"{escape(cell.text)}</td>"
+            for cell, (_, numeric) in zip(row, headings, strict=True)
+        )
+        lines.append(f"<tr{_class('group' * (place in starts))}>{cells}</tr>")
+    body = "\n".join(lines)
+    table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
+    return f'<div class="scroll" tabindex="0">{table}</div>'
+
+
+def _class(name: str) -> str:
+    return f' class="{name}"' if name else ""
+
+
+def _sort_value(cell: Cell) -> str:
+    return "" if cell.value is None else f' data-v="{cell.value:.7g}"'
+
+
+def any_table(table: Table) -> str:
+    """A table of the report as HTML, all columns."""
+    numeric = {
+        name: all(value is None or number(value) is not None for value in table.column(name))
+        for name in table.columns
+    }
+    rows = [[_cell(row[name], numeric[name]) for name in table.columns] for row in table.rows]
+    return html_table([(name, numeric[name]) for name in table.columns], rows)
+
+
+def _cell(value: Value, numeric: bool) -> Cell:
+    # What is shown of a short whole number sorts as well as the number itself.
+    text = "-" if value is None else show(value).replace("\\|", "|")
+    return Cell(text, number(value) if numeric and text != str(value) else None)
+
+
+def overview(tables: Tables) -> str:
+    """A table per model, one row per configuration: what was done, what it did, what it bought."""
+    rows = tables["overall"].rows
+    models = list(dict.fromkeys(str(row["model"]) for row in rows))
+    parts = []
+    for model in models:
+        heading = f"<h3>{escape(model)}</h3>" if len(models) > 1 else ""
+        parts.append(heading + _overview(tables, [row for row in rows if row["model"] == model]))
+    return "\n".join(parts)
+
+
+def _overview(tables: Tables, rows: Sequence[Row]) -> str:
+    changes = {key_of(row): row for row in tables["paired_tests"].rows if row["category"] == OVERALL}
+    ratios = {key_of(row): row for row in tables["latency_ratios"].rows}
+    headings = [("pruning", False), ("zeros %", True), ("perplexity", True), ("SRS", True)]
+    headings += [("change", True), ("95 % interval", True), ("USR", True), ("SRS − anti", True)]
+    headings += [("time / dense", True)] if ratios else []
+    lines, starts = [], []
+    for place, row in enumerate(rows):
+        if place and row["prune_method"] != rows[place - 1]["prune_method"]:
+            starts.append(place)
+        cells = [Cell(configuration_label(row)), _fixed(row["actual_sparsity"], 1)]
+        cells += [
+            _perplexity(row["perplexity"]),
+            _fixed(row["srs"], 3),
+            *_change(changes.get(key_of(row))),
+            _fixed(row["usr"], 3),
+        ]
+        cells += [_fixed(row["bias_score"], 3, sign=True)]
+        cells += [_ratio(ratios, row)] if ratios else []
+        lines.append(cells)
+    return html_table(headings, lines, starts)
+
+
+def _fixed(value: Value, digits: int, *, sign: bool = False, style: str = "") -> Cell:
+    found = number(value)
+    if found is None:
+        return Cell("-")
+    return Cell(f"{found:+.{digits}f}" if sign else f"{found:.{digits}f}", found, style)
+
+
+def _perplexity(value: Value) -> Cell:
+    found = number(value)
+    if found is None:
+        return Cell("-")
+    text = f"{found:.2f}" if found < 1000 else f"{found:,.0f}" if found < 1e6 else f"{found:.1e}"
+    return Cell(text, found)
+
+
+def _change(row: Row | None) -> tuple[Cell, Cell]:
+    change = None if row is None else number(row["srs_delta"])
+    if row is None or change is None:
+        return Cell("-"), Cell("-")
+    q = number(row["q_clustered"])
+    sure = "" if q is None or q >= SIGNIFICANCE else "up" if change > 0 else "down"
+    low, high = number(row["srs_delta_low"]), number(row["srs_delta_high"])
+    interval = Cell("-") if low is None or high is None else Cell(f"{low:+.3f} to {high:+.3f}", low)
+    return _fixed(change, 3, sign=True, style=sure), interval
+
+
+def _ratio(ratios: dict[Key, Row], row: Row) -> Cell:
+    if row["prune_method"] == DENSE:
+        return Cell("1", 1.0)
+    found = ratios.get(key_of(row))
+    ratio = None if found is None else number(found["ratio"])
+    if found is None or ratio is None:
+        return Cell("-")
+    return Cell(f"{ratio:.3f} ({found['verdict']})" if found["verdict"] else f"{ratio:.3f}", ratio)

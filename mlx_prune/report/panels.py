@@ -1,0 +1,204 @@
+"""What figures share: panels, the sparsity axis, one line per method, configurations as rows."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.report.rows import number_or_nan
+from mlx_prune.report.style import GRID, INK, MUTED, Layout, method_style, new_figure
+from mlx_prune.report.table import Row, Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Tables = Mapping[str, Table]
+Band = tuple[float, float]
+Look = Callable[[Row], float | None]
+BandOf = Callable[[Row], Band | None]
+
+CHANCE = 1 / 3
+_KEY = ("model", "prune_method", "pattern", "sparsity")
+Key = tuple[Any, ...]
+
+
+def key_of(row: Row) -> Key:
+    """What identifies a row's configuration."""
+    return tuple(row[name] for name in _KEY)
+
+
+def number(value: object) -> float | None:
+    """A cell as a finite number, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def distinct(table: Table, column: str) -> list[str]:
+    """The values of a column, in order of appearance."""
+    return list(dict.fromkeys(str(value) for value in table.column(column)))
+
+
+def configuration_label(row: Row) -> str:
+    """``wanda 50 %``, ``wanda 2:4``, ``dense``."""
+    if row["prune_method"] == DENSE:
+        return DENSE
+    amount = row["pattern"] or f"{row['sparsity']:g} %"
+    return f"{row['prune_method']} {amount}"
+
+
+def with_actual(row: Row) -> str:
+    """The configuration's label; the actual sparsity is added where it misses the target by over a point."""
+    actual, target = number(row["actual_sparsity"]), number(row["sparsity"])
+    label = configuration_label(row)
+    if actual is None or target is None or abs(actual - target) <= 1:
+        return label
+    return f"{label} (is {actual:.0f} %)"
+
+
+def sparsity_axis(rows: Iterable[Row]) -> tuple[str, str]:
+    """The column to put on the axis and its label: actual sparsity, if every row has it."""
+    if all(number(row["actual_sparsity"]) is not None for row in rows):
+        return "actual_sparsity", "actual sparsity (% of prunable weights)"
+    return "sparsity", "target sparsity (%; actual not recorded)"
+
+
+def panel_grid(
+    layout: Layout, titles: Sequence[str], height: float, *, columns: int | None = None, **shared: Any
+) -> tuple[Figure, list[Axes]]:
+    """A figure with one titled panel per entry, filled row by row.
+
+    Args:
+        layout: The room.
+        titles: One per panel; long ones are wrapped.
+        height: Inches per row of panels.
+        columns: Panels side by side, if not the layout's own number.
+        **shared: ``sharex`` and ``sharey`` as in ``Figure.subplots``.
+    """
+    across = min(columns or layout.columns, len(titles))
+    down = math.ceil(len(titles) / across)
+    figure = new_figure(layout, height * down + 0.55)
+    grid = figure.subplots(down, across, squeeze=False, **shared).ravel()
+    letters = int(layout.width / across * 12)
+    for axes, title in zip(grid, titles, strict=False):
+        axes.set_title("\n".join(textwrap.wrap(title, letters, break_long_words=True)))
+    for axes in grid[len(titles) :]:
+        axes.set_visible(False)
+    return figure, list(grid[: len(titles)])
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method's points along the sparsity axis; ``bands`` has None where there is no interval."""
+
+    label: str
+    method: str
+    xs: tuple[float, ...]
+    ys: tuple[float, ...]
+    bands: tuple[Band | None, ...]
+    joined: bool
+
+
+def method_lines(rows: Sequence[Row], axis: str, value: Look, band: BandOf) -> list[Line]:
+    """Sort one model's rows into lines: each method starts at dense; N:M patterns stand apart, unjoined."""
+    dense = [row for row in rows if row["prune_method"] == DENSE]
+    groups: dict[tuple[str, str | None], list[Row]] = {}
+    for row in rows:
+        if row["prune_method"] != DENSE:
+            pattern = None if row["pattern"] is None else str(row["pattern"])
+            groups.setdefault((str(row["prune_method"]), pattern), []).append(row)
+    if not groups and dense:
+        groups[DENSE, None] = []
+    lines = []
+    for (method, pattern), mine in groups.items():
+        points = []
+        for row in (*([] if pattern else dense), *mine):
+            x, y = number(row[axis]), value(row)
+            if x is not None and y is not None:
+                points.append((x, y, band(row)))
+        points.sort(key=lambda point: point[0])
+        if points:
+            xs, ys, bands = zip(*points, strict=True)
+            label = f"{method} {pattern}" if pattern else method
+            lines.append(Line(label, method, xs, ys, bands, pattern is None))
+    return lines
+
+
+def draw_lines(axes: Axes, lines: Sequence[Line], **changes: Any) -> None:
+    """Draw lines with their intervals; overlapping intervals are shifted a little so that all can be seen."""
+    for place, line in enumerate(lines):
+        style = method_style(line.method)
+        look: dict[str, Any] = {"color": style.color, "marker": style.marker, "linestyle": style.line}
+        if not line.joined:
+            look |= {"linestyle": "none", "markerfacecolor": "none", "markersize": 7}
+        axes.plot(line.xs, line.ys, **(look | {"label": line.label} | changes))
+        shift = 0.5 * (place - (len(lines) - 1) / 2)
+        for x, band in zip(line.xs, line.bands, strict=True):
+            if band is not None and band[1] > band[0]:
+                axes.plot([x + shift] * 2, band, color=style.color, linewidth=1, alpha=0.75)
+
+
+def chance_line(axes: Axes) -> None:
+    """Where answering at random would be."""
+    axes.axhline(CHANCE, color=MUTED.light, linewidth=0.9, linestyle=(0, (2, 3)))
+    axes.annotate(
+        "chance",
+        (1, CHANCE),
+        xycoords=("axes fraction", "data"),
+        ha="right",
+        va="bottom",
+        fontsize=7.5,
+        color=MUTED.light,
+    )
+
+
+def configuration_panels(
+    layout: Layout, rows: Sequence[Row], *, row_height: float = 0.24
+) -> tuple[Figure, list[tuple[Axes, list[Row]]]]:
+    """A panel per model with one configuration on each line of the y axis, methods set apart.
+
+    Returns:
+        The figure, and each panel with the rows it shows, from the top.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(str(row["model"]), []).append(row)
+    most = max(len(group) for group in groups.values())
+    figure, panels = panel_grid(layout, list(groups), 0.9 + row_height * most, sharex=True)
+    for axes, group in zip(panels, groups.values(), strict=True):
+        axes.set_yticks(range(len(group)), [with_actual(row) for row in group])
+        axes.set_ylim(len(group) - 0.4, -0.6)
+        axes.grid(False, axis="y")
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        for place in range(1, len(group)):
+            if group[place]["prune_method"] != group[place - 1]["prune_method"]:
+                axes.axhline(place - 0.5, color=GRID.light, linewidth=0.8)
+    return figure, list(zip(panels, groups.values(), strict=True))
+
+
+def whisker(axes: Axes, row: Row, column: str, place: float, color: str) -> None:
+    """A horizontal line over the interval of a column; nothing where there is none."""
+    ends = [number_or_nan(row[f"{column}_low"]), number_or_nan(row[f"{column}_high"])]
+    axes.plot(ends, [place] * 2, color=color, linewidth=1.4, solid_capstyle="butt")
+
+
+def zero_line(axes: Axes, at: float = 0.0) -> None:
+    """No change."""
+    axes.axvline(at, color=INK.light, linewidth=0.9)
+
+
+def shared_legend(figure: Figure, layout: Layout) -> None:
+    """One legend above all panels."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    letters = max(len(label) for label in found)
+    columns = max(1, min(len(found), int(layout.width * 11 / (letters + 7))))
+    figure.legend(list(found.values()), list(found), loc="outside upper left", ncols=columns)

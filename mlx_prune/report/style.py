@@ -1,0 +1,133 @@
+"""The one look of all figures: colors that color-blind readers tell apart, markers that survive gray print.
+
+Colors are from Okabe and Ito's palette. Each has a twin for dark pages; the page swaps them through CSS
+variables, so that one drawing serves both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Tone:
+    """One color of the palette: its CSS variable, and its value on white and on dark."""
+
+    variable: str
+    light: str
+    dark: str
+
+
+INK = Tone("ink", "#1f2328", "#e6e9ed")
+MUTED = Tone("muted", "#656d76", "#9aa4af")
+GRID = Tone("grid", "#dfe3e8", "#333a43")
+PAPER = Tone("paper", "#fffffe", "#14181d")
+BLUE = Tone("blue", "#0072b2", "#4fb0ec")
+VERMILION = Tone("vermilion", "#d55e00", "#ff8a3d")
+PINK = Tone("pink", "#bb6395", "#e39cc5")
+GREEN = Tone("green", "#00875f", "#3ccb9f")
+AMBER = Tone("amber", "#c98a00", "#f0b429")
+TONES = (INK, MUTED, GRID, PAPER, BLUE, VERMILION, PINK, GREEN, AMBER)
+
+
+@dataclass(frozen=True)
+class MethodStyle:
+    """How one pruning method is drawn wherever it appears."""
+
+    color: str
+    marker: str
+    line: str
+
+
+_METHODS = {
+    "dense": MethodStyle(INK.light, "s", "-"),
+    "random": MethodStyle(PINK.light, "^", ":"),
+    "magnitude": MethodStyle(BLUE.light, "o", "--"),
+    "wanda": MethodStyle(VERMILION.light, "D", "-"),
+}
+_OTHERS = (MethodStyle(GREEN.light, "v", "-."), MethodStyle(AMBER.light, "P", "--"))
+
+
+def method_style(method: str) -> MethodStyle:
+    """The style of a method; methods that are not this package's own share two further styles."""
+    return _METHODS.get(method) or _OTHERS[sum(method.encode()) % len(_OTHERS)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The room a figure has.
+
+    Attributes:
+        name: "wide" or "narrow".
+        width: Inches.
+        columns: Panels side by side at most.
+    """
+
+    name: str
+    width: float
+    columns: int
+
+
+WIDE = Layout("wide", 10.0, 3)
+NARROW = Layout("narrow", 3.9, 1)
+
+_SETTINGS = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK.light,
+    "axes.labelcolor": INK.light,
+    "axes.edgecolor": MUTED.light,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlecolor": INK.light,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID.light,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED.light,
+    "ytick.color": MUTED.light,
+    "xtick.labelcolor": INK.light,
+    "ytick.labelcolor": INK.light,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.handlelength": 2.4,
+    "figure.facecolor": "white",
+    "axes.facecolor": "none",
+    "savefig.dpi": 200,
+    # Text stays text: searchable, and in the page's own font.
+    "svg.fonttype": "none",
+    # The same data gives the same file.
+    "svg.hashsalt": "mlx-prune",
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Matplotlib's settings for everything drawn inside; what was set before returns afterwards."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+def new_figure(layout: Layout, height: float) -> Figure:
+    """An empty figure of the layout's width and ``height`` inches, outside pyplot's global state."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(layout.width, height), layout="constrained")

@@ -1,0 +1,86 @@
+"""Make the report of a study: tables, figures and the page, from files alone; MLX is not needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_prune.progress import Progress, ProgressCallback, silent
+from mlx_prune.report.about import read_about
+from mlx_prune.report.figures import draw_figures, write_figures
+from mlx_prune.report.finding import Finding, find
+from mlx_prune.report.latency_ratios import latency_ratio_table
+from mlx_prune.report.page import report_page
+from mlx_prune.report.published import published_table
+from mlx_prune.report.study_data import read_study
+from mlx_prune.report.table import Table
+from mlx_prune.report.tables import build_tables, write_tables
+from mlx_prune.study.files import write_atomically
+
+TABLES_FOLDER = "tables"
+FIGURES_FOLDER = "figures"
+PAGE_FILE = "report.html"
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """What :func:`write_report` wrote.
+
+    Attributes:
+        page: The HTML page.
+        tables: CSV and Markdown files.
+        figures: PNG and SVG files.
+        finding: The finding, as on the page.
+    """
+
+    page: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+    finding: Finding
+
+
+def report_tables(study: Path) -> dict[str, Table]:
+    """Every table of a study's report, by name, those beside the records included.
+
+    Raises:
+        RecordsError: If the folder holds no records, or damaged files.
+    """
+    data = read_study(study)
+    tables = build_tables(data)
+    latency = latency_ratio_table(data, study)
+    tables |= {latency.name: latency}
+    published = published_table(tables)
+    return tables | {published.name: published}
+
+
+def write_report(study: str | Path, *, progress: ProgressCallback = silent) -> ReportPaths:
+    """Write ``tables/``, ``figures/`` and ``report.html`` into a study's folder.
+
+    Files of an earlier report that this one does not make are removed.
+
+    Args:
+        study: The study folder.
+        progress: Called with stages "tables" and "figures".
+
+    Raises:
+        RecordsError: If the folder holds no records, or damaged files, or cannot be written.
+    """
+    folder = Path(study)
+    progress(Progress("tables", 0, 1))
+    tables, about = report_tables(folder), read_about(folder)
+    progress(Progress("tables", 1, 1))
+    figures = draw_figures(tables, progress=progress)
+    table_files = write_tables(tables, folder / TABLES_FOLDER)
+    figure_files = write_figures(figures, folder / FIGURES_FOLDER)
+    _remove_others(folder / TABLES_FOLDER, table_files, (".csv", ".md"))
+    _remove_others(folder / FIGURES_FOLDER, figure_files, (".png", ".svg"))
+    page = folder / PAGE_FILE
+    write_atomically(page, report_page(tables, figures, about).encode())
+    return ReportPaths(page, tuple(table_files), tuple(figure_files), find(tables))
+
+
+def _remove_others(folder: Path, kept: list[Path], suffixes: tuple[str, ...]) -> None:
+    if folder.is_dir():
+        for path in folder.iterdir():
+            if path.suffix in suffixes and path not in kept:
+                path.unlink()
