@@ -111,7 +111,8 @@ def evaluate(
         DataError: The items cannot be loaded, or an argument makes no sense.
         RecordsError: The run folder is another configuration's, in use or damaged, or the disk is full.
     """
-    report = progress or silent
+    # Every rank is about as far as rank 0, which tells for all of them.
+    report = progress if progress is not None and distributed.rank() == 0 else silent
     if verify < 0:
         raise DataError(f"cannot verify {verify} records; give a number from 0 upwards.")
     chosen, source = choose_items(items, categories, condition, limit, exclude_label_faults)
@@ -157,17 +158,14 @@ def _answer(
     total = len(job.items) * len(seeds)
     before, share = len(done), len(mine)
     answered = 0
-    if distributed.rank() == 0:
-        report(Progress("answer", before, total))
+    report(Progress("answer", before, total))
     for batch in job.engine.answer([job.prompts[item.item_id] for item in mine]):
         table = record_table(job.stamp, by_id, batch, done)
         if folder is not None:
             folder.write(table)
         answered += len(batch)
-        if distributed.rank() == 0:
-            # The other ranks are taken to be as far as this one.
-            now_done = before + (total - before) * answered // share
-            report(Progress("answer", now_done, total, by_id[batch[-1].item_id].category))
+        now_done = before + (total - before) * answered // share
+        report(Progress("answer", now_done, total, by_id[batch[-1].item_id].category))
         yield table
 
 

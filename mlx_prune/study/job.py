@@ -111,8 +111,8 @@ def prepare(
     prompts = {}
     for index, item in enumerate(items):
         prompts[item.item_id] = Prompt(item.item_id, tuple(builder.tokens(item)))
-        if index % 500 == 0:
-            report(Progress("tokenize", index, len(items)))
+        if (index + 1) % 500 == 0 or index + 1 == len(items):
+            report(Progress("tokenize", index + 1, len(items)))
     stamp = stamp or read_stamp(loaded)
     configuration = {
         **dataclasses.asdict(stamp),
