@@ -184,17 +184,20 @@ def _ratio_difference(
     ``((n1 - r1 d1) / D1 - (n0 - r0 d0) / D0) ** 2``, expanded so that all resamples are matrix products.
     """
     vectors = (n1, d1, n0, d0)
-    sums = [weights @ vector.T for vector in vectors]
+    pairs = [(i, j) for i in range(4) for j in range(i + 1)]
+    columns = [*vectors, *(vectors[i] * vectors[j] for i, j in pairs)]
+    # One matrix product for all of them.
+    summed = weights @ np.concatenate(columns).T
+    sums = np.split(summed, np.cumsum([len(column) for column in columns])[:-1], axis=1)
+    products = dict(zip(pairs, sums[4:], strict=True))
     with np.errstate(divide="ignore", invalid="ignore"):
         rate1, rate0 = sums[0] / sums[1], sums[2] / sums[3]
         factors = (1 / sums[1], -rate1 / sums[1], -1 / sums[3], rate0 / sums[3])
         variance = np.zeros(1)
-        for i, left in enumerate(vectors):
-            for j in range(i + 1):
-                product = factors[i] * factors[j] * (weights @ (left * vectors[j]).T)
-                variance = variance + (product if i == j else 2 * product)
+        for (i, j), product in products.items():
+            variance = variance + (1 if i == j else 2) * factors[i] * factors[j] * product
         # What cancels leaves rounding noise of either sign, which a studentized bootstrap would divide by.
-        size1, size0 = weights @ (n1**2 + d1**2).T, weights @ (n0**2 + d0**2).T
+        size1, size0 = products[0, 0] + products[1, 1], products[2, 2] + products[3, 3]
         noise = 1e-12 * (factors[0] ** 2 * size1 + factors[2] ** 2 * size0)
     clusters = weights.shape[1]
     scale = clusters / (clusters - 1) if clusters > 1 else np.nan

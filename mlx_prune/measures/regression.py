@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from mlx_prune.errors import MlxPruneError
+from mlx_prune.measures.clustered import cluster_sums
 
 Floats = NDArray[np.float64]
 
@@ -121,7 +122,8 @@ def logistic_regression(counts: LogisticCounts) -> LogisticFit | None:
         return None
     names, design = _design(counts)
     kept = _independent_columns(design)
-    plain, clustered = _fit(design[:, kept], counts)
+    plain = _fit(design[:, kept], counts)
+    clustered = _clustered_errors(design[:, kept], counts, plain)
     place = {column: number for number, column in enumerate(kept)}
     terms = tuple(_term(name, place.get(column), plain, clustered) for column, name in enumerate(names))
     total, hits = counts.parsed.sum(), counts.stereotyped.sum()
@@ -129,7 +131,7 @@ def logistic_regression(counts: LogisticCounts) -> LogisticFit | None:
     return LogisticFit(
         terms,
         int(total),
-        _log_likelihood(counts, np.asarray(plain.fittedvalues)),
+        _log_likelihood(counts, _rates(design[:, kept], plain)),
         _log_likelihood(counts, null),
         left_out,
     )
@@ -175,7 +177,7 @@ def _independent_columns(design: Floats) -> list[int]:
     return kept
 
 
-def _fit(design: Floats, counts: LogisticCounts) -> tuple[Any, Any]:
+def _fit(design: Floats, counts: LogisticCounts) -> Any:
     try:
         from statsmodels.genmod.families import Binomial
         from statsmodels.genmod.generalized_linear_model import GLM
@@ -183,40 +185,49 @@ def _fit(design: Floats, counts: LogisticCounts) -> tuple[Any, Any]:
         raise MlxPruneError(
             "the logistic regression needs statsmodels; install it with `pip install statsmodels`."
         ) from None
-    outcome = np.stack([counts.stereotyped, counts.parsed - counts.stereotyped], axis=1)
-    model = GLM(outcome, design, family=Binomial())
+    cells, cell = np.unique(design, axis=0, return_inverse=True)
+    hits = np.bincount(cell.ravel(), counts.stereotyped)
+    misses = np.bincount(cell.ravel(), counts.parsed - counts.stereotyped)
     with warnings.catch_warnings():
         # A cell without a stereotyped answer warns of separation, which the margins above have ruled out.
         warnings.simplefilter("ignore")
-        plain = model.fit(tol=1e-12, maxiter=100)
-        clustered = model.fit(
-            start_params=plain.params,
-            tol=1e-12,
-            maxiter=100,
-            cov_type="cluster",
-            cov_kwds={"groups": counts.template},
-        )
-    return plain, clustered
+        return GLM(np.stack([hits, misses], axis=1), cells, family=Binomial()).fit(tol=1e-12, maxiter=100)
 
 
-def _term(name: str, place: int | None, plain: Any, clustered: Any) -> LogisticTerm:
+def _rates(design: Floats, fit: Any) -> Floats:
+    return np.asarray(special.expit(design @ np.asarray(fit.params)), np.float64)
+
+
+def _clustered_errors(design: Floats, counts: LogisticCounts, fit: Any) -> Floats:
+    """Sandwich standard errors, with the usual correction for the number of clusters and coefficients."""
+    residual = counts.stereotyped - counts.parsed * _rates(design, fit)
+    clusters = int(counts.template.max()) + 1
+    scores = cluster_sums((design * residual[:, None]).T, counts.template, clusters)
+    used, answers, terms = len(np.unique(counts.template)), counts.parsed.sum(), design.shape[1]
+    if used < 2:
+        return np.full(terms, np.nan)
+    bread = np.asarray(fit.cov_params(), np.float64)
+    correction = used / (used - 1) * (answers - 1) / (answers - terms)
+    return np.asarray(np.sqrt(correction * np.diag(bread @ (scores @ scores.T) @ bread)), np.float64)
+
+
+def _term(name: str, place: int | None, plain: Any, clustered: Floats) -> LogisticTerm:
     if place is None:
         return LogisticTerm(name, *[math.nan] * 7)
     low, high = plain.conf_int()[place]
-    numbers: Sequence[Any] = (
-        plain.params[place],
-        plain.bse[place],
-        plain.pvalues[place],
-        low,
-        high,
-        clustered.bse[place],
-        clustered.pvalues[place],
+    coefficient, error = float(plain.params[place]), float(clustered[place])
+    return LogisticTerm(
+        name=name,
+        coefficient=coefficient,
+        standard_error=float(plain.bse[place]),
+        p_value=float(plain.pvalues[place]),
+        low=float(low),
+        high=float(high),
+        clustered_standard_error=error,
+        clustered_p_value=float(2 * special.ndtr(-abs(coefficient / error))),
     )
-    return LogisticTerm(name, *(float(number) for number in numbers))
 
 
 def _log_likelihood(counts: LogisticCounts, rate: Floats) -> float:
-    from scipy import special
-
     misses = counts.parsed - counts.stereotyped
     return float((special.xlogy(counts.stereotyped, rate) + special.xlog1py(misses, -rate)).sum())

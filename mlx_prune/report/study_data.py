@@ -175,8 +175,9 @@ def _outcomes(configuration: Configuration, table: pa.Table, columns: AnswerColu
     letters = np.stack([facts[name].to_numpy() for name in _PROBABILITIES], axis=1)
     return RunOutcomes(
         configuration,
-        facts["item_id"].to_pylist(),
-        facts["category"].to_pylist(),
+        # Decoded first: a dictionary's scalars become Python's one by one, and slowly.
+        facts["item_id"].cast(pa.string()).to_pylist(),
+        facts["category"].cast(pa.string()).to_pylist(),
         facts["question_index"].to_numpy(),
         item.reshape(-1),
         table["seed"].to_numpy()[kept],
