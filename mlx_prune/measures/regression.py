@@ -208,7 +208,9 @@ def _clustered_errors(design: Floats, counts: LogisticCounts, fit: Any) -> Float
         return np.full(terms, np.nan)
     bread = np.asarray(fit.cov_params(), np.float64)
     correction = used / (used - 1) * (answers - 1) / (answers - terms)
-    return np.asarray(np.sqrt(correction * np.diag(bread @ (scores @ scores.T) @ bread)), np.float64)
+    variance = correction * np.diag(bread @ (scores @ scores.T) @ bread)
+    # With fewer clusters than coefficients some directions have no spread between clusters at all.
+    return np.asarray(np.sqrt(np.where(variance > 0, variance, np.nan)), np.float64)
 
 
 def _term(name: str, place: int | None, plain: Any, clustered: Floats) -> LogisticTerm:
