@@ -30,3 +30,11 @@ def hub() -> Iterator[HubServer]:
     """A Hub of one's own on loopback, empty."""
     with HubServer() as server:
         yield server
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Statistics of test models do not go to the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLX_PRUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

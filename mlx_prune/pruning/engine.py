@@ -26,7 +26,13 @@ from mlx_prune.pruning.selection import count_zeros, prune_weight
 
 
 class Weights(Protocol):
-    """Where weights come from and go to."""
+    """Where weights come from and go to.
+
+    Attributes:
+        private: What ``original`` gives is used by nobody else, so its memory may be written over.
+    """
+
+    private: bool
 
     def enter(self, block: int) -> None:
         """Make a block ready to run."""
@@ -111,7 +117,7 @@ def prune_blocks(
                 weight = weights.original(linear)
                 if recipe.prunes(linear.projection):
                     scale = sums[linear.name].root_mean_square() if recipe.method == "wanda" else None
-                    weight = prune_weight(weight, recipe, linear.name, scale)
+                    weight = prune_weight(weight, recipe, linear.name, scale, in_place=weights.private)
                 zeros.append(MatrixZeros.of(linear, count_zeros(weight)))
             if recipe.prunes(linear.projection):
                 with watch.timing("write"):

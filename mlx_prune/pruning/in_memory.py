@@ -96,6 +96,8 @@ def prune(
 class _InMemory:
     """The model itself holds the weights."""
 
+    private = False
+
     def enter(self, block: int) -> None:
         """Nothing to load."""
 

@@ -55,7 +55,7 @@ def prune_rows(bits: Bits, dtype: str, scale: Floats | None, k: int) -> None:
 
     def work(start: int, stop: int) -> None:
         rows = bits[start:stop]
-        np.copyto(rows, 0, where=smallest_in_rows(_scores(rows, dtype, scale), k))
+        _zero(rows, smallest_in_rows(_scores(rows, dtype, scale), k))
 
     _in_pieces(bits.shape[0], max(1, _PIECE // bits.shape[1]), work)
 
@@ -85,10 +85,10 @@ def prune_matrix(bits: Bits, dtype: str, k: int) -> None:
         magnitude = piece & sign
         take = int(min(max(wanted - before[start // _PIECE], 0), equal[start // _PIECE]))
         if take == equal[start // _PIECE]:
-            np.copyto(piece, 0, where=magnitude <= threshold)
+            _zero(piece, magnitude <= threshold)
             return
         ties = np.flatnonzero(magnitude == threshold)[:take]
-        np.copyto(piece, 0, where=magnitude < threshold)
+        _zero(piece, magnitude < threshold)
         piece[ties] = 0
 
     _in_pieces(flat.size, _PIECE, work)
@@ -106,7 +106,7 @@ def prune_groups(bits: Bits, dtype: str, scale: Floats | None, counts: tuple[int
 
     def work(start: int, stop: int) -> None:
         rows = bits[start:stop]
-        np.copyto(rows, 0, where=smallest_in_groups(_scores(rows, dtype, scale), counts))
+        _zero(rows, smallest_in_groups(_scores(rows, dtype, scale), counts))
 
     _in_pieces(bits.shape[0], max(1, _PIECE // bits.shape[1]), work)
 
@@ -127,7 +127,7 @@ def prune_random(bits: Bits, sparsity: float, seed: int, name: str) -> None:
 
     def work(start: int, stop: int) -> None:
         draws = _draws(seed, name, start // _RANDOM_PIECE, stop - start)
-        np.copyto(flat[start:stop], 0, where=draws < limit)
+        _zero(flat[start:stop], draws < limit)
 
     _in_pieces(flat.size, _RANDOM_PIECE, work)
 
@@ -146,8 +146,7 @@ def prune_random_groups(bits: Bits, counts: tuple[int, int, int], seed: int, nam
 
     def work(start: int, stop: int) -> None:
         draws = _draws(seed, name, start // rows_per_piece, (stop - start) * columns)
-        mask = smallest_in_groups(draws.reshape(-1, columns), counts)
-        np.copyto(bits[start:stop], 0, where=mask)
+        _zero(bits[start:stop], smallest_in_groups(draws.reshape(-1, columns), counts))
 
     _in_pieces(bits.shape[0], rows_per_piece, work)
 
@@ -166,10 +165,12 @@ def smallest_in_rows(scores: np.ndarray[Any, Any], k: int) -> Mask:
         return np.zeros(scores.shape, dtype=np.bool_)
     threshold = np.partition(scores, k - 1, axis=-1)[:, k - 1 : k]
     mask: Mask = scores <= threshold
-    excess = np.count_nonzero(mask, axis=-1) - k
-    for row in np.flatnonzero(excess):
-        ties = np.flatnonzero(scores[row] == threshold[row])
-        mask[row, ties[-excess[row] :]] = False
+    tied = np.flatnonzero(np.count_nonzero(mask, axis=-1) > k)
+    if tied.size:
+        rows, limit = scores[tied], threshold[tied]
+        below, equal = rows < limit, rows == limit
+        wanted = k - np.count_nonzero(below, axis=-1)[:, None]
+        mask[tied] = below | (equal & (np.cumsum(equal, axis=-1, dtype=np.int32) <= wanted))
     return mask
 
 
@@ -201,6 +202,13 @@ def smallest_in_groups(scores: np.ndarray[Any, Any], counts: tuple[int, int, int
             rank[earlier] += ~first
     mask[:, :whole] = (rank < marked).T.reshape(rows, whole)
     return mask
+
+
+def _zero(bits: Bits, mask: Mask) -> None:
+    """Zero where the mask is true; vectorized, which a masked copy is not."""
+    keep = mask.astype(bits.dtype)
+    keep -= 1
+    bits &= keep
 
 
 def _scores(bits: Bits, dtype: str, scale: Floats | None) -> Floats:

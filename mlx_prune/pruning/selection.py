@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import mlx.core as mx
@@ -17,7 +18,9 @@ _BITS = {mx.float32: mx.uint32, mx.bfloat16: mx.uint16, mx.float16: mx.uint16}
 _NAMES = {mx.float32: "float32", mx.bfloat16: "bfloat16", mx.float16: "float16"}
 
 
-def prune_weight(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None = None) -> mx.array:
+def prune_weight(
+    weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None = None, *, in_place: bool = False
+) -> mx.array:
     """Zero the weights that a recipe removes from one matrix.
 
     Args:
@@ -25,6 +28,7 @@ def prune_weight(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | 
         recipe: What to remove. Scope and calibration do not matter here.
         name: The matrix's name: it seeds random masks, and errors carry it.
         scale: [in] float32 root mean square of the inputs; Wanda needs it, other methods take None.
+        in_place: The memory of ``weight`` may be written over (on a CPU); it must not be used afterwards.
 
     Returns:
         The pruned matrix: zeros where pruned, every other bit unchanged.
@@ -37,19 +41,25 @@ def prune_weight(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | 
     if (recipe.method == "wanda") != (scale is not None):
         raise ValueError("Wanda, and only Wanda, takes a scale")
     if backend() == "cpu" or recipe.method == "random":
-        return _on_cpu(weight, recipe, name, scale)
+        return _on_cpu(weight, recipe, name, scale, in_place)
     if not mx.isfinite(weight).all().item():
         raise CheckpointError(_not_finite(name))
-    on_gpu = launch if check.usable() else select_portable
+    on_gpu: ModuleType = launch if check.usable() else select_portable
+    pruned: mx.array
     if recipe.groups is not None:
-        return on_gpu.prune_groups(weight, scale, _group_counts(weight, recipe.groups))
-    if scale is not None:
-        return on_gpu.prune_rows(weight, scale, row_prune_count(weight.shape[1], recipe))
-    return on_gpu.prune_matrix(weight, prune_count(weight.size, recipe.target_sparsity))
+        pruned = on_gpu.prune_groups(weight, scale, _group_counts(weight, recipe.groups))
+    elif scale is not None:
+        pruned = on_gpu.prune_rows(weight, scale, row_prune_count(weight.shape[1], recipe))
+    else:
+        pruned = on_gpu.prune_matrix(weight, prune_count(weight.size, recipe.target_sparsity))
+    return pruned
 
 
-def _on_cpu(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None) -> mx.array:
-    bits: np.ndarray[Any, Any] = np.array(weight.view(_BITS[weight.dtype]))
+def _on_cpu(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None, in_place: bool) -> mx.array:
+    held = weight.view(_BITS[weight.dtype])
+    if not in_place:
+        held = mx.array(np.array(held, copy=False))
+    bits: np.ndarray[Any, Any] = np.array(held, copy=False)  # writable, and MLX's own memory
     dtype = _NAMES[weight.dtype]
     if not select_cpu.all_finite(bits, dtype):
         raise CheckpointError(_not_finite(name))
@@ -66,7 +76,7 @@ def _on_cpu(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None)
         select_cpu.prune_rows(bits, dtype, factors, row_prune_count(weight.shape[1], recipe))
     else:
         select_cpu.prune_matrix(bits, dtype, prune_count(weight.size, recipe.target_sparsity))
-    return mx.array(bits).view(weight.dtype)
+    return held.view(weight.dtype)
 
 
 def count_zeros(weight: mx.array) -> int:

@@ -17,7 +17,7 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoints import blocks
 from mlx_prune.errors import CheckpointError
-from mlx_prune.pruning import Recipe, hidden, prune_checkpoint, stream
+from mlx_prune.pruning import Recipe, hidden, prune_checkpoint, stream, writer
 
 KINDS = ["random", "magnitude", "sequential", "dense"]
 
@@ -180,14 +180,14 @@ def test_weights_that_are_not_finite_stop_with_their_name(tmp_path):
 def test_a_disk_that_fills_up_midway_keeps_what_was_done(tmp_path, monkeypatch):
     source = save_tiny_model(tmp_path / "m", "llama", num_hidden_layers=4)
     full = [False]
-    original = stream.CheckpointWriter.write
+    original = writer.CheckpointWriter.write
 
     def write(self, name, values):
         if full[0] and ".layers.2." in name:
             raise OSError(28, "No space left on device", name)
         original(self, name, values)
 
-    monkeypatch.setattr(stream.CheckpointWriter, "write", write)
+    monkeypatch.setattr(writer.CheckpointWriter, "write", write)
     full[0] = True
     with pytest.raises(CheckpointError, match="disk is full"):
         prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5))

@@ -1,0 +1,253 @@
+"""One streamed prune: what it holds, and the state on disk from which it carries on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+
+from mlx_prune.checkpoints import PrunableLinear, blocks, other_projections
+from mlx_prune.environment import device, versions
+from mlx_prune.progress import ProgressCallback
+from mlx_prune.pruning.calibration import BlockSteps
+from mlx_prune.pruning.calibration_text import CalibrationTokens
+from mlx_prune.pruning.embeddings import embeddings_from_disk
+from mlx_prune.pruning.engine import Stopwatch, peak_rss_bytes, prune_blocks
+from mlx_prune.pruning.folder import OutputFolder, write_json
+from mlx_prune.pruning.hidden import HiddenStates, saved_blocks
+from mlx_prune.pruning.norms import SquareSums
+from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.report import MatrixZeros, PruneReport
+from mlx_prune.pruning.saving import check_space, finish
+from mlx_prune.pruning.statistics_cache import StatisticsCache
+from mlx_prune.pruning.writer import CheckpointWriter
+from mlx_prune.shards import Shards
+
+STATE_FILE = "prune-state.json"
+
+
+class StreamedPrune:
+    """Prunes from the source's files into an output folder; the engine's ``Weights``."""
+
+    private = True
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        folder: OutputFolder,
+        writer: CheckpointWriter,
+        shards: Shards,
+        stored: dict[str, mx.array],
+        network: nn.Module,
+        linears: list[PrunableLinear],
+        recipe: Recipe,
+        fingerprint: str,
+        compute: str,
+    ) -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            name: What the user called the model.
+            folder: Held for this process.
+            writer: Of the folder's weight files.
+            shards: The source's weight files.
+            stored: All weights by mlx-lm's names, lazy, if the writer's layout is "mlx"; else empty.
+            network: The model, its weights lazy.
+            linears: Its prunable linears.
+            recipe: What to prune.
+            fingerprint: Of recipe and source; state of another fingerprint is not used.
+            compute: Compute type.
+        """
+        self._name = name
+        self._folder = folder
+        self._writer = writer
+        self._shards = shards
+        self._stored = stored
+        self._network = network
+        self._linears = linears
+        self._recipe = recipe
+        self._fingerprint = fingerprint
+        self._compute = compute
+        self._left_out = other_projections(network)
+        self._watch = Stopwatch()
+        self._seconds_before: dict[str, float] = {}
+        self._zeros: list[int] = []
+        self._done = 0
+        self._steps: BlockSteps | None = None
+        self._described: dict[str, Any] | None = None
+        self._cache: StatisticsCache | None = None
+        self._known: dict[str, SquareSums] = {}
+        self._measured: dict[str, SquareSums] = {}
+
+    def prepare(self, *, force: bool) -> None:
+        """Take up the state of an earlier attempt, or lay out the files with all that is not pruned."""
+        mx.reset_peak_memory()
+        if not force and self._resume():
+            return
+        self._folder.restart()
+        check_space(self._writer, self._folder)
+        rewritten = {f"{linear.name}.weight" for linear in self._linears if self._touches(linear)}
+        self._writer.create(rewritten, self._stored)
+        self._record()
+
+    def calibrate_on(
+        self, data: CalibrationTokens, config: dict[str, Any], *, hidden_limit: int, cache: bool
+    ) -> None:
+        """Bring the hidden states to the first block that is still to be pruned, unless none are needed.
+
+        Args:
+            data: Calibration sequences.
+            config: The model's config.json.
+            hidden_limit: Hidden states above this many bytes are kept on disk.
+            cache: Look for statistics measured before, and keep those measured now.
+        """
+        with self._watch.timing("calibrate"):
+            steps = BlockSteps(self._network, self._linears, data, config=config)
+            self._described = {**data.describe(), "batch_size": steps.batch_size}
+            if cache:
+                self._cache = StatisticsCache(
+                    self._shards, data, dtype=self._compute, batch_size=steps.batch_size
+                )
+                if self._recipe.statistics == "dense":
+                    self._known = self._cache.dense()
+                else:
+                    first = {linear.name for linear in self._linears if linear.block == 0}
+                    self._known = self._cache.first_block(first)
+            if any(linear.name not in self._known for linear in self._linears):
+                self._steps = steps
+                self._begin(steps, int(data.tokens.size), hidden_limit)
+
+    def run(self, progress: ProgressCallback) -> PruneReport:
+        """Prune the blocks that are left, and let the folder appear."""
+        prune_blocks(
+            self._linears,
+            self._recipe,
+            self,
+            steps=self._steps,
+            known=self._known,
+            measured=self._keep,
+            start=self._done,
+            watch=self._watch,
+            progress=progress,
+        )
+        if self._cache is not None and len(self._measured) == len(self._linears):
+            self._cache.store_dense(self._measured)
+        seconds = self._seconds()
+        zeros = zip(self._linears, self._zeros, strict=True)
+        report = PruneReport(
+            model=self._name,
+            recipe=self._recipe,
+            matrices=tuple(MatrixZeros.of(linear, count) for linear, count in zeros),
+            prune_time_s=round(sum(seconds.values()), 3),
+            calibration_time_s=round(seconds.get("calibrate", 0.0), 3),
+            peak_memory_bytes=mx.get_peak_memory(),
+            peak_rss_bytes=peak_rss_bytes(),
+            dtype=self._compute,
+            calibration=self._described,
+            versions=versions(),
+            device=dict(device()),
+            fingerprint=self._fingerprint,
+            left_out=self._left_out,
+        )
+        for states in self._folder.partial.glob("hidden-*"):
+            shutil.rmtree(states)
+        (self._folder.partial / STATE_FILE).unlink()
+        return finish(self._folder, self._writer, self._shards.folder, report)
+
+    def enter(self, block: int) -> None:
+        """Bring the block's weights into memory, one after the other."""
+        if self._steps is not None:
+            for _, values in tree_flatten(blocks(self._network)[block].parameters()):
+                mx.eval(values)
+
+    def original(self, linear: PrunableLinear) -> mx.array:
+        """The weight in its stored type, read from the source."""
+        name = f"{linear.name}.weight"
+        if self._writer.layout == "source":
+            return self._shards.load([name])[name]
+        return self._stored.pop(name) if self._touches(linear) else self._writer.read(name)
+
+    def pruned(self, linear: PrunableLinear, weight: mx.array) -> None:
+        """Write it to its place, and let the block run with it."""
+        self._writer.write(f"{linear.name}.weight", weight)
+        if self._steps is not None:
+            linear.module.weight = weight.astype(linear.module.weight.dtype)
+            mx.eval(linear.module.weight)
+
+    def leave(self, block: int, zeros: list[MatrixZeros]) -> None:
+        """Record the block as done and let its memory go."""
+        self._zeros += [matrix.zeros for matrix in zeros]
+        self._done = block + 1
+        self._record()
+        self._release(block)
+        if self._steps is not None:
+            self._steps.states.forget_before(self._done)
+
+    def _keep(self, block: int, sums: dict[str, SquareSums]) -> None:
+        if self._cache is not None and self._recipe.statistics == "dense":
+            self._measured.update(sums)
+        elif self._cache is not None and block == 0:
+            self._cache.store_first_block(sums)
+
+    def _release(self, block: int) -> None:
+        inside = blocks(self._network)[block]
+        names = [name for name, _ in tree_flatten(inside.parameters())]
+        inside.update(tree_unflatten([(name, mx.zeros((0,))) for name in names]))
+        mx.clear_cache()
+
+    def _begin(self, steps: BlockSteps, tokens: int, hidden_limit: int) -> None:
+        partial = self._folder.partial
+        hidden_bytes = tokens * self._linears[0].in_features * getattr(mx, self._compute).size
+        states = HiddenStates(len(steps.batches), folder=partial, on_disk=hidden_bytes > hidden_limit)
+        saved = [block for block in saved_blocks(partial) if block <= self._done]
+        with embeddings_from_disk(self._network, self._shards):
+            steps.begin(states, filled=bool(saved))
+        if saved:
+            states.restore(saved[-1])
+        # Blocks pruned before a kill, after the last states on disk: run again, not measured again.
+        for block in range(states.block, min(self._done, steps.count - 1)):
+            for _, values in tree_flatten(blocks(self._network)[block].parameters()):
+                mx.eval(values)
+            for linear in self._linears:
+                if (
+                    linear.block == block
+                    and self._recipe.statistics == "sequential"
+                    and self._touches(linear)
+                ):
+                    weight = self._writer.read(f"{linear.name}.weight")
+                    linear.module.weight = weight.astype(linear.module.weight.dtype)
+            steps.advance(block)
+            self._release(block)
+
+    def _touches(self, linear: PrunableLinear) -> bool:
+        return self._recipe.prunes(linear.projection)
+
+    def _seconds(self) -> dict[str, float]:
+        parts = set(self._seconds_before) | set(self._watch.seconds)
+        return {part: self._seconds_before.get(part, 0.0) + self._watch.get(part) for part in parts}
+
+    def _record(self) -> None:
+        state = {
+            "fingerprint": self._fingerprint,
+            "blocks_done": self._done,
+            "zeros": self._zeros,
+            "seconds": self._seconds(),
+        }
+        write_json(self._folder.partial / STATE_FILE, state)
+
+    def _resume(self) -> bool:
+        file = self._folder.partial / STATE_FILE
+        if not file.is_file():
+            return False
+        state = json.loads(file.read_text(encoding="utf-8"))
+        if state.get("fingerprint") != self._fingerprint:
+            return False
+        self._done = int(state["blocks_done"])
+        self._zeros = list(state["zeros"])
+        self._seconds_before = dict(state["seconds"])
+        return True
