@@ -2,10 +2,10 @@
 
     python bench/against_mlx_lm_benchmark.py MODEL [--prompt-tokens 128] [--generation-tokens 64]
 
-Both time the same random prompt on the same machine in the same process, turn by turn in a random order, each
-time with a freshly loaded model. Printed are the medians of all turns and the paired ratio with its 95 %
-interval. mlx_lm.benchmark also decodes text inside the timed part and counts the first token of an answer
-among the generated ones; the latter is undone here, the former is a real difference of some microseconds.
+mlx_lm.benchmark runs as it is; beside each of its trials, before or after it at random, mlxprune times the
+same model on the same prompt. Printed are the medians of both and the paired ratio with its 95 % interval.
+mlx_lm.benchmark also decodes text inside the timed part, which is a real difference of some microseconds per
+token, and counts the first token of an answer among those generated after it, which is undone here.
 """
 
 from __future__ import annotations
@@ -15,49 +15,53 @@ import contextlib
 import io
 import re
 import sys
-import unittest.mock
-
-import numpy as np
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
 
 import mlx_prune  # noqa: F401  (first: puts OpenBLAS in front of MLX's BLAS on Linux)
-from mlx_prune.checkpoints import checkpoint_dtype, load, resolve
+
+# isort: split
+import mlx.core as mx
+import mlx_lm.benchmark
+import numpy as np
+
+from mlx_prune.checkpoints import resolve
 from mlx_prune.environment import device, versions
 from mlx_prune.measures.equivalence import verdict
-from mlx_prune.measures.latency import time_generation
+from mlx_prune.measures.latency import Timing, time_generation
 from mlx_prune.measures.paired import paired_ratio
-from mlx_prune.shards import open_shards
 
 
-def theirs(folder: str, prompt_tokens: int, new_tokens: int, trials: int) -> tuple[float, float]:
-    """Median prompt and generation tokens/s of one run of mlx_lm.benchmark."""
-    import mlx_lm.benchmark
+def both(folder: str, prompt_tokens: int, new_tokens: int, trials: int) -> tuple[np.ndarray, np.ndarray]:
+    """(trials, 2) prompt and generation tokens/s of mlx_lm.benchmark, and of ours beside its trials."""
+    rng = np.random.default_rng(0)
+    timings: list[Timing] = []
+    stream_generate = mlx_lm.benchmark.stream_generate
+
+    def taking_turns(model: Any, tokenizer: Any, prompt: list[int], **options: Any) -> Iterator[Any]:
+        ids = mx.array(prompt, mx.uint32)
+        first = rng.random() < 0.5
+        if first:
+            timings.append(time_generation(model, ids, options["max_tokens"]))
+        yield from stream_generate(model, tokenizer, prompt, **options)
+        if not first:
+            timings.append(time_generation(model, ids, options["max_tokens"]))
 
     words = ["mlx_lm.benchmark", "--model", folder, "-p", str(prompt_tokens)]
     words += ["-g", str(new_tokens), "-n", str(trials)]
     said = io.StringIO()
-    with unittest.mock.patch.object(sys, "argv", words), contextlib.redirect_stdout(said):
+    with (
+        patch.object(sys, "argv", words),
+        patch.object(mlx_lm.benchmark, "stream_generate", taking_turns),
+        contextlib.redirect_stdout(said),
+    ):
         mlx_lm.benchmark.main()
-    trials_said = re.findall(r"Trial \d+:\s+prompt_tps=([\d.]+), generation_tps=([\d.]+)", said.getvalue())
-    prompt, generation = np.median(np.array(trials_said, float), axis=0)
-    return float(prompt), float(generation) * (new_tokens - 1) / new_tokens
-
-
-def ours(folder: str, prompt_tokens: int, new_tokens: int, trials: int) -> tuple[float, float]:
-    """The same of mlxprune's timing, warmed up once as mlx_lm.benchmark does."""
-    import mlx.core as mx
-
-    # The prompt of mlx_lm.benchmark: drawn after the same seed and the same construction of the model.
-    mx.random.seed(0)
-    loaded = load(folder, dtype=checkpoint_dtype(open_shards(resolve(folder))))
-    vocabulary = loaded.config["vocab_size"]
-    prompt = mx.random.randint(0, vocabulary, (1, prompt_tokens))[0].astype(mx.uint32)
-    mx.eval(prompt)
-    time_generation(loaded.model, prompt, new_tokens)
-    timings = [time_generation(loaded.model, prompt, new_tokens) for _ in range(trials)]
-    return (
-        float(np.median([prompt_tokens / t.ttft_s for t in timings])),
-        float(np.median([1 / t.per_token_s for t in timings])),
-    )
+    printed = re.findall(r"Trial \d+:\s+prompt_tps=([\d.]+), generation_tps=([\d.]+)", said.getvalue())
+    theirs = np.array(printed, float) * [1, (new_tokens - 1) / new_tokens]
+    # The first pair is mlx_lm.benchmark's warm-up.
+    ours = np.array([[prompt_tokens / t.ttft_s, 1 / t.per_token_s] for t in timings[1:]])
+    return theirs, ours
 
 
 def main() -> None:
@@ -65,31 +69,25 @@ def main() -> None:
     parser.add_argument("model", nargs="?", default="demo")
     parser.add_argument("--prompt-tokens", type=int, default=128)
     parser.add_argument("--generation-tokens", type=int, default=64)
-    parser.add_argument("--trials", type=int, default=5, help="generations per turn")
-    parser.add_argument("--turns", type=int, default=20, help="turns of each")
+    parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--margin", type=float, default=5.0, help="difference that counts as noise, percent")
     options = parser.parse_args()
-    folder = str(resolve(options.model))
-
-    rng = np.random.default_rng(0)
-    speeds = np.empty((2, options.turns, 2))
-    for turn in range(options.turns):
-        for side in rng.permutation(2).tolist():
-            speeds[side, turn] = (theirs, ours)[side](
-                folder, options.prompt_tokens, options.generation_tokens, options.trials
-            )
+    theirs, ours = both(
+        str(resolve(options.model)), options.prompt_tokens, options.generation_tokens, options.trials
+    )
     machine, known = device(), versions()
     print(
         f"{machine['machine']}, {machine['cores']} cores, {machine['backend']}, mlx {known['mlx']}, ", end=""
     )
     print(f"mlx-lm {known['mlx-lm']}; {options.model}, {options.prompt_tokens} prompt tokens, ", end="")
-    print(f"{options.generation_tokens} generated, {options.turns} turns of {options.trials} each\n")
+    print(f"{options.generation_tokens} generated, {options.trials} trials\n")
     print("| Tokens/s | mlx_lm.benchmark | mlxprune bench | Ratio (95 % interval) | |")
     print("| --- | ---: | ---: | ---: | --- |")
     for metric, name in enumerate(("prompt", "generation")):
-        a, b = speeds[0, :, metric], speeds[1, :, metric]
+        a, b = theirs[:, metric], ours[:, metric]
         ratio = paired_ratio(b[:, None], a[:, None])
-        found = str(verdict(ratio, options.margin / 100)).replace("round", "turn")
+        found = str(verdict(ratio, options.margin / 100)).replace("round", "trial")
+        found = found.replace("slower", "more").replace("faster", "fewer")
         print(
             f"| {name} | {np.median(a):,.0f} | {np.median(b):,.0f} "
             f"| {ratio.ratio:.3f} ({ratio.low:.3f}-{ratio.high:.3f}) | {found} |"
