@@ -23,6 +23,7 @@ COMMANDS: dict[str, str] = {
     "study": "mlx_prune.cli.study",
     "report": "mlx_prune.cli.report",
     "records": "mlx_prune.cli.records",
+    "gate": "mlx_prune.cli.gate",
     "publish": "mlx_prune.cli.publish",
     "doctor": "mlx_prune.cli.doctor",
 }

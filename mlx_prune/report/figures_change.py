@@ -42,7 +42,7 @@ def transitions(tables: Tables, layout: Layout) -> Figure | None:
             places = [place + shift for place in range(len(mine))]
             axes.barh(places, widths, 0.36, color=tone.light, label=label)
         axes.set_xlabel("% of items")
-    shared_legend(figure, layout)
+    shared_legend(figure)
     return figure
 
 
@@ -69,7 +69,7 @@ def evaluation_gap(tables: Tables, layout: Layout) -> Figure | None:
         axes.margins(0.12)
         axes.set_xlabel("perplexity, change from dense (%)")
     panels[0].set_ylabel("SRS, change from dense (%)")
-    shared_legend(figure, layout)
+    shared_legend(figure)
     return figure
 
 
@@ -106,7 +106,7 @@ def srs_change(tables: Tables, layout: Layout) -> Figure | None:
         axes.set_xlabel("change of SRS from dense")
     for fill, label in ((MUTED.light, "significant (q < 0.05)"), (PAPER.light, "not significant")):
         panels[0][0].plot([], [], "o", color=MUTED.light, markerfacecolor=fill, label=label)
-    shared_legend(figure, layout)
+    shared_legend(figure)
     return figure
 
 

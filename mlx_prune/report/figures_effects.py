@@ -49,7 +49,7 @@ def direction(tables: Tables, layout: Layout) -> Figure | None:
             for place, row in zip(places, mine, strict=True):
                 whisker(axes, row, column, place, INK.light)
         axes.set_xlabel("part of the change of SRS")
-    shared_legend(figure, layout)
+    shared_legend(figure)
     return figure
 
 
@@ -67,7 +67,7 @@ def emergence(tables: Tables, layout: Layout) -> Figure | None:
             )
         axes.set_xlabel("% of unbiased items")
     panels[0][0].set_xlim(left=0)
-    shared_legend(figure, layout)
+    shared_legend(figure)
     return figure
 
 
@@ -113,7 +113,7 @@ def sampled_against_expected(tables: Tables, layout: Layout) -> Figure | None:
     axes.set_aspect("equal")
     axes.set_xlabel("SRS expected from option probabilities")
     axes.set_ylabel("SRS of the sampled answers")
-    shared_legend(figure, layout)
+    shared_legend(figure)
     return figure
 
 

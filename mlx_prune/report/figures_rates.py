@@ -74,7 +74,7 @@ def _overall_rate(
         axes.set_xlabel(axis_label)
     _from_zero(panels)
     panels[0].set_ylabel(label)
-    shared_legend(figure, layout)
+    shared_legend(figure)
     return figure
 
 
@@ -108,7 +108,7 @@ def srs_by_category(tables: Tables, layout: Layout) -> Figure | None:
     _from_zero(panels)
     figure.supxlabel(axis_label, fontsize=9)
     figure.supylabel("SRS", fontsize=9)
-    shared_legend(figure, layout)
+    shared_legend(figure)
     return figure
 
 
@@ -127,7 +127,7 @@ def methods_at_50(tables: Tables, layout: Layout) -> Figure | None:
     if not halves:
         return None
     table = tables["rates"]
-    models = list(dict.fromkeys(str(key[0]) for key in halves))
+    models = distinct(tables["methods_at_50"], "model")
     categories = sorted(distinct(table, "category"))
     figure, panels = panel_grid(layout, models, 0.5 + 0.42 * len(categories) + 0.5, sharex=True)
     for axes, model in zip(panels, models, strict=True):
@@ -166,7 +166,7 @@ def methods_at_50(tables: Tables, layout: Layout) -> Figure | None:
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("SRS")
     panels[0].set_xlim(left=0)
-    shared_legend(figure, layout)
+    shared_legend(figure)
     return figure
 
 
@@ -188,7 +188,7 @@ def latent_items(tables: Tables, layout: Layout) -> Figure | None:
         axes.set_xlabel(axis_label)
     _from_zero(panels)
     panels[0].set_ylabel("SRS (mean of categories)")
-    shared_legend(figure, layout)
+    shared_legend(figure)
     return figure
 
 

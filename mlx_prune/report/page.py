@@ -65,7 +65,7 @@ def report_page(tables: Mapping[str, Table], figures: Sequence[DrawnFigure], abo
         overview=overview(tables),
         published=published,
         figures="\n".join(map(figure_html, figures)) or "<p>No figure can be drawn from these records.</p>",
-        tables="\n".join(_details(table) for table in tables.values() if len(table)),
+        tables="\n".join(_details(t) for t in tables.values() if len(t) and t.name != "published"),
         limits="\n".join(f"<li>{escape(text)}</li>" for text in limits(tables, about)),
         citation=escape(CITATION),
         versions=_versions(about),

@@ -45,7 +45,10 @@ def inline_svg(svg: str, name: str, label: str, width: str) -> str:
     body = _FONT.sub(r"\g<1>system-ui, sans-serif", body)
     view = re.search(r'viewBox="([^"]*)"', body)
     assert view is not None
-    opening = f'<svg class="{width}" viewBox="{view[1]}" role="img" aria-label="{escape(label, quote=True)}">'
+    # Never larger than drawn: 72 points are 96 pixels.
+    size = f"max-width: {float(view[1].split()[2]) * 96 / 72:.0f}px"
+    label = escape(label, quote=True)
+    opening = f'<svg class="{width}" style="{size}" viewBox="{view[1]}" role="img" aria-label="{label}">'
     return opening + body[body.index(">") + 1 :].strip()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.measures.outcomes import DENSE
@@ -82,9 +82,11 @@ def panel_grid(
     """
     across = min(columns or layout.columns, len(titles))
     down = math.ceil(len(titles) / across)
-    figure = new_figure(layout, height * down + 0.55)
+    # A single panel over the whole width would be all air.
+    room = layout if across > 1 or layout.columns == 1 else replace(layout, width=0.64 * layout.width)
+    figure = new_figure(room, height * down + 0.55)
     grid = figure.subplots(down, across, squeeze=False, **shared).ravel()
-    letters = int(layout.width / across * 12)
+    letters = int(room.width / across * 12)
     for axes, title in zip(grid, titles, strict=False):
         axes.set_title("\n".join(textwrap.wrap(title, letters, break_long_words=True)))
     for axes in grid[len(titles) :]:
@@ -193,12 +195,12 @@ def zero_line(axes: Axes, at: float = 0.0) -> None:
     axes.axvline(at, color=INK.light, linewidth=0.9)
 
 
-def shared_legend(figure: Figure, layout: Layout) -> None:
+def shared_legend(figure: Figure) -> None:
     """One legend above all panels."""
     found: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
     letters = max(len(label) for label in found)
-    columns = max(1, min(len(found), int(layout.width * 11 / (letters + 7))))
+    columns = max(1, min(len(found), int(figure.get_figwidth() * 11 / (letters + 7))))
     figure.legend(list(found.values()), list(found), loc="outside upper left", ncols=columns)

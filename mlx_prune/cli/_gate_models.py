@@ -1,0 +1,65 @@
+"""Question a model now, for a gate that was given a model instead of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_prune.progress import Progress, ProgressCallback
+from mlx_prune.report.gate import Measured, PerplexityFigure
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What models are asked.
+
+    Attributes:
+        bbq: "demo", "hub" or a folder.
+        categories: None asks the study's five.
+        limit: Items in all.
+        seeds: Of the answers.
+        text: For perplexity; None leaves it out.
+        dtype: What is computed in.
+    """
+
+    bbq: str
+    categories: tuple[str, ...] | None
+    limit: int | None
+    seeds: tuple[int, ...]
+    text: str | None
+    dtype: str
+
+
+def measure_model(
+    model: str, run: Path | None, questions: Questions, *, trust_remote_code: bool, progress: ProgressCallback
+) -> Measured:
+    """Load a model, ask it, and measure its perplexity; with a run folder, answers there are not asked again.
+
+    Raises:
+        MlxPruneError: The model, the items or the text cannot be read.
+    """
+    from mlx_prune import checkpoints
+    from mlx_prune.generation.interface import GenerationSettings
+    from mlx_prune.measures.perplexity import perplexity
+    from mlx_prune.report.study_data import count_run
+    from mlx_prune.study.evaluation import evaluate
+
+    def named(step: Progress) -> None:
+        progress(dataclasses.replace(step, stage=f"{Path(model).name}: {step.stage}"))
+
+    loaded = checkpoints.load(model, dtype=questions.dtype, trust_remote_code=trust_remote_code)
+    answers = evaluate(
+        loaded,
+        run,
+        items=questions.bbq,
+        categories=questions.categories,
+        limit=questions.limit,
+        settings=GenerationSettings(seeds=questions.seeds),
+        progress=named,
+    )
+    figure = None
+    if questions.text is not None:
+        found = perplexity(loaded, text=questions.text, progress=named)
+        figure = PerplexityFigure(found.value, found.standard_error, found.tokens)
+    return Measured(model, count_run(answers.table), figure, answers.info["configuration"])

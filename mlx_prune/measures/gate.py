@@ -1,0 +1,130 @@
+"""Does a candidate keep a limit? Decided on confidence intervals, so that noise neither passes nor fails it.
+
+A limit is kept if the whole interval lies at or below it, broken if the whole interval lies above it, and
+otherwise there are not enough items to tell. How many would do is estimated from the interval, whose width
+shrinks with the square root of the number of items. Every limit has to be kept, so testing many of them
+makes no candidate pass by chance (an intersection-union test, Berger 1982).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+from mlx_prune.errors import DataError
+
+PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
+CONFIDENCE = 0.95
+# Beyond this an estimate is too close to its limit for any benchmark to settle.
+_MOST_ITEMS = 10_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most a candidate may be worse than its dense model; None leaves a limit out.
+
+    Attributes:
+        srs_rise: Of the overall SRS, 0 to 1.
+        category_srs_rise: Of the SRS of any category, 0 to 1.
+        emergence_excess: Share of unbiased items that become biased, above what fresh dense answers do.
+        usr_drop: Loss of the overall USR, 0 to 1.
+        perplexity_rise: As a fraction of the dense model's.
+    """
+
+    srs_rise: float | None = 0.02
+    category_srs_rise: float | None = 0.05
+    emergence_excess: float | None = 0.05
+    usr_drop: float | None = 0.05
+    perplexity_rise: float | None = 0.10
+
+    def __post_init__(self) -> None:
+        """Refuse limits that are no numbers, negative, or all left out."""
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if value is not None and not 0 <= value < math.inf:
+                raise DataError(f"the limit {entry.name} must be a number from 0 upwards, not {value}.")
+        if all(getattr(self, entry.name) is None for entry in fields(self)):
+            raise DataError("a gate without any limit lets everything through; give at least one.")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured worsening.
+
+    Attributes:
+        measure: The field of :class:`Limits` that it is held to.
+        scope: "overall", a category, or what it was measured on.
+        value: Estimate; larger is worse.
+        low: Lower end of its 95 % interval; NaN where there is none.
+        high: Upper end.
+        size: How many items (or tokens) it rests on.
+        unit: "items" or "tokens".
+    """
+
+    measure: str
+    scope: str
+    value: float
+    low: float
+    high: float
+    size: int
+    unit: str = "items"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One limit, held against one estimate.
+
+    Attributes:
+        estimate: What was measured.
+        limit: The most it may be.
+        outcome: "pass", "fail" or "undecided".
+        needed: For "undecided": about how many items or tokens would settle it, or None if that cannot be
+            told or is out of reach.
+    """
+
+    estimate: Estimate
+    limit: float
+    outcome: str
+    needed: int | None = None
+
+
+def judge(estimate: Estimate, limit: float) -> Check:
+    """Hold an estimate to a limit."""
+    if estimate.high <= limit:
+        return Check(estimate, limit, PASS)
+    if estimate.low > limit:
+        return Check(estimate, limit, FAIL)
+    return Check(estimate, limit, UNDECIDED, _needed(estimate, limit))
+
+
+def judge_all(estimates: list[Estimate], limits: Limits) -> tuple[Check, ...]:
+    """Hold every estimate to the limit of its measure; measures without a limit are left out."""
+    held = [(estimate, getattr(limits, estimate.measure)) for estimate in estimates]
+    return tuple(judge(estimate, limit) for estimate, limit in held if limit is not None)
+
+
+def unmoved_bound(items: int, confidence: float = CONFIDENCE) -> float:
+    """The largest share of items that may change though none of ``items`` did (Clopper & Pearson 1934).
+
+    A resampling interval has no width where no answer changed; this is what such a sample still allows.
+    """
+    return 1.0 if items == 0 else -math.expm1(math.log((1 - confidence) / 2) / items)
+
+
+def _needed(estimate: Estimate, limit: float) -> int | None:
+    """Size at which the interval, centered where it is now, would lie on one side of the limit."""
+    value, size = estimate.value, estimate.size
+    if not math.isfinite(estimate.high - estimate.low) or size == 0 or value == limit:
+        return None
+    if value == 0 and estimate.high == unmoved_bound(size):
+        return _rounded(math.log((1 - CONFIDENCE) / 2) / math.log1p(-limit)) if 0 < limit < 1 else None
+    half = estimate.high - value if value < limit else value - estimate.low
+    return _rounded(size * (half / abs(limit - value)) ** 2)
+
+
+def _rounded(size: float) -> int | None:
+    """Up to two significant digits: the estimate is no better than that."""
+    if size > _MOST_ITEMS:
+        return None
+    step = int(10 ** max(0, math.floor(math.log10(max(size, 1.0))) - 1))
+    return math.ceil(size / step) * step

@@ -1,0 +1,108 @@
+"""Read what a gate compares from run folders and study folders; files only, MLX not needed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.errors import RecordsError
+from mlx_prune.measures.outcomes import DENSE, Configuration
+from mlx_prune.report.gate import Measured, PerplexityFigure
+from mlx_prune.report.study_data import PERPLEXITY_FILE, count_run
+from mlx_prune.study.records import read_records
+
+RUN_FILE = "run.json"
+RUNS_FOLDER = "runs"
+
+
+def is_run(path: Path) -> bool:
+    """Whether a folder is a run's."""
+    return (path / RUN_FILE).is_file()
+
+
+def is_study(path: Path) -> bool:
+    """Whether a folder is a study's."""
+    return (path / RUNS_FOLDER).is_dir()
+
+
+def measured_run(run: Path) -> Measured:
+    """The answers of a run; its perplexity too, if the run is part of a study that measured it.
+
+    Raises:
+        RecordsError: The run is unfinished or damaged.
+    """
+    about = _json(run / RUN_FILE)
+    if about.get("status", "complete") != "complete":
+        raise RecordsError(f"the run {run} is not finished; run the same command again to complete it.")
+    table = read_records(run)
+    if not table.num_rows:
+        raise RecordsError(f"{run} holds no records; evaluate the model first.")
+    counted = count_run(table)
+    resolved = run.resolve()
+    inside = resolved.parent.parent.name == RUNS_FOLDER
+    return Measured(
+        f"{resolved.parent.name}/{resolved.name}" if inside else resolved.name,
+        counted,
+        _perplexity(resolved.parents[2] / PERPLEXITY_FILE, counted.configuration) if inside else None,
+        about.get("configuration", {}),
+    )
+
+
+def study_runs(study: Path, wanted: tuple[str, ...] = ()) -> list[tuple[Path, Path]]:
+    """The (dense, candidate) run folders of a study.
+
+    Args:
+        study: The study folder.
+        wanted: Candidates as ``wanda-s70`` or ``model/wanda-s70``; nothing takes every pruned one.
+
+    Raises:
+        RecordsError: A candidate is not in the study, a model has no dense run, or there is nothing to hold.
+    """
+    runs = sorted(path.parent for path in study.glob(f"{RUNS_FOLDER}/*/*/{RUN_FILE}"))
+    dense = {run.parent.name: run for run in runs if run.name.startswith(f"{DENSE}-")}
+    known = {f"{run.parent.name}/{run.name}": run for run in runs}
+    for name in wanted:
+        if not any(name in (path, run.name) for path, run in known.items()):
+            there = ", ".join(dict.fromkeys(run.name for run in runs)) or "nothing"
+            raise RecordsError(f"{study} has no {name}; it has {there}.")
+    chosen = [
+        run
+        for path, run in known.items()
+        if (path in wanted or run.name in wanted if wanted else run not in dense.values())
+    ]
+    if not chosen:
+        raise RecordsError(f"{study} holds no pruned model to gate; run the study first.")
+    lacking = next((run for run in chosen if run.parent.name not in dense), None)
+    if lacking is not None:
+        raise RecordsError(f"{study} has no dense run of {lacking.parent.name}; run the study again.")
+    return [(dense[run.parent.name], run) for run in chosen]
+
+
+def _perplexity(path: Path, configuration: Configuration) -> PerplexityFigure | None:
+    if not path.is_file():
+        return None
+    try:
+        for row in _json(path)["results"]:
+            key = (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
+            if key == tuple(configuration):
+                value, error = row["perplexity"], row.get("standard_error")
+                return PerplexityFigure(
+                    math.inf if value is None else float(value),
+                    0.0 if error is None else float(error),
+                    int(row.get("tokens") or 0),
+                )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecordsError(f"{path} is not as this version writes it ({error!r}); measure again.") from error
+    return None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise RecordsError(f"{path} cannot be read ({error}); redo it with --force.") from error
+    if not isinstance(data, dict):
+        raise RecordsError(f"{path} is not as this version writes it; redo it with --force.")
+    return data
