@@ -54,11 +54,8 @@ def letter_tokens(tokenizer: Any) -> tuple[tuple[int, ...], ...]:
     Returns:
         Three tuples of ids, possibly empty.
     """
-    names = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
     found: dict[str, list[int]] = {"a": [], "b": [], "c": []}
-    for index, name in enumerate(names):
-        if not isinstance(name, str):
-            continue
+    for name, index in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]):
         bare = name.translate(dict.fromkeys(map(ord, _MARKS)))
         if len(bare) != 1 and not bare.startswith("<0x"):
             continue

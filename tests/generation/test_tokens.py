@@ -35,11 +35,11 @@ def test_text_is_what_stream_generate_streams(tokenizer, kind):
     rng = np.random.default_rng(1)
     newline = tokenizer.encode("\n", add_special_tokens=False)
     umlaut = tokenizer.encode("ü", add_special_tokens=False)
-    scripts = [tuple(rng.integers(0, len(tokenizer), 5).tolist()) for _ in range(40)]
+    scripts = [tuple(rng.integers(0, len(tokenizer.get_vocab()), 5).tolist()) for _ in range(40)]
     scripts += [(*newline, *umlaut, *newline)[:5], (*umlaut[:1], 1), (1,), (*umlaut[:1],) * 5, (*newline, 1)]
     text = AnswerText(tokenizer, 5)
     for script in scripts:
-        model = _Scripted(script, len(tokenizer))
+        model = _Scripted(script, len(tokenizer.get_vocab()))
         responses = list(stream_generate(model, tokenizer, [5], max_tokens=5, prompt_cache=[]))
         drawn = tuple(int(response.token) for response in responses)
         assert text(drawn) == "".join(response.text for response in responses), script
@@ -50,7 +50,7 @@ def test_letter_tokens_decode_to_the_letter(tokenizer):
     by_decoding = [
         tuple(
             index
-            for index in range(len(tokenizer))
+            for index in range(len(tokenizer.get_vocab()))
             if tokenizer.decode([index]).strip().removeprefix("(").strip() in (letter, letter.lower())
         )
         for letter in "ABC"
@@ -69,7 +69,7 @@ def test_letter_tokens_of_real_tokenizers(real_data, name):
 
 
 def test_letter_probabilities_match_numpy(tokenizer):
-    logits = np.random.default_rng(0).normal(0, 3, (3, len(tokenizer)))
+    logits = np.random.default_rng(0).normal(0, 3, (3, len(tokenizer.get_vocab())))
     logprobs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
     sharp, plain = LetterProbabilities(tokenizer, 0.4)(mx.array(logprobs.astype(np.float32)))
     for found, temperature in ((sharp, 0.4), (plain, 1.0)):
@@ -81,6 +81,8 @@ def test_letter_probabilities_match_numpy(tokenizer):
 
 def test_letter_probabilities_at_temperature_zero_sit_on_the_best_token(tokenizer):
     a = letter_tokens(tokenizer)[0][0]
-    logprobs = mx.log(mx.where(mx.arange(len(tokenizer)) == a, 0.5, 0.5 / len(tokenizer)))[None]
+    logprobs = mx.log(
+        mx.where(mx.arange(len(tokenizer.get_vocab())) == a, 0.5, 0.5 / len(tokenizer.get_vocab()))
+    )[None]
     sharp, _ = LetterProbabilities(tokenizer, 0.0)(logprobs)
     assert sharp.tolist() == [[1.0, 0.0, 0.0]]
