@@ -30,7 +30,7 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
     return lengths
 
 
-@click.command()
+@click.command(short_help="Time models against the dense one.")
 @click.argument("models", metavar="MODEL MODEL...", nargs=-1, required=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for latency.json and the plot.")
 @click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)

@@ -11,7 +11,7 @@ import click
 from mlx_prune.cli._common import console, emit_json, json_option
 
 
-@click.command("demo")
+@click.command("demo", short_help="The whole story on the embedded model.")
 @click.option(
     "-o",
     "--output",

@@ -9,7 +9,7 @@ from mlx_prune.cli._common import console, emit_json, json_option
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Is this machine ready and computing correctly?")
 @json_option
 def command(as_json: bool) -> int:
     """Check this machine: versions, device, speed, disk, kernels and the embedded model."""

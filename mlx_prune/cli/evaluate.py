@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlx_prune.study.evaluation import Evaluation
 
 
-@click.command("eval")
+@click.command("eval", short_help="Ask a model the BBQ bias questions.")
 @click.argument("model")
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), required=True, help="Run folder.")
 @click.option("--bbq", default="demo", show_default=True, help="demo, hub, or a folder of BBQ's JSONL files.")

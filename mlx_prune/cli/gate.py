@@ -63,7 +63,7 @@ def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
-@click.command("gate")
+@click.command("gate", short_help="A release check: limits on bias and perplexity.")
 @click.argument("subjects", nargs=-1, required=True, metavar="STUDY | DENSE CANDIDATE...")
 @click.option("--candidate", "wanted", multiple=True, help="Of a study, hold this one only: wanda-s70.")
 @_limit_options

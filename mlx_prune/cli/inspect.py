@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@click.command("inspect")
+@click.command("inspect", short_help="Where the zeros of a model are.")
 @click.argument("model")
 @trust_option
 @json_option

@@ -14,7 +14,7 @@ from mlx_prune.cli._common import (
 )
 
 
-@click.command("perplexity")
+@click.command("perplexity", short_help="Perplexity on a held-out text.")
 @click.argument("model")
 @click.option(
     "--text",

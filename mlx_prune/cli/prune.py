@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlx_prune.pruning.report import PruneReport
 
 
-@click.command("prune")
+@click.command("prune", short_help="Write a pruned copy of a model.")
 @click.argument("model")
 @click.option(
     "-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Folder to write."

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mlx_prune.report.card_results import CardResults
 
 
-@click.command("publish")
+@click.command("publish", short_help="Checkpoints and cards to the Hub.")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.argument("repo_id")
 @click.option("--public", is_flag=True, help="Make the repository public; without this it is private.")

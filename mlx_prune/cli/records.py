@@ -9,7 +9,7 @@ import click
 from mlx_prune.cli._common import emit_json, json_option, note
 
 
-@click.command("records")
+@click.command("records", short_help="Export a run in the study's JSONL format.")
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--jsonl", "file", type=click.Path(path_type=Path), required=True, help="File to write, a record a line."

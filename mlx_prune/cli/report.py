@@ -9,7 +9,7 @@ import click
 from mlx_prune.cli._common import console, emit_json, json_option, progress_bars
 
 
-@click.command("report")
+@click.command("report", short_help="Tables, figures and a page from a study.")
 @click.argument("study", type=click.Path(path_type=Path))
 @json_option
 def command(study: Path, as_json: bool) -> None:

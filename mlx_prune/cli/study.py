@@ -9,7 +9,7 @@ import click
 from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, size, trust_option
 
 
-@click.command("study")
+@click.command("study", short_help="A grid of models and recipes, resumable.")
 @click.argument("config_file", metavar="[CONFIG.toml]", required=False, type=click.Path(path_type=Path))
 @click.option("--preset", metavar="NAME", help="A study that comes with the package: demo, aiiot2026.")
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Study folder.")
