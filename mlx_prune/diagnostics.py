@@ -41,6 +41,7 @@ def diagnose() -> list[Check]:
         ("versions", _versions),
         ("device", _device),
         ("matrix products", _matrix_products),
+        ("kernels", _kernels),
         ("disk", _disk),
         ("embedded model", _embedded_model),
     )
@@ -88,6 +89,19 @@ def matmul_gflops(size: int, dtype: str = "float32") -> float:
         mx.eval(a @ a)
         best = min(best, time.perf_counter() - start)
     return 2 * size**3 / best / 1e9
+
+
+def _kernels() -> tuple[str, str]:
+    if backend() == "cpu":
+        return WARNING, "GPU kernels are not checked: MLX runs on the CPU here, where they are not used"
+    from mlx_prune.pruning.kernels.check import compare
+
+    found = compare()
+    wrong = [check for check in found if not check.agrees]
+    if wrong:
+        named = ", ".join(f"{check.name} ({check.detail})" for check in wrong)
+        return FAILURE, f"{named}: portable operations take their place; please report this"
+    return OK, f"{len(found)} {backend()} kernels agree with the portable operations"
 
 
 def _disk() -> tuple[str, str]:
