@@ -12,6 +12,7 @@ improvements for inference with clustered errors").
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -68,7 +69,7 @@ def cluster_sums(values: NDArray[np.generic], cluster: NDArray[np.intp], cluster
         (..., clusters).
     """
     shape = values.shape[:-1]
-    flat = np.asarray(values, float).reshape(-1, len(cluster))
+    flat = np.asarray(values, float).reshape(math.prod(shape), len(cluster))
     places = cluster + np.arange(len(flat))[:, None] * clusters
     sums = np.bincount(places.ravel(), flat.ravel(), len(flat) * clusters)
     return np.asarray(sums, np.float64).reshape(*shape, clusters)

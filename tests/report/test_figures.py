@@ -1,0 +1,154 @@
+"""Figures: every kind is drawn from a study's tables, shows their numbers, and is left out without them."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+from report_study import GRID, write_full_study
+
+from mlx_prune.report.figures import FIGURES, STUDY_FIGURES, draw, render
+from mlx_prune.report.panels import CHANCE, method_lines, number, sparsity_axis
+from mlx_prune.report.style import NARROW, TONES, WIDE, method_style
+from mlx_prune.report.write import report_tables
+
+DENSE_ONLY = (("dense", 0.0, None),)
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    return report_tables(
+        write_full_study(
+            tmp_path_factory.mktemp("study"), items=40, grid=(*GRID[:1], *GRID[4:], ("wanda", 50.0, "2:4"))
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def wide(tables):
+    return {found.name: draw(found, tables, WIDE) for found in FIGURES}
+
+
+@pytest.fixture(scope="module")
+def dense_tables(tmp_path_factory):
+    folder = write_full_study(tmp_path_factory.mktemp("dense"), items=20, grid=DENSE_ONLY)
+    (folder / "perplexity.json").unlink()
+    return report_tables(folder)
+
+
+def drawn_lines(axes):
+    """Lines with a label, by it."""
+    return {line.get_label(): line for line in axes.get_lines() if not line.get_label().startswith("_")}
+
+
+def test_the_studys_seven_figures_come_first_and_names_are_unique():
+    assert len(STUDY_FIGURES) == 7
+    assert len({found.name for found in FIGURES}) == len(FIGURES)
+
+
+def test_every_figure_is_drawn_in_the_width_of_its_layout(tables, wide):
+    narrow = {found.name: draw(found, tables, NARROW) for found in FIGURES}
+    for layout, figures in ((WIDE, wide), (NARROW, narrow)):
+        for name, figure in figures.items():
+            assert figure is not None, name
+            assert figure.get_figwidth() <= layout.width
+            assert any(axes.has_data() for axes in figure.axes), name
+
+
+def test_figures_are_left_out_where_only_dense_models_were_questioned(dense_tables):
+    shown = {found.name for found in FIGURES if draw(found, dense_tables) is not None}
+    assert shown == {"sampled_against_expected"}
+
+
+def test_srs_is_drawn_over_actual_sparsity_from_the_overall_table(tables, wide):
+    lines = drawn_lines(wide["srs_by_sparsity"].axes[0])
+    rows = [r for r in tables["overall"].rows if r["prune_method"] in ("dense", "wanda") and not r["pattern"]]
+    expected = sorted((row["actual_sparsity"], row["srs"]) for row in rows)
+    assert list(lines["wanda"].get_xdata()) == pytest.approx([x for x, _ in expected])
+    assert list(lines["wanda"].get_ydata()) == pytest.approx([y for _, y in expected])
+    # The fixture's Wanda reaches two thirds of its target.
+    assert max(lines["wanda"].get_xdata()) == pytest.approx(70 * 2 / 3)
+    assert lines["wanda 2:4"].get_linestyle() == "None"
+
+
+def test_intervals_of_overall_rates_are_those_of_the_change_moved_to_dense(tables, wide):
+    axes = wide["usr_by_sparsity"].axes[0]
+    bars = [line.get_ydata() for line in axes.get_lines() if line.get_label().startswith("_")]
+    found = {tuple(round(float(end), 9) for end in bar) for bar in bars}
+    for row in tables["direction"].where(category="overall").rows:
+        dense = tables["overall"].where(prune_method="dense").rows[0]["usr"]
+        ends = (dense - 2 * row["abstention_part_high"], dense - 2 * row["abstention_part_low"])
+        assert tuple(round(min(max(end, 0), 1), 9) for end in ends) in found
+
+
+def test_target_sparsity_is_drawn_and_named_so_where_the_actual_one_is_unknown(tables):
+    rows = [{**row, "actual_sparsity": None} for row in tables["overall"].rows]
+    assert sparsity_axis(rows)[0] == "sparsity"
+    assert "target" in sparsity_axis(rows)[1]
+    assert sparsity_axis(tables["overall"].rows)[0] == "actual_sparsity"
+
+
+def test_a_missing_dense_model_leaves_lines_of_pruned_points_only(tables):
+    rows = [row for row in tables["overall"].rows if row["prune_method"] != "dense"]
+    lines = method_lines(rows, "sparsity", lambda row: number(row["srs"]), lambda _: None)
+    assert [len(line.xs) for line in lines if line.joined] == [3, 3]
+
+
+def test_hollow_points_of_srs_change_are_the_insignificant_ones(tables, wide):
+    axes = wide["srs_change"].axes[0]
+    points = [line for line in axes.get_lines() if line.get_marker() == "o" and len(line.get_xdata())]
+    hollow = {float(line.get_xdata()[0]) for line in points if line.get_markerfacecolor() == "#fffffe"}
+    rows = tables["paired_tests"].where(category="overall").rows
+    assert len(points) == len(rows)
+    assert hollow == {row["srs_delta"] for row in rows if row["q_clustered"] >= 0.05}
+
+
+def test_matrix_cells_say_the_change_and_star_what_is_significant(tables, wide):
+    texts = [text.get_text() for text in wide["srs_change_by_category"].axes[0].texts]
+    rows = tables["paired_tests"].rows
+    expected = [f"{r['srs_delta']:+.2f}".replace("0.", ".") + "*" * (r["q_clustered"] < 0.05) for r in rows]
+    assert sorted(texts) == sorted(expected)
+
+
+def test_transition_bars_are_the_tables_percentages(tables, wide):
+    axes = wide["transitions"].axes[0]
+    widths = sorted(patch.get_width() for patch in axes.patches)
+    rows = tables["transitions"].rows
+    expected = [row[column] for row in rows for column in ("pct_became_biased", "pct_became_unbiased")]
+    assert widths == pytest.approx(sorted(expected))
+
+
+def test_chance_is_a_third_and_marked(wide):
+    assert pytest.approx(1 / 3) == CHANCE
+    texts = [text.get_text() for text in wide["srs_by_sparsity"].axes[0].texts]
+    assert "chance" in texts
+
+
+def test_the_same_tables_give_the_same_bytes(tables):
+    gap = next(found for found in FIGURES if found.name == "evaluation_gap")
+    for file_format in ("png", "svg"):
+        first, second = (render(draw(gap, tables), file_format) for _ in range(2))
+        assert first == second
+
+
+@pytest.mark.parametrize("name", ["srs_by_sparsity", "direction", "emergence"])
+def test_svg_holds_text_and_colors_of_the_palette_only(wide, name):
+    allowed = {tone.light for tone in TONES} | {"#ffffff", "#000000"}
+    svg = render(wide[name], "svg").decode()
+    root = ElementTree.fromstring(svg)
+    assert root.findall(".//{http://www.w3.org/2000/svg}text")
+    assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) <= allowed
+
+
+def test_methods_differ_in_marker_and_color():
+    styles = [method_style(name) for name in ("dense", "random", "magnitude", "wanda", "sparsegpt")]
+    assert len({style.marker for style in styles}) == len({style.color for style in styles}) == 5
+
+
+def test_a_study_without_intervals_is_drawn(tmp_path):
+    # Three items: a category has one template, so nothing can be resampled, and no item is latently biased.
+    tables = report_tables(write_full_study(tmp_path, items=3, grid=GRID[:2]))
+    assert not len(tables["latent_rates"])
+    figures = [draw(found, tables) for found in FIGURES]
+    for figure in filter(None, figures):
+        render(figure, "svg")
+    assert any(figures)
