@@ -35,7 +35,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_prune import checkpoints
 from mlx_prune.bbq.items import load_items
 from mlx_prune.bbq.prompts import PromptBuilder
-from mlx_prune.environment import device, versions
+from mlx_prune.environment import backend, device, versions
 from mlx_prune.generation.engines import make_engine
 from mlx_prune.generation.interface import GenerationSettings, Prompt
 from mlx_prune.generation.prefixes import plan
@@ -120,10 +120,11 @@ def ratio(times: dict[str, list[float]], name: str) -> float:
 
 def where_time_goes(engine: Any, prompts: list[Prompt]) -> list[tuple[str, float]]:
     """Seconds per stage of the batched engine, from a profiled pass."""
-    profile = cProfile.Profile()
-    start = time.perf_counter()
+    clock = time.process_time if backend() == "cpu" else time.perf_counter
+    profile = cProfile.Profile(clock)
+    start = clock()
     profile.runcall(with_engine, engine, prompts)
-    total = time.perf_counter() - start
+    total = clock() - start
     found = dict.fromkeys(STAGES.values(), 0.0)
     for (file, _, name), (_, _, own, cumulative, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
         if "mlx_prune/generation" in file and name in STAGES:
