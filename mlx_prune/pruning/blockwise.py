@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import mlx.core as mx
@@ -149,15 +150,29 @@ class ActivationSums:
 
 @contextmanager
 def calls_replaced(modules: Sequence[nn.Module], call: Callable[..., Any]) -> Iterator[None]:
-    """Make ``module(...)`` run ``call(module, ...)``, leaving attributes and types as they are."""
-    classes = [type(module) for module in modules]
+    """Make ``module(...)`` run ``call(module, ...)``, leaving attributes as they are."""
+    classes: list[Any] = [type(module) for module in modules]
     try:
         for module, kind in zip(modules, classes, strict=True):
-            module.__class__ = type(kind.__name__, (kind,), {"__call__": call})
+            module.__dict__[_CALL] = call
+            module.__class__ = _intercepted(kind)
         yield
     finally:
         for module, kind in zip(modules, classes, strict=True):
             module.__class__ = kind
+            module.__dict__.pop(_CALL, None)
+
+
+_CALL = "_mlx_prune_call"
+
+
+@cache
+def _intercepted(kind: type) -> type:
+    # Made once per type: a class is a reference cycle, and would keep what its methods hold until collected.
+    def intercept(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        return module.__dict__[_CALL](module, *args, **kwargs)
+
+    return type(kind.__name__, (kind,), {"__call__": intercept})
 
 
 def _arrays(call: BlockCall) -> list[mx.array]:

@@ -1,0 +1,87 @@
+"""Peak memory of a streamed prune does not grow with depth."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import mlx.core as mx
+import pytest
+from tiny_models import save_tiny_model
+
+from mlx_prune.checkpoints import load, prunable_linears
+from mlx_prune.pruning import Recipe, prune_checkpoint
+
+BENCH = Path(__file__).parents[2] / "bench"
+
+
+@pytest.mark.parametrize("kind", ["magnitude", "sequential", "dense"])
+def test_peak_memory_does_not_grow_with_depth(tmp_path, kind, calibration):
+    peaks, block = {}, 0
+    for depth in (3, 12):
+        source = save_tiny_model(
+            tmp_path / str(depth),
+            "llama",
+            hidden_size=256,
+            head_dim=64,
+            num_attention_heads=4,
+            intermediate_size=700,
+            num_hidden_layers=depth,
+        )
+        linears = prunable_linears(load(source, lazy=True).model)
+        block = 4 * sum(linear.size for linear in linears) // depth
+        recipe = Recipe("magnitude", 0.5)
+        if kind != "magnitude":
+            recipe = Recipe("wanda", 0.5, statistics=kind, calibration=calibration)
+        mx.clear_cache()
+        before = mx.get_active_memory()
+        report = prune_checkpoint(source, tmp_path / f"out-{depth}", recipe, cache=False)
+        peaks[depth] = report.peak_memory_bytes - before
+        assert mx.get_active_memory() - before < 0.1 * block
+    assert peaks[12] < 1.05 * peaks[3]
+    assert peaks[12] < 3 * block
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("method", ["random", "magnitude", "wanda"])
+def test_a_model_of_a_gigabyte_needs_less_than_three_blocks(tmp_path, method, dtype, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    import memory
+    from generated_model import llama_config, write_model
+
+    width, depth = 1536, 12 if dtype == "float32" else 22
+    write_model(tmp_path, llama_config(width, depth), dtype=dtype)
+    assert (tmp_path / "model.safetensors").stat().st_size > 1e9
+    found = memory.measure(tmp_path, tmp_path / "out", method)
+    hidden = 4 * memory.SAMPLES * memory.LENGTH * width if method == "wanda" else 0
+    # On a CPU a bfloat16 block is computed with as float32, twice its stored size.
+    block = memory.block_bytes(width, "float32" if method == "wanda" else dtype)
+    assert found["rss"] - hidden < 3 * block
+    assert json.loads((tmp_path / "out" / "pruning_meta.json").read_text())["zero_params"] > 0
+
+
+@pytest.mark.long
+def test_a_killed_prune_of_a_gigabyte_carries_on_to_the_same_bytes(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    import memory
+    from generated_model import llama_config, write_model
+
+    write_model(tmp_path, llama_config(1536, 12), dtype="float32")
+    memory.measure(tmp_path, tmp_path / "whole", "wanda")
+    killer = (
+        "from mlx_prune.pruning import streamed; import os, signal; done = streamed.StreamedPrune.leave\n"
+        "def leave(self, block, zeros):\n"
+        "    done(self, block, zeros)\n"
+        "    if block == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "streamed.StreamedPrune.leave = leave\n"
+    )
+    arguments = [str(tmp_path), str(tmp_path / "out"), "wanda", str(memory.SAMPLES), str(memory.LENGTH)]
+    killed = subprocess.run([sys.executable, "-c", killer + memory._CHILD, *arguments], check=False)
+    assert killed.returncode == -9
+    assert not (tmp_path / "out").exists()
+    memory.measure(tmp_path, tmp_path / "out", "wanda")
+    name = "model.safetensors"
+    assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
