@@ -28,6 +28,10 @@ def test_cluster_sums_add_up_the_items_of_each_cluster():
         np.testing.assert_array_equal(got[:, number], values[:, cluster == number].sum(axis=1))
 
 
+def test_cluster_sums_of_no_items_are_zero():
+    np.testing.assert_array_equal(cluster_sums(np.zeros((3, 0)), np.zeros(0, np.intp), 2), np.zeros((3, 2)))
+
+
 def test_value_and_error_equal_the_linearized_formulas():
     n0, d0, n1, d1 = sums()
     got = paired_difference(n0, d0, n1, d1, replicates=99)

@@ -189,8 +189,7 @@ addEventListener("load", () => {
     drillRows: document.querySelectorAll("#drill-table tbody tr").length,
     paper: getComputedStyle(document.body).backgroundColor,
   };
-  const out = document.createElement("pre");
-  out.id = "probe"; out.textContent = JSON.stringify(report); document.body.append(out);
+  parent.postMessage(JSON.stringify(report), "*");
 });
 </script>"""
 
@@ -199,17 +198,17 @@ def in_browser(page, folder, width, theme):
     # A headless window has a least width, so the page is put into a frame of the width wanted.
     page = page.replace('<html lang="en">', f'<html lang="en" data-theme="{theme}">')
     policy = re.compile(r'<meta http-equiv="Content-Security-Policy".*?>')
-    inner = policy.sub(lambda found: found[0] + PROBE, page).replace("</main>", "</main><!-- end -->")
+    inner = policy.sub(lambda found: found[0] + PROBE, page)
     holder = folder / f"{width}-{theme}.html"
     frame = inner.replace("&", "&amp;").replace('"', "&quot;")
     holder.write_text(
-        f'<!doctype html><body style="margin:0"><iframe style="border:0;width:{width}px;height:900px" '
-        f'srcdoc="{frame}"></iframe><script>setTimeout(() => document.title = '
-        'document.querySelector("iframe").contentDocument.getElementById("probe").textContent, 500)</script>'
+        '<!doctype html><body style="margin:0">'
+        '<script>addEventListener("message", (event) => { document.title = event.data; })</script>'
+        f'<iframe style="border:0;width:{width}px;height:900px" srcdoc="{frame}"></iframe>'
     )
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
-    command += ["--virtual-time-budget=4000", "--window-size=1400,900", "--enable-logging=stderr"]
+    command += ["--virtual-time-budget=10000", "--window-size=1400,900", "--enable-logging=stderr"]
     command += [f"--user-data-dir={folder / 'profile'}", holder.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)

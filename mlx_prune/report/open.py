@@ -1,0 +1,126 @@
+"""Open a study from a notebook: every table, and the records behind them, as Arrow or pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlx_prune.errors import RecordsError
+from mlx_prune.report.about import StudyAbout, read_about
+from mlx_prune.report.finding import Finding, find
+from mlx_prune.report.table import Table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Study:
+    """A study folder, read when asked; made by :func:`open_study`.
+
+    Attributes:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Remember the folder; nothing is read yet."""
+        self.path = path
+
+    def __repr__(self) -> str:
+        """The folder."""
+        return f"Study({str(self.path)!r})"
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """Every table of the report by name; computed once.
+
+        Raises:
+            RecordsError: If the folder holds no records, or damaged files.
+        """
+        from mlx_prune.report.write import report_tables
+
+        return report_tables(self.path)
+
+    @cached_property
+    def about(self) -> StudyAbout:
+        """What the study says about itself: settings, versions, devices."""
+        return read_about(self.path)
+
+    @cached_property
+    def finding(self) -> Finding:
+        """The finding, as on the report's page."""
+        return find(self.tables)
+
+    def arrow(self, table: str) -> pa.Table:
+        """A table of the report as an Arrow table, numbers in full precision.
+
+        Args:
+            table: Its name, such as "rates"; ``tables`` lists them.
+
+        Raises:
+            RecordsError: If there is no table of that name.
+        """
+        if table not in self.tables:
+            raise RecordsError(f"there is no table {table!r}; there are {', '.join(self.tables)}.")
+        return self.tables[table].to_arrow()
+
+    def pandas(self, table: str) -> Any:
+        """A table of the report as a pandas data frame; see :meth:`arrow`.
+
+        Raises:
+            RecordsError: If there is no table of that name.
+        """
+        return self.arrow(table).to_pandas()
+
+    def runs(self) -> list[str]:
+        """Names of the runs, ``model/configuration``, dense first."""
+        found = sorted(self.path.glob("runs/*/*/run.json"))
+        names = [f"{file.parent.parent.name}/{file.parent.name}" for file in found]
+        return sorted(names, key=lambda name: (name.split("/")[0], "/dense-" not in name))
+
+    def records(self, run: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """The answers of one run, one row per item and seed.
+
+        Args:
+            run: As :meth:`runs` names it.
+            columns: Only these; None reads all.
+
+        Raises:
+            RecordsError: If there is no such run, or its records are damaged.
+        """
+        from mlx_prune.study.records import read_records
+
+        if run not in self.runs():
+            raise RecordsError(f"there is no run {run!r}; there are {', '.join(self.runs()) or 'none'}.")
+        return read_records(self.path / "runs" / run, columns)
+
+
+def open_study(path: str | Path) -> Study:
+    """Open the folder of a study.
+
+    Examples:
+        >>> import mlx_prune
+        >>> study = mlx_prune.open_study("my-study")
+        >>> sorted(study.tables)[:3]
+        ['answer_transitions', 'direction', 'disambiguated']
+        >>> rates = study.pandas("rates")
+        >>> list(rates[["category", "srs"]].columns)
+        ['category', 'srs']
+        >>> rates.query("prune_method == 'wanda'").groupby("category")["srs"].mean().index.tolist()
+        ['Age', 'Religion', 'SES']
+        >>> study.runs()[0]
+        'alpha/dense-s0'
+        >>> study.records("alpha/dense-s0", ["item_id", "parsed_answer"]).num_columns
+        2
+
+    Args:
+        path: A folder that ``mlxprune study`` or ``mlxprune demo`` wrote.
+
+    Raises:
+        RecordsError: If it holds no runs.
+    """
+    folder = Path(path)
+    if not next(folder.glob("runs/*/*"), None):
+        raise RecordsError(f"{folder} holds no runs; give the folder that `mlxprune study` wrote.")
+    return Study(folder)
