@@ -133,15 +133,17 @@ def _perplexity(tables: Tables, rises: Sequence[Row]) -> str:
     seen = [(change, row) for row in rises if (change := known.get(key_of(row))) is not None]
     if not seen:
         return ""
-    change, row = min(seen, key=lambda pair: pair[0])
-    if change < UNNOTICED_PERPLEXITY:
+    unseen = [(change, row) for change, row in seen if change < UNNOTICED_PERPLEXITY]
+    if not unseen:
+        least = min(change for change, _ in seen)
         return (
-            f"Perplexity does not show it: {_name(row)} changed it by {change:+.1f} % while SRS moved by "
-            f"{_value(row, 'srs_delta'):+.3f}."
+            "Perplexity gave notice here: every model whose SRS rose beyond chance also lost at least "
+            f"{least:,.0f} % on perplexity."
         )
+    change, row = max(unseen, key=lambda pair: _value(pair[1], "srs_delta"))
     return (
-        "Perplexity gave notice here: every model whose SRS rose beyond chance also lost at least "
-        f"{change:,.0f} % on perplexity."
+        f"Perplexity alone would have missed {len(unseen)} of the {_count(len(seen), 'rise')}: {_name(row)} "
+        f"changed it by {change:+.1f} % while SRS rose by {_value(row, 'srs_delta'):.3f}."
     )
 
 

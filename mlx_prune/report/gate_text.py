@@ -29,7 +29,9 @@ def amount(check: Check, value: float, *, sign: bool = True) -> str:
     if math.isnan(value):
         return "-"
     if check.estimate.measure == "perplexity_rise":
-        return f"{100 * value:+.1f} %" if sign else f"{100 * value:g} %"
+        if not sign:
+            return f"{100 * value:g} %"
+        return f"{100 * value:+.1f} %" if abs(value) < 10 else f"{100 * value:+,.0f} %"
     return f"{value:+.3f}" if sign else f"{value:g}"
 
 

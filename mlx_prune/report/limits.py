@@ -65,7 +65,10 @@ def _found(tables: Tables, about: StudyAbout) -> list[str]:
         )
     clusters = [int(c) for row in tables["paired_tests"].rows if (c := number(row["clusters"])) is not None]
     if clusters and min(clusters) < FEW_TEMPLATES:
-        found.append(f"Some comparisons rest on {min(clusters)} question templates only.")
+        found.append(
+            f"Some comparisons rest on {min(clusters)} question templates only, which leaves tests by "
+            "category little power."
+        )
     without = max((int(number(row["n_without_target"]) or 0) for row in tables["overall"].rows), default=0)
     if without:
         found.append(f"{without} items have no single stereotyped option and are kept out of the rates.")

@@ -150,9 +150,9 @@ def chance_line(axes: Axes) -> None:
     axes.axhline(CHANCE, color=MUTED.light, linewidth=0.9, linestyle=(0, (2, 3)))
     axes.annotate(
         "chance",
-        (1, CHANCE),
+        (0.01, CHANCE),
         xycoords=("axes fraction", "data"),
-        ha="right",
+        ha="left",
         va="bottom",
         fontsize=7.5,
         color=MUTED.light,

@@ -64,7 +64,10 @@ def test_rises_and_falls_are_both_in_the_headline(tables):
     assert find(changed).headline.endswith("in 2 of 3 pruned models, and lowered it in 1.")
 
 
-@pytest.mark.parametrize(("rise", "word"), [(3.0, "Perplexity does not show it"), (300.0, "gave notice")])
+@pytest.mark.parametrize(
+    ("rise", "word"),
+    [(3.0, "Perplexity alone would have missed 3 of the 3 rises: wanda"), (300.0, "gave notice")],
+)
 def test_perplexity_is_called_blind_only_where_it_hardly_moved(tables, rise, word):
     changed = with_rows(tables, "paired_tests", overall(lambda s: 0.05, lambda s: 0.001))
     changed = with_rows(changed, "evaluation_gap", lambda row: row | {"ppl_pct_change": rise})
