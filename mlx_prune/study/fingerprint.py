@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -39,8 +40,8 @@ def _checksum(bits: mx.array) -> list[int]:
         words = words ^ (bits >> 32).astype(mx.uint32)
     # Every position has its own odd weight, so that swapped values change the sum.
     weights = mx.arange(words.size, dtype=mx.uint32) * mx.array(2654435761 * 2 % 2**32, mx.uint32) + 1
-    both = mx.stack([mx.sum(words), mx.sum(words * weights)])
-    return [int(value) for value in both.tolist()]
+    both: Any = mx.stack([mx.sum(words), mx.sum(words * weights)]).tolist()
+    return [int(value) for value in both]
 
 
 def items_fingerprint(items: Iterable[Item]) -> str:

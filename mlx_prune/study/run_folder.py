@@ -145,7 +145,6 @@ def open_run(run: Path, configuration: Mapping[str, Any], *, force: bool = False
                 if turn:
                     stack.enter_context(locked(run, distributed.rank()))
         shared = _is_shared(run)
-        folder: RunFolder | None = None
         for turn in (first, not first):
             with _together():
                 if turn:
