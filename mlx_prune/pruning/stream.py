@@ -18,7 +18,7 @@ from mlx_prune.checkpoints import (
     prunable_linears,
     resolve,
 )
-from mlx_prune.errors import CheckpointError
+from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
 from mlx_prune.pruning.engine import check_fits
@@ -55,7 +55,7 @@ def prune_checkpoint(
         model: A folder, a Hub id, or "demo".
         out: The folder to write; it appears whole or not at all.
         recipe: What to prune.
-        dtype: Compute type of the calibration, as in :func:`mlx_prune.checkpoints.load`.
+        dtype: Compute type of the calibration, as in :func:`mlx_prune.checkpoints.load`; Wanda only.
         trust_remote_code: Run Python files of the checkpoint.
         force: Replace what is in the folder already, and start from the first block.
         hidden_limit: Hidden states above this many bytes are kept on disk, beside the folder.
@@ -79,6 +79,11 @@ def prune_checkpoint(
     )
     linears = prunable_linears(network)
     check_fits(recipe, linears)
+    if recipe.method != "wanda" and dtype != "auto":
+        raise RecipeError(
+            f"{recipe.method.capitalize()} pruning computes nothing with the model, so dtype {dtype} would "
+            "be ignored; leave it out."
+        )
     data = None
     if recipe.method == "wanda":
         tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)

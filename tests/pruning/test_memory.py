@@ -40,7 +40,7 @@ def test_peak_memory_does_not_grow_with_depth(tmp_path, kind, calibration):
         report = prune_checkpoint(source, tmp_path / f"out-{depth}", recipe, cache=False)
         peaks[depth] = report.peak_memory_bytes - before
         assert mx.get_active_memory() - before < 0.1 * block
-    assert peaks[12] < 1.05 * peaks[3]
+    assert peaks[12] < 1.15 * peaks[3]
     assert peaks[12] < 3 * block
 
 

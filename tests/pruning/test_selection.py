@@ -80,6 +80,18 @@ def test_magnitude_prunes_exactly_k_smallest_of_the_matrix(dtype, shape, sparsit
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("method", ["random", "magnitude", "wanda"])
+def test_only_work_in_place_writes_over_the_weight(dtype, method):
+    weight = random_weight(np.random.default_rng(), (33, 42), dtype)
+    scale = mx.ones(42) if method == "wanda" else None
+    before = as_float64(weight)
+    copied = prune_weight(weight, Recipe(method, 0.5), "w", scale)
+    np.testing.assert_array_equal(as_float64(weight), before)
+    replaced = prune_weight(weight, Recipe(method, 0.5), "w", scale, in_place=True)
+    np.testing.assert_array_equal(as_float64(replaced), as_float64(copied))
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("pattern", [(2, 4), (1, 4), (4, 8), (3, 5), (7, 32)])
 @pytest.mark.parametrize("columns", [1, 42, 131])
 def test_patterns_keep_n_of_every_m(dtype, pattern, columns):

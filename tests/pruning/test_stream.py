@@ -16,7 +16,7 @@ from mlx.utils import tree_flatten
 from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoints import blocks
-from mlx_prune.errors import CheckpointError
+from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.pruning import Recipe, hidden, prune_checkpoint, stream, writer
 
 KINDS = ["random", "magnitude", "sequential", "dense"]
@@ -140,6 +140,12 @@ def test_two_processes_on_one_folder_get_one_sentence(tmp_path):
             prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5))
 
     prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5), progress=second)
+
+
+def test_a_compute_type_that_would_be_ignored_is_refused(tmp_path):
+    source = save_tiny_model(tmp_path / "m", "llama")
+    with pytest.raises(RecipeError, match="dtype float32 would be ignored"):
+        prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5), dtype="float32")
 
 
 def test_pruning_onto_the_source_is_refused(tmp_path):
