@@ -91,6 +91,9 @@ def panel_grid(
         axes.set_title("\n".join(textwrap.wrap(title, letters, break_long_words=True)))
     for axes in grid[len(titles) :]:
         axes.set_visible(False)
+    # With a shared axis only the last row is labeled, which here may be an empty place.
+    for axes in grid[len(titles) - across : len(titles)]:
+        axes.tick_params(labelbottom=True)
     return figure, list(grid[: len(titles)])
 
 

@@ -144,6 +144,14 @@ def test_methods_differ_in_marker_and_color():
     assert len({style.marker for style in styles}) == len({style.color for style in styles}) == 5
 
 
+def test_the_lowest_panel_of_every_column_has_numbers_on_its_axis(tables):
+    by_category = next(found for found in FIGURES if found.name == "srs_by_category")
+    axes = draw(by_category, tables, NARROW).axes
+    assert [one.get_visible() for one in axes] == [True, True, True, False]
+    shown = [one.xaxis.get_tick_params()["labelbottom"] for one in axes[:3]]
+    assert shown == [False, True, True]
+
+
 def test_a_study_without_intervals_is_drawn(tmp_path):
     # Three items: a category has one template, so nothing can be resampled.
     tables = report_tables(write_full_study(tmp_path, items=3, grid=GRID[:2]))
