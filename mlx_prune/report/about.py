@@ -48,7 +48,7 @@ def read_about(folder: Path) -> StudyAbout:
     """
     config = _toml(folder / STUDY_FILE)
     paths = sorted(folder.glob(f"runs/*/*/{RUN_FILE}"))
-    runs = {f"{path.parent.parent.name}/{path.parent.name}": _json(path) for path in paths}
+    runs = {f"{path.parent.parent.name}/{path.parent.name}": read_json(path) for path in paths}
     sessions = [session for run in runs.values() for session in run.get("sessions", [])]
     days = sorted(str(session["finished"])[:10] for session in sessions if session.get("finished"))
     configurations = [run.get("configuration", {}) for run in runs.values()]
@@ -95,7 +95,12 @@ def _toml(path: Path) -> dict[str, Any]:
         raise RecordsError(f"{path} cannot be read ({error}); restore it, or remove it.") from error
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """An object from a JSON file of a study.
+
+    Raises:
+        RecordsError: If the file is damaged.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

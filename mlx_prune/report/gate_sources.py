@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
-from typing import Any
 
 from mlx_prune.errors import RecordsError
 from mlx_prune.measures.outcomes import DENSE, Configuration
+from mlx_prune.report.about import RUN_FILE, read_json
 from mlx_prune.report.gate import Measured, PerplexityFigure
 from mlx_prune.report.study_data import PERPLEXITY_FILE, count_run
 from mlx_prune.study.records import read_records
 
-RUN_FILE = "run.json"
 RUNS_FOLDER = "runs"
 
 
@@ -33,7 +31,7 @@ def measured_run(run: Path) -> Measured:
     Raises:
         RecordsError: The run is unfinished or damaged.
     """
-    about = _json(run / RUN_FILE)
+    about = read_json(run / RUN_FILE)
     if about.get("status", "complete") != "complete":
         raise RecordsError(f"the run {run} is not finished; run the same command again to complete it.")
     table = read_records(run)
@@ -84,7 +82,7 @@ def _perplexity(path: Path, configuration: Configuration) -> PerplexityFigure | 
     if not path.is_file():
         return None
     try:
-        for row in _json(path)["results"]:
+        for row in read_json(path)["results"]:
             key = (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
             if key == tuple(configuration):
                 value, error = row["perplexity"], row.get("standard_error")
@@ -96,13 +94,3 @@ def _perplexity(path: Path, configuration: Configuration) -> PerplexityFigure | 
     except (KeyError, TypeError, ValueError) as error:
         raise RecordsError(f"{path} is not as this version writes it ({error!r}); measure again.") from error
     return None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise RecordsError(f"{path} cannot be read ({error}); redo it with --force.") from error
-    if not isinstance(data, dict):
-        raise RecordsError(f"{path} is not as this version writes it; redo it with --force.")
-    return data
