@@ -35,11 +35,14 @@ _EXPORTS: dict[str, str] = {
     "inspect": "mlx_prune.pruning.inspection",
     "load": "mlx_prune.checkpoints",
     "load_items": "mlx_prune.bbq.items",
+    "open_study": "mlx_prune.report.open",
     "perplexity": "mlx_prune.measures.perplexity",
     "prune": "mlx_prune.pruning.in_memory",
     "prune_checkpoint": "mlx_prune.pruning.stream",
     "rates": "mlx_prune.measures.rates:from_table",
+    "run_study": "mlx_prune.study.runner",
     "save": "mlx_prune.pruning.saving",
+    "write_report": "mlx_prune.report.write",
 }
 
 __all__ = [
@@ -63,11 +66,14 @@ __all__ = [
     "inspect",
     "load",
     "load_items",
+    "open_study",
     "perplexity",
     "prune",
     "prune_checkpoint",
     "rates",
+    "run_study",
     "save",
+    "write_report",
 ]
 
 if TYPE_CHECKING:
@@ -87,9 +93,12 @@ if TYPE_CHECKING:
     from mlx_prune.pruning.report import PruneReport
     from mlx_prune.pruning.saving import save
     from mlx_prune.pruning.stream import prune_checkpoint
+    from mlx_prune.report.open import open_study
+    from mlx_prune.report.write import write_report
     from mlx_prune.study.evaluation import Evaluation, evaluate
     from mlx_prune.study.latency_run import bench
     from mlx_prune.study.records import ModelStamp
+    from mlx_prune.study.runner import run_study
 
 
 def __getattr__(name: str) -> Any:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from mlx_prune.report.study_data import StudyData
 
 
+_VERDICTS = {"not settled": "unsettled"}
+
+
 @dataclass(frozen=True)
 class SummaryRow:
     """One configuration of a study; what was not measured is None.
@@ -90,11 +93,10 @@ def study_table(rows: list[SummaryRow]) -> Table:
     """The rows as a table of at most 100 columns."""
     several = len({row.model for row in rows}) > 1
     with_accuracy = any(not math.isnan(row.accuracy) for row in rows)
-    right = ["zeros %", "perplexity", "SRS", "USR", "anti", "SRS-anti"]
-    right += ["accuracy"] if with_accuracy else []
+    right = ["zeros %", "ppl", "SRS", "USR", "anti", "SRS-anti"]
+    right += ["acc"] if with_accuracy else []
     table = simple_table("", ["model"] if several else [], [])
-    for name in ("pruning",):
-        table.add_column(name, no_wrap=True)
+    table.add_column("pruning", no_wrap=True)
     for name in (*right, "time / dense"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -114,7 +116,7 @@ def study_table(rows: list[SummaryRow]) -> Table:
             f"{row.srs - row.anti_rate:+.3f}",
         ]
         cells += [fraction(row.accuracy)] if with_accuracy else []
-        table.add_row(*cells, _latency(row), row.verdict or "")
+        table.add_row(*cells, _latency(row), _VERDICTS.get(row.verdict or "", row.verdict or ""))
     return table
 
 
@@ -129,7 +131,7 @@ def _latency(row: SummaryRow) -> str:
         return "1" if row.method == "dense" else "-"
     if row.latency_low is None or row.latency_high is None:
         return f"{row.latency_ratio:.2f}"
-    return f"{row.latency_ratio:.2f} [{row.latency_low:.2f}, {row.latency_high:.2f}]"
+    return f"{row.latency_ratio:.2f} ({row.latency_low:.2f}-{row.latency_high:.2f})"
 
 
 def _latencies(folder: Path) -> dict[tuple[str, str, float, str | None], dict[str, Any]]:
@@ -150,7 +152,7 @@ def legend(rows: list[SummaryRow]) -> str:
         "SRS-anti: the directional part. A rise of SRS with an equal rise of anti is lost abstention.",
     ]
     if any(not math.isnan(row.accuracy) for row in rows):
-        lines.append("accuracy: in disambiguated contexts.")
+        lines.append("acc: accuracy in disambiguated contexts. ppl: perplexity of held-out text.")
     if any(row.latency_ratio is not None for row in rows):
         lines.append("time / dense: paired ratio of the time per question, with its 95 % interval.")
     return "\n".join(lines)

@@ -29,6 +29,7 @@ def command(out: Path, quick: bool, as_json: bool) -> None:
     The embedded model is a demonstration of the tool, not evidence about language models.
     """
     from mlx_prune.cli._study_run import finish, run_with_view
+    from mlx_prune.report.write import write_report
     from mlx_prune.study.presets import preset
 
     config = preset("demo")
@@ -41,14 +42,16 @@ def command(out: Path, quick: bool, as_json: bool) -> None:
         )
     started = time.perf_counter()
     run_with_view(config, out)
-    seconds = time.perf_counter() - started
     rows = finish(out)
+    paths = write_report(out)
+    seconds = time.perf_counter() - started
     if as_json:
-        emit_json({"study": out, "seconds": seconds, "configurations": rows})
+        emit_json({"study": out, "seconds": seconds, "configurations": rows, "report": paths.page})
         return
     from mlx_prune.cli._study_table import legend, study_table
 
     screen = console()
     screen.print(study_table(rows))
     screen.print(legend(rows), style="dim")
-    click.echo(f"Finished in {seconds:.0f} s; records and figures are in {out}")
+    screen.print(paths.finding.headline, style="bold", markup=False)
+    click.echo(f"Finished in {seconds:.0f} s; records are in {out}, the report in {paths.page}")

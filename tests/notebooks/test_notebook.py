@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 from report_study import GRID, write_full_study
 
-import mlx_prune
-
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "per_category_srs.ipynb"
 SMALL = (GRID[0], GRID[2], GRID[8], GRID[9], ("wanda", 50.0, "2:4"))
 
@@ -54,7 +52,6 @@ def test_it_uses_the_public_interface_only(cells):
     assert "import mlx_prune." not in code
 
 
-@pytest.mark.skipif("open_study" not in dir(mlx_prune), reason="mlx_prune does not export open_study")
 def test_every_cell_runs_on_a_study(tmp_path):
     write_full_study(tmp_path / "demo-study", items=40, grid=SMALL)
     environment = {**os.environ, "MPLBACKEND": "Agg"}
