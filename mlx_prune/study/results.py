@@ -13,6 +13,7 @@ from mlx_prune.study.files import write_atomically
 
 PERPLEXITY_FILE = "perplexity.json"
 LATENCY_FILE = "latency.json"
+SIZES_FILE = "sizes.json"
 
 Row = dict[str, Any]
 

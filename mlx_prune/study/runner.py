@@ -14,28 +14,36 @@ import mlx.core as mx
 import tomli_w
 
 from mlx_prune import checkpoints
-from mlx_prune.checkpoints import LoadedModel, prunable_linears
+from mlx_prune.checkpoints import LoadedModel
 from mlx_prune.environment import physical_memory
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.measures.latency import memory_bytes
 from mlx_prune.measures.perplexity import perplexity
+from mlx_prune.measures.sizes import disk_bytes
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.calibration import ActivationStatistics, calibrate
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.recipe import Recipe, fraction_from_percent
 from mlx_prune.pruning.report import META_FILE, PruneReport
 from mlx_prune.pruning.saving import save
+from mlx_prune.report.card import read_meta as read_card_meta
+from mlx_prune.report.card import write_card
+from mlx_prune.report.card_sources import results_of_study
+from mlx_prune.shards import open_shards
 from mlx_prune.study.config import ConfigurationName, StudyConfig, config_to_dict
 from mlx_prune.study.evaluation import evaluate
 from mlx_prune.study.files import locked, write_atomically
 from mlx_prune.study.job import short_name
 from mlx_prune.study.latency_run import bench
 from mlx_prune.study.records import ModelStamp
-from mlx_prune.study.results import LATENCY_FILE, PERPLEXITY_FILE, ResultsFile
+from mlx_prune.study.results import LATENCY_FILE, PERPLEXITY_FILE, SIZES_FILE, ResultsFile
 from mlx_prune.study.run_folder import RUN_FILE, read_run
 
 STUDY_FILE = "study.toml"
+
+# Of the physical memory, for two models at once; the rest is for activations and for the system.
+_MEMORY_SHARE = 0.7
 
 # What a study may gain when it is run again with a longer grid; everything else must stay as it was.
 _MAY_GROW = ("models", "name", "save_checkpoints")
@@ -75,7 +83,8 @@ def run_study(
         watch: Told when a configuration starts and ends.
 
     Returns:
-        The study folder, with ``study.toml``, ``runs/``, ``perplexity.json`` and ``latency.json``.
+        The study folder, with ``study.toml``, ``runs/``, ``perplexity.json``, ``latency.json`` and
+        ``sizes.json``, and ``checkpoints/`` if they are kept.
 
     Raises:
         RecordsError: The folder holds a study with other settings, is in use, or cannot be written.
@@ -91,6 +100,38 @@ def run_study(
         for model, name in zip(config.models, names, strict=True):
             study.run_model(model, name)
     return folder
+
+
+class _Source:
+    """The dense model of a grid and what is pruned from it, in no more memory than there is."""
+
+    def __init__(self, load: Callable[[str | Path, bool], LoadedModel], model: str) -> None:
+        self._load = load
+        self._model = model
+        self._dense: LoadedModel | None = None
+        self._fits_twice = False
+
+    def dense(self) -> LoadedModel:
+        """The dense model, loaded if it is not in memory."""
+        if self._dense is None:
+            self._dense = self._load(self._model, False)
+            self._fits_twice = 2 * memory_bytes(self._dense.model) < _MEMORY_SHARE * physical_memory()
+        return self._dense
+
+    def to_prune(self) -> LoadedModel:
+        """A model that may be pruned in place; where two do not fit, the dense one itself is given away."""
+        dense = self.dense()
+        if not self._fits_twice:
+            self._dense = None
+            return dense
+        other = self._load(dense.path, True)
+        # The second network shares every array with the dense one until pruning replaces its own.
+        other.model.update(dense.model.parameters())
+        return dataclasses.replace(other, name=dense.name)
+
+    def beside(self) -> LoadedModel | None:
+        """The dense model if it is still in memory, to be compared with."""
+        return self._dense
 
 
 class _Study:
@@ -111,6 +152,7 @@ class _Study:
         self.watch = watch
         self.perplexities = ResultsFile(folder / PERPLEXITY_FILE)
         self.latencies = ResultsFile(folder / LATENCY_FILE)
+        self.sizes = ResultsFile(folder / SIZES_FILE)
 
     def run_model(self, model: str, label: str) -> None:
         """Run every configuration of one model that is not finished."""
@@ -123,51 +165,49 @@ class _Study:
                 missing.append(name)
         if not missing:
             return
-        dense = self._load(model)
-        weights = {linear.name: linear.module.weight for linear in prunable_linears(dense.model)}
-        twice = 2 * memory_bytes(dense.model) < 0.7 * physical_memory()
+        source = _Source(self._load, model)
         statistics: ActivationStatistics | None = None
         for name in missing:
             self.watch(StudyEvent(label, name, "running"))
             if name.method == "dense":
+                dense = source.dense()
                 self._measure(dense, None, label, name, report=None)
+                self.sizes.put(label, name, size_bytes=disk_bytes(open_shards(dense.path).files))
             else:
                 recipe = self._recipe(name)
                 if recipe.statistics == "dense" and statistics is None:
                     statistics = calibrate(
-                        dense, recipe.calibration, seed=recipe.seed or 0, progress=self._named(name)
+                        source.dense(), recipe.calibration, seed=recipe.seed or 0, progress=self._named(name)
                     )
-                # A second network shares every array with the dense one until pruning replaces its own.
-                pruned = self._second(dense, weights) if twice else self._load(model)
+                pruned = source.to_prune()
                 report = prune(
                     pruned,
                     recipe,
                     statistics=statistics if recipe.statistics == "dense" else None,
                     progress=self._named(name),
                 )
-                self._measure(pruned, dense if twice else None, label, name, report)
+                self._measure(pruned, source.beside(), label, name, report)
                 if self.config.save_checkpoints:
-                    target = checkpoint_folder(self.folder, label, name)
-                    if not target.exists():
-                        save(pruned, target, report)
+                    self._save(pruned, label, name, report)
                 del pruned
                 mx.clear_cache()
             self.watch(StudyEvent(label, name, "done"))
 
-    def _load(self, model: str) -> LoadedModel:
-        return checkpoints.load(
-            model, dtype=self.config.generation.dtype, trust_remote_code=self.trust_remote_code
-        )
+    def _save(self, pruned: LoadedModel, label: str, name: ConfigurationName, report: PruneReport) -> None:
+        """Keep the pruned model, with a card that shows what was measured."""
+        target = checkpoint_folder(self.folder, label, name)
+        if not target.exists():
+            save(pruned, target, report)
+        write_card(target, results_of_study(self.folder, read_card_meta(target)))
+        self.sizes.put(label, name, size_bytes=disk_bytes(open_shards(target).files))
 
-    def _second(self, dense: LoadedModel, weights: dict[str, mx.array]) -> LoadedModel:
-        """A model like the dense one that can be pruned without touching it."""
-        other = checkpoints.load(
-            dense.path, dtype=dense.dtype, lazy=True, trust_remote_code=self.trust_remote_code
+    def _load(self, model: str | Path, lazy: bool) -> LoadedModel:
+        return checkpoints.load(
+            model,
+            dtype=self.config.generation.dtype,
+            lazy=lazy,
+            trust_remote_code=self.trust_remote_code,
         )
-        for linear in prunable_linears(other.model):
-            linear.module.weight = weights[linear.name]
-        mx.eval(other.model.parameters())
-        return dataclasses.replace(other, name=dense.name)
 
     def _recipe(self, name: ConfigurationName) -> Recipe:
         grid = self.config.grid

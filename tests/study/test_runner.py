@@ -85,6 +85,7 @@ def test_a_lost_measure_is_made_up_without_new_records(config: StudyConfig, tmp_
     run_study(small, tmp_path)
     records = sorted(tmp_path.rglob("*.parquet"))
     first = (tmp_path / "perplexity.json").read_text()
+    assert len(read_study(tmp_path).size_bytes) == 1
     (tmp_path / "perplexity.json").unlink()
     assert states(small, tmp_path) == [("dense-s0", "done"), ("magnitude-s50", "done")]
     assert (tmp_path / "perplexity.json").read_text() == first
@@ -107,7 +108,9 @@ def test_pruning_inside_a_study_equals_pruning_alone(config: StudyConfig, tmp_pa
             calibration=config.calibration if wanda else None,
         )
         prune(alone, recipe)
-        saved = load(tmp_path / "checkpoints" / f"tiny-{method}-s30")
+        folder = tmp_path / "checkpoints" / f"tiny-{method}-s30"
+        saved = load(folder)
+        assert "SRS" in (folder / "README.md").read_text()
         for ours, theirs in zip(prunable_linears(alone.model), prunable_linears(saved.model), strict=True):
             np.testing.assert_array_equal(np.array(ours.module.weight), np.array(theirs.module.weight))
 
