@@ -226,7 +226,12 @@ def _combine(parts: list[_Replicates], confidence: float, replicates: int) -> Di
     t = np.where((errors == 0) & np.isclose(values, value, rtol=0, atol=1e-12), 0.0, t)
     # A resample without any answer says nothing either.
     t = np.where(np.isnan(t), 0.0, t)
-    low_t, high_t = np.quantile(t, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0, method="nearest")
+    # Where few clusters moved, many resamples differ from the sample without any spread: an infinite t, which
+    # would make the limit the end of the scale. The largest finite one takes its place in the interval.
+    largest = np.where(np.isfinite(t), np.abs(t), 0.0).max(axis=0)
+    bounded = np.clip(t, -largest, largest)
+    levels = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low_t, high_t = np.quantile(bounded, levels, axis=0, method="nearest")
     above = (t >= observed).sum(axis=0)
     below = (t <= observed).sum(axis=0)
     p = np.minimum(2.0 * (1 + np.minimum(above, below)) / (replicates + 1), 1.0)
