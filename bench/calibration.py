@@ -10,6 +10,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import mlx_prune  # noqa: F401  (first: puts OpenBLAS in front of MLX's BLAS on Linux)
+
+# isort: split
 import mlx.core as mx
 import numpy as np
 from _common import interleaved, table

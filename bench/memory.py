@@ -22,7 +22,8 @@ from generated_model import llama_config, write_model
 
 SAMPLES, LENGTH = 8, 128
 _CHILD = """
-import json, resource, sys, time
+import json, sys, time
+import mlx_prune
 import mlx.core as mx, numpy as np
 from mlx_prune.pruning import Recipe, stream, engine
 from mlx_prune.pruning.calibration_text import CalibrationTokens

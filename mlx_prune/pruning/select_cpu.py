@@ -74,8 +74,7 @@ def prune_matrix(bits: Bits, dtype: str, k: int) -> None:
     if k == 0:
         return
     flat, sign = bits.reshape(-1), _SIGN[dtype]
-    threshold, below = _kth_smallest(flat, sign, k)
-    equal = _in_pieces(flat.size, _PIECE, lambda a, b: int(np.count_nonzero((flat[a:b] & sign) == threshold)))
+    threshold, below, equal = _kth_smallest(flat, sign, k)
     # How many of the equal ones each piece may take: the first ones of the matrix go first.
     before = np.concatenate([[0], np.cumsum(equal)])
     wanted = k - below
@@ -228,8 +227,8 @@ def _scores(bits: Bits, dtype: str, scale: Floats | None) -> Floats:
     return scores
 
 
-def _kth_smallest(flat: Bits, sign: int, k: int) -> tuple[int, int]:
-    """The k-th smallest magnitude, as bits, and how many are smaller than it."""
+def _kth_smallest(flat: Bits, sign: int, k: int) -> tuple[int, int, list[int]]:
+    """The k-th smallest magnitude, as bits; how many are smaller; and how many equal it in each piece."""
     low, high = 0, sign
     if flat.size > 4 * _SAMPLE:
         # An odd step walks over all columns of a matrix of even width.
@@ -240,20 +239,28 @@ def _kth_smallest(flat: Bits, sign: int, k: int) -> tuple[int, int]:
             low = int(sample[int(at - margin)])
         if at + margin < sample.size:
             high = int(sample[int(at + margin)])
+    below, inside = _count_and_collect(flat, sign, low, high)
+    candidates = np.concatenate(inside)
+    if not below < k <= below + candidates.size:
+        below, inside = _count_and_collect(flat, sign, 0, sign)
+        candidates = np.concatenate(inside)
+    at = k - below - 1
+    threshold = int(np.partition(candidates, at)[at])
+    smaller = below + int(np.count_nonzero(candidates < threshold))
+    return threshold, smaller, [int(np.count_nonzero(piece == threshold)) for piece in inside]
+
+
+def _count_and_collect(flat: Bits, sign: int, low: int, high: int) -> tuple[int, list[Bits]]:
+    """How many magnitudes lie below ``low``, and those from ``low`` to ``high``, piece by piece."""
 
     def work(start: int, stop: int) -> tuple[int, Bits]:
         magnitude = flat[start:stop] & sign
-        inside = magnitude[(magnitude >= low) & (magnitude <= high)]
-        return int(np.count_nonzero(magnitude < low)), inside
+        below = magnitude < low
+        inside = magnitude[(magnitude <= high) ^ below]
+        return int(np.count_nonzero(below)), inside
 
     pieces = _in_pieces(flat.size, _PIECE, work)
-    below = sum(count for count, _ in pieces)
-    candidates = np.concatenate([inside for _, inside in pieces])
-    if not below < k <= below + candidates.size:
-        below, candidates = 0, flat & sign
-    at = k - below - 1
-    threshold = int(np.partition(candidates, at)[at])
-    return threshold, below + int(np.count_nonzero(candidates < threshold))
+    return sum(count for count, _ in pieces), [inside for _, inside in pieces]
 
 
 def _draws(seed: int, name: str, piece: int, count: int) -> np.ndarray[Any, np.dtype[np.uint32]]:
