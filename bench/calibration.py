@@ -1,6 +1,6 @@
 """Measuring activation statistics, against a bare forward pass of the same tokens without the head.
 
-python bench/calibration.py [--width 1024] [--blocks 6] [--samples 24] [--length 256] [--rounds 3]
+python bench/calibration.py [--width 1024] [--blocks 4] [--samples 16] [--length 256] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ class Bench:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=1024)
-    parser.add_argument("--blocks", type=int, default=6)
-    parser.add_argument("--samples", type=int, default=24)
+    parser.add_argument("--blocks", type=int, default=4)
+    parser.add_argument("--samples", type=int, default=16)
     parser.add_argument("--length", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
