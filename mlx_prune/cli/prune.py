@@ -87,6 +87,7 @@ def command(
 
     One block of the model is in memory at a time. A run that was stopped carries on at the block it was in.
     """
+    from mlx_prune import distributed
     from mlx_prune.pruning.stream import prune_checkpoint
 
     recipe = _recipe(
@@ -102,6 +103,8 @@ def command(
             force=force,
             progress=progress,
         )
+    if distributed.rank() != 0:
+        return
     if as_json:
         emit_json({"output": out, **report.to_json()})
     else:

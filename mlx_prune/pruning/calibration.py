@@ -9,7 +9,9 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from mlx_prune import distributed
 from mlx_prune.checkpoints import LoadedModel, PrunableLinear, blocks, prunable_linears
+from mlx_prune.errors import DataError
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.blockwise import (
     ActivationSums,
@@ -99,12 +101,18 @@ class BlockSteps:
         self._linears: list[list[PrunableLinear]] = [[] for _ in self._blocks]
         for linear in linears:
             self._linears[linear.block].append(linear)
-        samples, length = data.tokens.shape
+        # Under a launcher every process runs its share of the samples; the sums are added in `watch`.
+        tokens = data.tokens[distributed.rank() :: distributed.size()]
+        samples, length = tokens.shape
+        if samples == 0:
+            raise DataError(
+                f"{len(data.tokens)} calibration samples cannot be split over {distributed.size()} "
+                "processes; give more samples or use fewer processes."
+            )
         dtype = next(linear for block in self._linears for linear in block).module.weight.dtype
         self.batch_size = min(samples, batch_size(self._linears, length, dtype, config))
         self.batches = [
-            mx.array(data.tokens[start : start + self.batch_size])
-            for start in range(0, samples, self.batch_size)
+            mx.array(tokens[start : start + self.batch_size]) for start in range(0, samples, self.batch_size)
         ]
         self._calls: list[tuple[BlockCall, ...]] = []
         self._states: HiddenStates | None = None
@@ -164,7 +172,7 @@ class BlockSteps:
                 mx.eval(sums.arrays())
         if advance:
             self.states.advance()
-        return sums.result()
+        return _over_all_processes(sums.result())
 
     def advance(self, index: int) -> None:
         """Run one block on all batches for its outputs alone."""
@@ -176,6 +184,18 @@ class BlockSteps:
 
     def _run(self, index: int, number: int) -> mx.array:
         return replay(self._blocks[index], self.states.get(number), self._calls[number][index])
+
+
+def _over_all_processes(sums: dict[str, SquareSums]) -> dict[str, SquareSums]:
+    """Add up what every process measured; layers that share an input are added once."""
+    if distributed.size() == 1:
+        return sums
+    added: dict[int, SquareSums] = {}
+    for own in sums.values():
+        if id(own) not in added:
+            count = sum(distributed.gather_integers(own.count))
+            added[id(own)] = SquareSums(distributed.all_sum(own.sums), count)
+    return {name: added[id(own)] for name, own in sums.items()}
 
 
 def batch_size(

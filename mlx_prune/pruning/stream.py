@@ -5,12 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
+from mlx_prune import distributed
 from mlx_prune.checkpoints import (
     PrunableLinear,
     load_network,
@@ -49,7 +53,9 @@ def prune_checkpoint(
 
     Masks are decided on the checkpoint's own values, and every unpruned tensor keeps its bytes. State is
     written after each block: the same call after a kill carries on, to a byte-identical checkpoint. A
-    folder that already holds this very prune is left as it is.
+    folder that already holds this very prune is left as it is. Under ``mlx.launch`` the processes share the
+    calibration samples, add up their statistics, and the first one keeps the checkpoint; such a prune starts
+    over after a kill.
 
     Args:
         model: A folder, a Hub id, or "demo".
@@ -91,9 +97,13 @@ def prune_checkpoint(
         assert recipe.seed is not None
         data = calibration_tokens(recipe.calibration, tokenizer, config, recipe.seed)
     fingerprint = _fingerprint(recipe, shards, data, compute)
-    with output_folder(out, source=path) as folder:
+    several = distributed.size() > 1
+    meta = _existing(out)
+    if meta is not None and not force:
+        return _finished(out, meta, fingerprint, recipe, linears)
+    with _own_folder(out) as own, output_folder(own, source=path) as folder:
         if folder.final.exists() and not force:
-            return _finished(folder.final, fingerprint, recipe, linears)
+            raise CheckpointError(f"{folder.final} has just been written by another process.")
         stored = _stored_weights(path, shards, linears, trust_remote_code)
         job = StreamedPrune(
             name=str(model),
@@ -107,16 +117,37 @@ def prune_checkpoint(
             fingerprint=fingerprint,
             compute=compute,
         )
-        job.prepare(force=force)
+        # Processes of one job go through the blocks in step, so none may carry on from where it once was.
+        job.prepare(force=force or several)
         if data is not None:
-            job.calibrate_on(data, config, hidden_limit=hidden_limit, cache=cache)
+            job.calibrate_on(data, config, hidden_limit=hidden_limit, cache=cache and not several)
         return job.run(progress or silent)
 
 
-def _finished(folder: Path, fingerprint: str, recipe: Recipe, linears: list[PrunableLinear]) -> PruneReport:
+def _existing(out: Path) -> dict[str, Any] | None:
+    """What the first process's folder says of itself: None if there is none, empty if it says nothing."""
+    mine = b""
+    if distributed.rank() == 0 and out.exists():
+        mine = json.dumps(read_meta(out) or {}).encode()
+    first = distributed.gather_bytes(mine)[0]
+    return json.loads(first) if first else None
+
+
+@contextmanager
+def _own_folder(out: Path) -> Iterator[Path]:
+    """The folder this process writes: the first one's is kept, the others' are copies that go away."""
+    if distributed.rank() == 0:
+        yield out
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / out.name
+
+
+def _finished(
+    folder: Path, meta: dict[str, Any], fingerprint: str, recipe: Recipe, linears: list[PrunableLinear]
+) -> PruneReport:
     """The report of a folder that holds this very prune."""
-    meta = read_meta(folder)
-    if meta is None or meta.get("fingerprint") != fingerprint:
+    if meta.get("fingerprint") != fingerprint:
         raise CheckpointError(
             f"{folder} exists and holds something else; give another folder, or use force to replace it."
         )

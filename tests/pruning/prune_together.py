@@ -1,0 +1,16 @@
+"""One process of a prune that several share; started by test_shared_calibration.py."""
+
+import sys
+from pathlib import Path
+
+import mlx_prune
+from mlx_prune import distributed
+
+if __name__ == "__main__":
+    model, out, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    assert distributed.size() == count
+    recipe = mlx_prune.Recipe("wanda", 0.5, calibration=mlx_prune.Calibration("demo", 5, 32))
+    for _ in range(2):
+        # The second call finds the finished folder, on whichever process it lies.
+        report = mlx_prune.prune_checkpoint(model, out, recipe)
+    sys.stdout.write(str(report.zero_params))
