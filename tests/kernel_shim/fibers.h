@@ -112,6 +112,18 @@ inline uint32_t from_lane(uint32_t value, unsigned lane) {
   return found;
 }
 
+// Every lane offers a value; returns the sum over the lanes up to and including this one.
+inline uint32_t sum_up_to_me(uint32_t value) {
+  exchange[current] = value;
+  wait(State::at_simd);
+  uint32_t sum = 0;
+  for (unsigned lane = current / kSimd * kSimd; lane <= current; lane++) {
+    sum += exchange[lane];
+  }
+  wait(State::at_simd);
+  return sum;
+}
+
 // bfloat16: the upper half of a float32, rounded to nearest even.
 struct Bfloat {
   uint16_t bits;

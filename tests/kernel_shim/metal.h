@@ -18,16 +18,7 @@ inline uint atomic_fetch_add_explicit(atomic_uint *counter, uint n, memory_order
 inline void atomic_store_explicit(atomic_uint *counter, uint n, memory_order) { counter->value = n; }
 inline uint atomic_load_explicit(atomic_uint *counter, memory_order) { return counter->value; }
 inline void threadgroup_barrier(mem_flags) { shim::barrier(); }
-inline uint simd_prefix_inclusive_sum(uint value) {
-  uint sum = 0;
-  for (unsigned lane = 0; lane < 32; lane++) {
-    const uint theirs = shim::from_lane(value, lane);
-    if (lane <= shim::current % 32) {
-      sum += theirs;
-    }
-  }
-  return sum;
-}
+inline uint simd_prefix_inclusive_sum(uint value) { return shim::sum_up_to_me(value); }
 inline float fabs(float value) { return std::fabs(value); }
 inline uint min(uint a, uint b) { return a < b ? a : b; }
 }  // namespace metal
