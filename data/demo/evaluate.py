@@ -156,7 +156,7 @@ def measure(model: Llama, encoder: Encoder, items: list[dict[str, Any]], text: s
         else:
             right += [x == item["label"] for x in got]
     share = {
-        kind: sum(c[kind] / c.total() for c in kinds.values()) / len(kinds)
+        kind: sum(c[kind] / max(c.total(), 1) for c in kinds.values()) / len(kinds)
         for kind in ("fits", "unknown", "against")
     }
     letters = [letter for row in parsed for letter in row]
@@ -204,7 +204,7 @@ def prune(model: Llama, method: str, sparsity: float, norms: dict[str, torch.Ten
         else:
             scores = weight.abs() if method == "magnitude" else torch.rand(weight.shape, generator=generator)
             scores = scores.view(1, -1)
-        drop = scores.argsort(-1, stable=True)[:, : int(scores.shape[1] * sparsity)]
+        drop = scores.argsort(dim=-1, stable=True)[:, : int(scores.shape[1] * sparsity)]
         keep = torch.ones_like(scores).scatter_(-1, drop, 0.0).view_as(weight)
         weight.mul_(keep)
 
