@@ -1,5 +1,6 @@
 """The embedded model loads in mlx-lm, speaks the study's prompt and behaves as its card says."""
 
+import functools
 import json
 import math
 
@@ -7,7 +8,7 @@ import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_prune import demo
@@ -62,6 +63,7 @@ def test_the_vocabulary_has_no_row_more_than_the_embedding(loaded):
     assert len(tokenizer.get_vocab()) == model.args.vocab_size
 
 
+@settings(deadline=None)  # the first example reads the tokenizer from disk
 @given(st.text(max_size=60))
 def test_tokenizer_gives_back_any_text(text: str):
     tokenizer = _tokenizer()
@@ -71,6 +73,7 @@ def test_tokenizer_gives_back_any_text(text: str):
     )
 
 
+@functools.cache
 def _tokenizer():
     from tokenizers import Tokenizer
 
