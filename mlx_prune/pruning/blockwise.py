@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -19,7 +19,6 @@ from mlx.utils import tree_flatten, tree_map
 
 from mlx_prune.checkpoints import PrunableLinear, blocks
 from mlx_prune.errors import CheckpointError, MlxPruneError
-from mlx_prune.pruning.norms import SquareSums, square_sums
 
 
 @dataclass(frozen=True)
@@ -95,26 +94,54 @@ def replay(block: nn.Module, hidden: mx.array, call: BlockCall) -> mx.array:
     return out
 
 
-class ActivationSums:
-    """Sums of squared inputs of some linear layers, filled while they run inside :meth:`watching`.
+class InputSums(Protocol):
+    """A statistic of a layer's inputs that adds up over tokens."""
+
+    @property
+    def sums(self) -> mx.array:
+        """What is added up."""
+        ...
+
+    @property
+    def count(self) -> int:
+        """Tokens that were summed."""
+        ...
+
+    def __add__(self, other: Self) -> Self:
+        """The statistic over both sets of tokens."""
+        ...
+
+
+S = TypeVar("S", bound=InputSums)
+
+
+class ActivationSums(Generic[S]):
+    """Statistics of the inputs of some linear layers, filled while they run inside :meth:`watching`.
 
     Layers that receive the same array (q, k and v; gate and up) share one reduction.
     """
 
-    def __init__(self, linears: Sequence[PrunableLinear]) -> None:
+    def __init__(self, linears: Sequence[PrunableLinear], measure: Callable[[mx.array], S]) -> None:
+        """Nothing is measured yet.
+
+        Args:
+            linears: The layers to watch.
+            measure: Reduces the inputs of one call, [..., features].
+        """
         self._linears = linears
+        self._measure = measure
         self._names = {id(linear.module): linear.name for linear in linears}
-        self._sums: dict[str, SquareSums] = {}
+        self._sums: dict[str, S] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """While open, every call of a layer adds its inputs; open it once per forward pass."""
-        reduced: dict[int, tuple[mx.array, SquareSums]] = {}
+        reduced: dict[int, tuple[mx.array, S]] = {}
 
         def add(layer: nn.Module, x: mx.array) -> Any:
             if id(x) not in reduced:
                 # Kept with its array, whose id must not be given to another one meanwhile.
-                reduced[id(x)] = (x, square_sums(x))
+                reduced[id(x)] = (x, self._measure(x))
             name = self._names[id(layer)]
             so_far, new = self._sums.get(name), reduced[id(x)][1]
             self._sums[name] = new if so_far is None else so_far + new
@@ -127,7 +154,7 @@ class ActivationSums:
         """The lazy sums, to be evaluated."""
         return [sums.sums for sums in self._sums.values()]
 
-    def result(self) -> dict[str, SquareSums]:
+    def result(self) -> dict[str, S]:
         """The evaluated sums by layer name.
 
         Raises:

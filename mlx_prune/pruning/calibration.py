@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,13 +17,14 @@ from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.blockwise import (
     ActivationSums,
     BlockCall,
+    S,
     capture,
     replay,
     share_equal_arrays,
 )
 from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
 from mlx_prune.pruning.hidden import HiddenStates
-from mlx_prune.pruning.norms import SquareSums
+from mlx_prune.pruning.norms import SquareSums, square_sums
 from mlx_prune.pruning.recipe import Calibration
 
 _SMALLEST_BUDGET = 32 << 20
@@ -159,7 +161,28 @@ class BlockSteps:
         Returns:
             The sums by layer name.
         """
-        sums = ActivationSums(self._linears[index])
+        return self.watch_with(square_sums, index, advance=advance)
+
+    def watch_with(
+        self,
+        measure: Callable[[mx.array], S],
+        index: int,
+        *,
+        advance: bool,
+        linears: Sequence[PrunableLinear] | None = None,
+    ) -> dict[str, S]:
+        """Like :meth:`watch`, with another statistic.
+
+        Args:
+            measure: Reduces the inputs of one layer in one batch, [..., features].
+            index: As in :meth:`watch`.
+            advance: As in :meth:`watch`.
+            linears: Watch these layers of the block only.
+
+        Returns:
+            The statistics by layer name.
+        """
+        sums = ActivationSums(self._linears[index] if linears is None else linears, measure)
         for number in range(len(self.batches)):
             with sums.watching():
                 out = self._run(index, number)
@@ -186,15 +209,18 @@ class BlockSteps:
         return replay(self._blocks[index], self.states.get(number), self._calls[number][index])
 
 
-def _over_all_processes(sums: dict[str, SquareSums]) -> dict[str, SquareSums]:
+def _over_all_processes(sums: dict[str, S]) -> dict[str, S]:
     """Add up what every process measured; layers that share an input are added once."""
     if distributed.size() == 1:
         return sums
-    added: dict[int, SquareSums] = {}
+    added: dict[int, S] = {}
     for own in sums.values():
         if id(own) not in added:
             count = sum(distributed.gather_integers(own.count))
-            added[id(own)] = SquareSums(distributed.all_sum(own.sums), count)
+            whole: Any = dataclasses.replace(
+                cast("Any", own), sums=distributed.all_sum(own.sums), count=count
+            )
+            added[id(own)] = whole
     return {name: added[id(own)] for name, own in sums.items()}
 
 

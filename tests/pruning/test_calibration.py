@@ -74,7 +74,7 @@ def test_layers_with_one_input_reduce_it_once(tmp_path, calibration, monkeypatch
     reductions = []
     original = square_sums
     monkeypatch.setattr(
-        "mlx_prune.pruning.blockwise.square_sums", lambda x: reductions.append(x.shape) or original(x)
+        "mlx_prune.pruning.calibration.square_sums", lambda x: reductions.append(x.shape) or original(x)
     )
     calibrate(model, calibration)
     # q, k, v share one; gate and up another; o_proj and down_proj have their own.
