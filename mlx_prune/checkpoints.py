@@ -11,27 +11,18 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.utils import load_model as _mlx_lm_load_model
 from mlx_lm.utils import load_tokenizer as _mlx_lm_load_tokenizer
 
+from mlx_prune.downloads import download
 from mlx_prune.environment import backend
 from mlx_prune.errors import CheckpointError
 from mlx_prune.shards import FLOAT_TYPES, Shards, open_shards
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
-# Never pickles, and nothing that runs unless the caller trusts remote code. The README tells the license.
-_HUB_FILES = [
-    "*.json",
-    "*.safetensors",
-    "*.model",
-    "*.tiktoken",
-    "*.txt",
-    "*.jinja",
-    "LICENSE*",
-    "NOTICE*",
-    "README.md",
-]
+_ROUTER_NAMES = frozenset({"gate", "router", "shared_expert_gate"})
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -58,15 +49,17 @@ class LoadedModel:
 
 @dataclass(frozen=True)
 class PrunableLinear:
-    """A linear layer inside a transformer block.
+    """A weight matrix inside a transformer block: a linear layer, or one expert of a stack of them.
 
     Attributes:
-        name: Its path in the model, "model.layers.0.self_attn.q_proj".
+        name: Its path in the model, "model.layers.0.self_attn.q_proj"; an expert's ends in its index,
+            "model.layers.0.mlp.switch_mlp.up_proj[3]".
         block: Index of its block.
-        projection: Its path inside the block, "self_attn.q_proj".
+        projection: The layer's path inside the block, "self_attn.q_proj"; experts share one.
         out_features: Rows of the weight.
         in_features: Columns of the weight, the inputs of one output.
         module: The layer.
+        expert: Index in the layer's stack of [experts, out, in]; None for a layer with one matrix.
     """
 
     name: str
@@ -75,11 +68,41 @@ class PrunableLinear:
     out_features: int
     in_features: int
     module: nn.Module
+    expert: int | None = None
 
     @property
     def size(self) -> int:
         """Number of weights."""
         return self.out_features * self.in_features
+
+    @property
+    def dtype(self) -> mx.Dtype:
+        """Type of the weight in memory."""
+        dtype: mx.Dtype = self.module.weight.dtype
+        return dtype
+
+    @property
+    def layer(self) -> str:
+        """The layer's path in the model, which experts share."""
+        return self.name if self.expert is None else self.name.rpartition("[")[0]
+
+    @property
+    def weight(self) -> mx.array:
+        """The matrix, [out, in], as it is in memory."""
+        weight: mx.array = self.module.weight
+        return weight if self.expert is None else weight[self.expert]
+
+    def set_weight(self, weight: mx.array) -> None:
+        """Let the model run with another matrix, [out, in]; it is converted to the type in memory."""
+        weight = weight.astype(self.dtype)
+        if self.expert is None:
+            self.module.weight = weight
+        else:
+            # The new stack takes over the old one's memory, unless somebody else still holds that.
+            self.module.weight = mx.slice_update(
+                self.module.weight, weight[None], mx.array([self.expert]), axes=(0,)
+            )
+        mx.eval(self.module.weight)
 
 
 def resolve(model: str | Path, *, trust_remote_code: bool = False) -> Path:
@@ -110,40 +133,7 @@ def resolve(model: str | Path, *, trust_remote_code: bool = False) -> Path:
         raise CheckpointError(
             f"There is no model folder {model}; give a folder, a Hub id (org/name) or demo."
         )
-    return _download(model, trust_remote_code)
-
-
-def _download(hub_id: str, trust_remote_code: bool) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    patterns = [*_HUB_FILES, "*.py"] if trust_remote_code else _HUB_FILES
-    try:
-        folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
-    except GatedRepoError as error:
-        raise CheckpointError(
-            f"{hub_id} is gated: accept its terms on the Hub, then log in with `hf auth login`."
-        ) from error
-    except RepositoryNotFoundError as error:
-        raise CheckpointError(
-            f"{hub_id} is neither a folder here nor a model on the Hub that you may read."
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise CheckpointError(
-            f"{hub_id} is not a folder here, and the Hub cannot be reached to download it; "
-            "check the connection or give a folder."
-        ) from error
-    except (HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{hub_id} could not be downloaded from the Hub: {reason}.") from error
-    if not (folder / "config.json").is_file():
-        raise CheckpointError(f"{hub_id} on the Hub holds no config.json, so it is not a model for mlx-lm.")
-    return folder
+    return download(model, trust_remote_code=trust_remote_code)
 
 
 def load(
@@ -299,29 +289,46 @@ def block_modules(model: nn.Module) -> Iterator[tuple[int, str, str, nn.Module]]
 
 
 def prunable_linears(model: nn.Module) -> list[PrunableLinear]:
-    """All linear layers inside the blocks; embeddings, head and norms are never among them.
+    """All linear layers inside the blocks, and every expert of their stacks.
+
+    Embeddings, head and norms are never among them, nor the routers of a mixture of experts: they are small,
+    they choose what all other weights do, and the field leaves them dense.
 
     Args:
         model: An mlx-lm model. Its weights are not evaluated.
 
     Returns:
-        The layers, block by block.
+        The layers, block by block; the experts of a stack follow one another.
 
     Raises:
         CheckpointError: The weights are quantized, or the blocks hold no linear layer.
     """
     found: list[PrunableLinear] = []
+    routers = _routers(model)
     for index, name, projection, module in block_modules(model):
-        if isinstance(module, nn.QuantizedLinear):
+        if isinstance(module, nn.QuantizedLinear | QuantizedSwitchLinear):
             raise CheckpointError(
                 f"{name} is quantized; prune the dense checkpoint first and quantize it afterwards."
             )
-        if isinstance(module, nn.Linear):
-            rows, columns = module.weight.shape
-            found.append(PrunableLinear(name, index, projection, rows, columns, module))
+        if name not in routers:
+            found += matrices_of(index, name, projection, module)
     if not found:
         raise CheckpointError(f"The blocks of {type(model).__module__} hold no linear layer to prune.")
     return found
+
+
+def matrices_of(block: int, name: str, projection: str, module: nn.Module) -> list[PrunableLinear]:
+    """The prunable matrices of one layer: one, one for each expert of a stack, or none."""
+    if isinstance(module, nn.Linear):
+        rows, columns = module.weight.shape
+        return [PrunableLinear(name, block, projection, rows, columns, module)]
+    if isinstance(module, SwitchLinear):
+        experts, rows, columns = module.weight.shape
+        return [
+            PrunableLinear(f"{name}[{expert}]", block, projection, rows, columns, module, expert)
+            for expert in range(experts)
+        ]
+    return []
 
 
 def weight_matrix(module: nn.Module) -> mx.array | None:
@@ -333,10 +340,32 @@ def weight_matrix(module: nn.Module) -> mx.array | None:
 
 
 def other_projections(model: nn.Module) -> tuple[str, ...]:
-    """Projections of the blocks whose matrices are not linear layers, such as stacks of experts."""
+    """Projections of the blocks that are never pruned: routers, and matrices that are no linear layers."""
+    routers = _routers(model)
+    prunable = nn.Linear | nn.QuantizedLinear | SwitchLinear | QuantizedSwitchLinear
     names = (
         projection
-        for _, _, projection, module in block_modules(model)
-        if weight_matrix(module) is not None and not isinstance(module, nn.Linear)
+        for _, name, projection, module in block_modules(model)
+        if weight_matrix(module) is not None and (name in routers or not isinstance(module, prunable))
     )
     return tuple(dict.fromkeys(names))
+
+
+def _routers(model: nn.Module) -> set[str]:
+    """Paths of the linear layers that choose or weigh the experts of their block.
+
+    No attribute marks them. In every architecture of mlx-lm they are called gate or router, stand in a block
+    with a stack of experts, and have about as many outputs as the stack has experts (some more where there
+    are experts that compute nothing; one where a shared expert is weighed).
+    """
+    experts: dict[int, int] = {}
+    for block, _, _, module in block_modules(model):
+        if isinstance(module, SwitchLinear | QuantizedSwitchLinear):
+            experts[block] = max(experts.get(block, 0), module.num_experts)
+    return {
+        name
+        for block, name, projection, module in block_modules(model)
+        if isinstance(module, nn.Linear | nn.QuantizedLinear)
+        and module.weight.shape[0] <= 2 * experts.get(block, 0)
+        and not _ROUTER_NAMES.isdisjoint(projection.split("."))
+    }

@@ -111,7 +111,7 @@ class BlockSteps:
                 f"{len(data.tokens)} calibration samples cannot be split over {distributed.size()} "
                 "processes; give more samples or use fewer processes."
             )
-        dtype = next(linear for block in self._linears for linear in block).module.weight.dtype
+        dtype = next(linear for block in self._linears for linear in block).dtype
         self.batch_size = min(samples, batch_size(self._linears, length, dtype, config))
         self.batches = [
             mx.array(tokens[start : start + self.batch_size]) for start in range(0, samples, self.batch_size)

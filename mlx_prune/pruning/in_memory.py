@@ -103,13 +103,11 @@ class _InMemory:
 
     def original(self, linear: PrunableLinear) -> mx.array:
         """As it is in memory."""
-        weight: mx.array = linear.module.weight
-        return weight
+        return linear.weight
 
     def pruned(self, linear: PrunableLinear, weight: mx.array) -> None:
         """Replace it."""
-        mx.eval(weight)
-        linear.module.weight = weight
+        linear.set_weight(weight)
 
     def leave(self, block: int, zeros: list[MatrixZeros]) -> None:
         """Nothing to let go."""

@@ -63,7 +63,7 @@ def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: boo
 
 
 def _with_zeros_of(linear: PrunableLinear, source: mx.array) -> mx.array:
-    pruned: mx.array = linear.module.weight
+    pruned = linear.weight
     result = mx.where(pruned == 0, mx.zeros_like(source), source)
     if not mx.array_equal(result.astype(pruned.dtype), pruned).item():
         raise CheckpointError(

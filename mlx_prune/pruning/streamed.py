@@ -176,8 +176,7 @@ class StreamedPrune:
         """Write it to its place, and let the block run with it."""
         self._writer.write(f"{linear.name}.weight", weight)
         if self._steps is not None:
-            linear.module.weight = weight.astype(linear.module.weight.dtype)
-            mx.eval(linear.module.weight)
+            linear.set_weight(weight)
 
     def leave(self, block: int, zeros: list[MatrixZeros]) -> None:
         """Record the block as done and let its memory go."""
@@ -220,7 +219,7 @@ class StreamedPrune:
                     and self._touches(linear)
                 ):
                     weight = self._writer.read(f"{linear.name}.weight")
-                    linear.module.weight = weight.astype(linear.module.weight.dtype)
+                    linear.set_weight(weight)
             steps.advance(block)
             self._release(block)
 
