@@ -1,0 +1,187 @@
+"""What a quantization did, as recorded in pruning_meta.json."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_prune.pruning.labels import Quantization, parse_label
+from mlx_prune.pruning.report import zeros_by
+from mlx_prune.pruning.zero_survival import Survival
+
+# Of a pruned source's record, what describes its own files or measurements of it.
+_NOT_CARRIED = ("results", "matrix_zeros", "fingerprint", "layout", "quantization")
+
+
+@dataclass(frozen=True)
+class QuantizationReport:
+    """What a quantization did.
+
+    Attributes:
+        meta: The content of the checkpoint's pruning_meta.json.
+    """
+
+    meta: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The method label, the quantization last."""
+        return str(self.meta["method"])
+
+    @property
+    def actual_sparsity(self) -> float:
+        """Fraction of the blocks' weights that are zero as dequantized, or removed."""
+        return float(self.meta["actual_sparsity"]) / 100
+
+    @property
+    def zeros_before(self) -> int:
+        """Exact zeros in the blocks of the model that was quantized."""
+        return int(self.meta["quantization"]["zeros_before"])
+
+    @property
+    def zeros_kept(self) -> int:
+        """Those of them that dequantize to zero."""
+        return int(self.meta["quantization"]["zeros_kept"])
+
+    @property
+    def zeros_after(self) -> int:
+        """All weights that dequantize to zero, those that quantization rounded to it included."""
+        return int(self.meta["zero_params"])
+
+    @property
+    def bits_per_weight(self) -> float:
+        """Bits on disk over parameters, of the whole model."""
+        return float(self.meta["quantization"]["bits_per_weight"])
+
+    @property
+    def left(self) -> tuple[str, ...]:
+        """Layers that were not quantized."""
+        return tuple(self.meta["quantization"]["left"])
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences a user should see."""
+        return tuple(self.meta["warnings"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of pruning_meta.json."""
+        return self.meta
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What a person should read of it, as names and values."""
+        done = self.meta["quantization"]
+        bits = f"{done['mode']}, {done['bits']} bits, groups of {done['group_size']}"
+        found = [
+            ("quantization", f"{bits}, {done['layers']:,} layers"),
+            ("bits per weight", f"{self.bits_per_weight:.2f}, scales and what stays in float included"),
+        ]
+        if self.left:
+            found.append(("not quantized", f"{len(self.left):,} layers: {_shortened(self.left)}"))
+        if self.zeros_before:
+            share = 100 * self.zeros_kept / self.zeros_before
+            found.append(
+                ("zeros that survive", f"{self.zeros_kept:,} of {self.zeros_before:,} ({share:.2f} %)")
+            )
+        found.append(("zeros as dequantized", f"{self.zeros_after:,} ({100 * self.actual_sparsity:.2f} %)"))
+        return found
+
+
+def quantization_meta(
+    source: dict[str, Any] | None,
+    *,
+    model: str,
+    label: str,
+    quantization: Quantization,
+    survivals: Sequence[Survival],
+    layers: int,
+    left: Sequence[str],
+    indivisible: Sequence[str],
+    parameters: int,
+    bytes_before: int,
+    bytes_after: int,
+    seconds: float,
+    versions: dict[str, str],
+    device: dict[str, Any],
+    fingerprint: str,
+) -> dict[str, Any]:
+    """Compose the pruning_meta.json of a quantized checkpoint.
+
+    Args:
+        source: That of the checkpoint which was quantized, if it was pruned.
+        model: What the user called that checkpoint.
+        label: Method label of the result.
+        quantization: The format.
+        survivals: Zeros of every matrix in the blocks.
+        layers: How many layers were quantized.
+        left: Names of those that could have been and were not.
+        indivisible: Those of them whose input size the group size does not divide.
+        parameters: Of the model before, embeddings and norms included.
+        bytes_before: Of the weight files before.
+        bytes_after: Of the weight files now.
+        seconds: How long it took.
+        versions: Of this package and the libraries.
+        device: The machine.
+        fingerprint: Of source and format.
+    """
+    matrices = [survival.after for survival in survivals]
+    zeros, weights = sum(m.zeros for m in matrices), sum(m.params for m in matrices)
+    carried = {key: value for key, value in (source or {}).items() if key not in _NOT_CARRIED}
+    total = weights
+    if source is not None and parse_label(str(source["method"])).structured:
+        # Of a smaller model, sparsity counts what the dense one had.
+        total = int(source["total_prunable_params"])
+    warnings = list(carried.get("warnings") or ())
+    if indivisible:
+        warnings.append(
+            f"{len(indivisible):,} layers are not quantized, because groups of {quantization.group_size} do "
+            f"not divide their input size: {_shortened(indivisible)}."
+        )
+    before = carried.get("parameters", {}).get("before", parameters)
+    old_bytes = carried.get("bytes", {}).get("before", bytes_before)
+    return {
+        "model": model,
+        "target_sparsity": 0.0,
+        "prune_time_s": seconds,
+        "pattern": None,
+        "seed": None,
+        "calibration": None,
+        **carried,
+        "method": label,
+        "actual_sparsity": round(100 * (total - weights + zeros) / total, 6),
+        "total_prunable_params": total,
+        "zero_params": zeros,
+        "projections": _shares(zeros_by(matrices, "projection")),
+        "blocks": _shares(zeros_by(matrices, "block")),
+        "parameters": {"before": before, "after": parameters},
+        "bytes": {"before": old_bytes, "after": bytes_after},
+        "quantization": {
+            "label": quantization.label,
+            "mode": quantization.mode,
+            "bits": quantization.bits,
+            "group_size": quantization.group_size,
+            "layers": layers,
+            "left": list(left),
+            "bits_per_weight": round(8 * bytes_after / parameters, 4),
+            "zeros_before": sum(survival.before for survival in survivals),
+            "zeros_kept": sum(survival.kept for survival in survivals),
+            "seconds": seconds,
+        },
+        "warnings": warnings,
+        "versions": versions,
+        "device": device,
+        "fingerprint": fingerprint,
+    }
+
+
+def _shares(zeros: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
+    return {
+        key: {**entry, "sparsity": round(100 * entry["zeros"] / entry["params"], 6)}
+        for key, entry in zeros.items()
+    }
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """The first three names, and how many more."""
+    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more

@@ -1,0 +1,83 @@
+"""Which exact zeros of a pruned model are still zero after it was quantized."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten
+
+from mlx_prune.checkpoints import block_modules, weight_matrix
+from mlx_prune.progress import Progress, ProgressCallback
+from mlx_prune.pruning.report import MatrixZeros
+
+
+@dataclass(frozen=True)
+class Survival:
+    """Zeros of one matrix before and after quantization, the latter as the matrix dequantizes.
+
+    Attributes:
+        after: The matrix with its zeros after quantization, those that quantization itself made included.
+        before: Zeros of the matrix that was quantized.
+        kept: Those of them that are zero after it, too.
+    """
+
+    after: MatrixZeros
+    before: int
+    kept: int
+
+
+def compare_zeros(source: nn.Module, quantized: nn.Module, progress: ProgressCallback) -> list[Survival]:
+    """Compare the weight matrices in the blocks of a model with those of its quantized copy.
+
+    Args:
+        source: The model before, its weights lazy; they are let go as they are read.
+        quantized: The same network after, likewise.
+        progress: Told after each block, stage "count zeros".
+
+    Returns:
+        One entry per matrix, in the order of the model; stacks of experts count as one.
+    """
+    before = {name: module for _, name, _, module in block_modules(source)}
+    modules = [entry for entry in block_modules(quantized) if weight_matrix(entry[3]) is not None]
+    total = max((block for block, *_ in modules), default=-1) + 1
+    found = []
+    for number, (block, name, projection, module) in enumerate(modules):
+        old, new = dense_matrix(before[name]), dense_matrix(module)
+        assert old is not None
+        assert new is not None
+        was, is_now = old == 0, new == 0
+        counts = [int(mx.sum(flags).item()) for flags in (was, is_now, was & is_now)]  # type: ignore[arg-type]
+        after = MatrixZeros(name, block, projection, new.size, counts[1])
+        found.append(Survival(after, counts[0], counts[2]))
+        del old, new, was, is_now
+        let_go((before[name], module))
+        if number + 1 == len(modules) or modules[number + 1][0] != block:
+            progress(Progress("count zeros", block + 1, total, f"block {block}"))
+    return found
+
+
+def dense_matrix(module: nn.Module) -> mx.array | None:
+    """The weight of a layer as it multiplies activations, dequantized if need be; None if it has none."""
+    weight = weight_matrix(module)
+    if weight is None or "scales" not in module:
+        return weight
+    matrix: mx.array = mx.dequantize(
+        weight,
+        module.scales,
+        module.get("biases"),
+        group_size=module.group_size,
+        bits=module.bits,
+        mode=getattr(module, "mode", "affine"),
+    )
+    return matrix
+
+
+def let_go(modules: Iterable[nn.Module]) -> None:
+    """Free the memory of modules that are not needed any more."""
+    for module in modules:
+        for name, _ in tree_flatten(module.parameters()):
+            module[name] = mx.zeros((0,))
+    mx.clear_cache()
