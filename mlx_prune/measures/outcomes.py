@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_prune.errors import RecordsError
+from mlx_prune.measures.methods import MethodOrder, method_order
 
 ABSENT, UNPARSED, UNKNOWN, ANTI, STEREOTYPED = range(5)
 OUTCOMES = ("absent", "unparsed", "unknown", "anti", "stereotyped")
@@ -31,10 +32,10 @@ class Configuration(NamedTuple):
     pattern: str | None = None
 
 
-def configuration_order(configuration: Configuration) -> tuple[str, bool, str, float, str]:
+def configuration_order(configuration: Configuration) -> tuple[str, MethodOrder, float, str]:
     """Sort key: model, dense first, then method, sparsity and pattern."""
     model, method, sparsity, pattern = configuration
-    return model, method != DENSE, method, sparsity, pattern or ""
+    return model, method_order(method), sparsity, pattern or ""
 
 
 def classify(parsed: NDArray[Any], stereotyped: NDArray[Any], unknown: NDArray[Any]) -> NDArray[np.int8]:
