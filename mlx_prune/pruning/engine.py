@@ -16,13 +16,16 @@ from typing import Protocol
 import mlx.core as mx
 
 from mlx_prune.checkpoints import PrunableLinear
-from mlx_prune.errors import RecipeError
+from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.progress import Progress, ProgressCallback
+from mlx_prune.pruning.allocation import Allocation
 from mlx_prune.pruning.calibration import BlockSteps
+from mlx_prune.pruning.grams import gram_sums
 from mlx_prune.pruning.norms import SquareSums
 from mlx_prune.pruning.recipe import PAPER_LEFT_OUT, Recipe
 from mlx_prune.pruning.report import MatrixZeros
 from mlx_prune.pruning.selection import count_zeros, prune_weight
+from mlx_prune.pruning.sparsegpt import BlockUpdates
 
 
 class Weights(Protocol):
@@ -78,6 +81,8 @@ def prune_blocks(
     start: int,
     watch: Stopwatch,
     progress: ProgressCallback,
+    allocation: Allocation | None = None,
+    stored: Mapping[str, mx.Dtype] | None = None,
 ) -> list[MatrixZeros]:
     """Prune the blocks of a model from ``start`` on.
 
@@ -86,11 +91,14 @@ def prune_blocks(
         recipe: What to prune.
         weights: Where weights come from and go to.
         steps: The calibration pass, its states at block ``start``; None where none is needed.
-        known: Sums already measured, by layer name. A block found here is not measured again.
-        measured: Told the sums of each block that was measured.
+        known: Wanda's sums already measured, by layer name. A block found here is not measured again.
+        measured: Told Wanda's sums of each block that was measured.
         start: First block to prune.
         watch: Gets the seconds of "calibrate", "select" and "write".
         progress: Told after each block, stage "prune".
+        allocation: Each matrix's own sparsity, if the recipe has them differ.
+        stored: Types that changed weights are rounded to, by layer name, where they are not those of the
+            originals.
 
     Returns:
         The zeros of every matrix from ``start`` on.
@@ -104,20 +112,29 @@ def prune_blocks(
         weights.enter(index)
         last = index + 1 == count
         sums: Mapping[str, SquareSums] = known
+        updates: BlockUpdates | None = None
         advanced = False
-        if recipe.method == "wanda" and any(linear.name not in known for linear in by_block[index]):
+        if recipe.calibrated and any(linear.name not in known for linear in by_block[index]):
             assert steps is not None
             advanced = recipe.statistics == "dense" and not last
             with watch.timing("calibrate"):
-                sums = steps.watch(index, advance=advanced)
-            measured(index, dict(sums))
+                if recipe.method == "sparsegpt":
+                    updates = BlockUpdates(steps.watch_with(gram_sums, index, advance=advanced))
+                else:
+                    sums = steps.watch(index, advance=advanced)
+                    measured(index, dict(sums))
         zeros = []
         for linear in by_block[index]:
             with watch.timing("select"):
                 weight = weights.original(linear)
                 if recipe.prunes(linear.projection):
-                    scale = sums[linear.name].root_mean_square() if recipe.method == "wanda" else None
-                    weight = prune_weight(weight, recipe, linear.name, scale, in_place=weights.private)
+                    own = recipe if allocation is None else allocation.recipe(recipe, linear.name)
+                    if updates is not None:
+                        changed = updates.prune(weight, own, linear.name)
+                        weight = _rounded(changed, linear.name, weight.dtype, stored or {})
+                    else:
+                        scale = sums[linear.name].root_mean_square() if recipe.method == "wanda" else None
+                        weight = prune_weight(weight, own, linear.name, scale, in_place=weights.private)
                 zeros.append(MatrixZeros.of(linear, count_zeros(weight)))
             if recipe.prunes(linear.projection):
                 with watch.timing("write"):
@@ -130,6 +147,19 @@ def prune_blocks(
         found += zeros
         progress(Progress("prune", index + 1, count, f"block {index}"))
     return found
+
+
+def _rounded(weight: mx.array, name: str, original: mx.Dtype, stored: Mapping[str, mx.Dtype]) -> mx.array:
+    """Changed weights as the checkpoint can hold them, in the type of the original."""
+    kept = weight.astype(stored.get(name, original))
+    # Back and forth once more: what the original's type cannot hold is not what would be run.
+    result = kept.astype(original).astype(kept.dtype).astype(original)
+    if not mx.isfinite(result).all().item():
+        raise CheckpointError(
+            f"The changed weights of {name} are too large for {str(kept.dtype).rpartition('.')[2]}; "
+            "convert the checkpoint to bfloat16 or float32 first, or use Wanda."
+        )
+    return result
 
 
 def check_fits(recipe: Recipe, linears: list[PrunableLinear]) -> None:

@@ -37,5 +37,7 @@ def gram_sums(x: mx.array) -> GramSums:
         Float32 sums (also of half-precision inputs) and the number of tokens.
     """
     features = x.shape[-1]
+    if x.size == 0:
+        return GramSums(mx.zeros((features, features)), 0)
     rows = x.reshape(-1, features).astype(mx.float32)
     return GramSums(rows.T @ rows, rows.shape[0])

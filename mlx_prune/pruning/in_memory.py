@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_prune.checkpoints import LoadedModel, PrunableLinear, other_projections, prunable_linears
+from mlx_prune.checkpoints import (
+    LoadedModel,
+    PrunableLinear,
+    load_network,
+    other_projections,
+    prunable_linears,
+)
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.calibration import ActivationStatistics, BlockSteps
+from mlx_prune.pruning.allocation import Allocation, allocate, outlier_ratio
+from mlx_prune.pruning.calibration import ActivationStatistics, BlockSteps, calibrate
 from mlx_prune.pruning.calibration_text import calibration_tokens
 from mlx_prune.pruning.engine import Stopwatch, check_fits, peak_rss_bytes, prune_blocks
 from mlx_prune.pruning.hidden import HiddenStates
+from mlx_prune.pruning.norms import SquareSums
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import MatrixZeros, PruneReport
+from mlx_prune.shards import FLOAT_TYPES, open_shards
 
 
 def prune(
@@ -28,13 +39,14 @@ def prune(
     """Prune a model in memory, in place.
 
     Masks are decided on the weights as they are in memory: the checkpoint's own values, unless the model was
-    loaded in a narrower type.
+    loaded in a narrower type. Weights that SparseGPT changes are rounded to the type that the checkpoint
+    stores them in, so that what is measured in memory is what :func:`mlx_prune.pruning.save` writes.
 
     Args:
         model: From :func:`mlx_prune.checkpoints.load`; its weights are replaced.
         recipe: What to prune.
-        statistics: From :func:`mlx_prune.pruning.calibrate` on this model, dense, to be used
-            instead of measuring again; for a Wanda recipe with ``statistics="dense"`` only.
+        statistics: From :func:`mlx_prune.pruning.calibrate` on this model, dense, to be used instead of
+            measuring again; for a Wanda recipe with ``statistics="dense"``, and for an allocation.
         progress: Told after each block.
 
     Returns:
@@ -50,15 +62,28 @@ def prune(
     started = time.perf_counter()
     watch = Stopwatch()
     mx.reset_peak_memory()
-    steps, described = None, None
-    if statistics is not None:
-        if recipe.statistics != "dense" or any(linear.name not in statistics.sums for linear in linears):
-            raise RecipeError(
-                "Statistics measured beforehand serve only a Wanda recipe with dense statistics on the same "
-                "model."
+    masks_from_dense = recipe.method == "wanda" and recipe.statistics == "dense"
+    if statistics is not None and (
+        not (masks_from_dense or recipe.allocation)
+        or any(linear.name not in statistics.sums for linear in linears)
+    ):
+        raise RecipeError(
+            "Statistics measured beforehand serve only a Wanda recipe with dense statistics, or an "
+            "allocation, on the same model."
+        )
+    allocation = None
+    if recipe.allocation is not None:
+        assert recipe.seed is not None
+        with watch.timing("calibrate"):
+            statistics = statistics or calibrate(
+                model, recipe.calibration, seed=recipe.seed, progress=progress
             )
-        described = statistics.calibration
-    elif recipe.method == "wanda":
+            allocation = _allocation(recipe, linears, statistics.sums)
+    steps, described = None, None
+    known: Mapping[str, SquareSums] = {}
+    if statistics is not None and masks_from_dense:
+        known, described = statistics.sums, statistics.calibration
+    elif recipe.calibrated:
         assert recipe.calibration is not None
         assert recipe.seed is not None
         with watch.timing("calibrate"):
@@ -71,11 +96,13 @@ def prune(
         recipe,
         _InMemory(),
         steps=steps,
-        known=statistics.sums if statistics is not None else {},
+        known=known,
         measured=lambda _block, _sums: None,
         start=0,
         watch=watch,
         progress=progress or silent,
+        allocation=allocation,
+        stored=_stored_types(model.path, linears) if recipe.method == "sparsegpt" else None,
     )
     return PruneReport(
         model=model.name,
@@ -90,7 +117,34 @@ def prune(
         versions=versions(),
         device=dict(device()),
         left_out=other_projections(model.model),
+        allocation=None if allocation is None else allocation.to_json(),
     )
+
+
+def _allocation(recipe: Recipe, linears: list[PrunableLinear], sums: Mapping[str, SquareSums]) -> Allocation:
+    """Sparsities by the outliers of the dense model."""
+    count = linears[-1].block + 1
+    outliers = []
+    for index in range(count):
+        inside = [linear for linear in linears if linear.block == index]
+        outliers.append(outlier_ratio(recipe, inside, sums))
+    return allocate(recipe, linears, outliers)
+
+
+def _stored_types(folder: Path, linears: list[PrunableLinear]) -> dict[str, mx.Dtype]:
+    """The type in which the checkpoint holds each matrix, by layer name."""
+    shards = open_shards(folder)
+    infos = {linear.name: shards.tensors.get(f"{linear.name}.weight") for linear in linears}
+    types = {
+        name: getattr(mx, FLOAT_TYPES[info.dtype])
+        for name, info in infos.items()
+        if info is not None and info.dtype in FLOAT_TYPES
+    }
+    if len(types) < len(linears):
+        # Renamed, stacked or split by mlx-lm, whose own loading tells.
+        network, _, _ = load_network(folder, dtype="stored", lazy=True, shards=shards)
+        types |= {linear.name: linear.dtype for linear in prunable_linears(network)}
+    return types
 
 
 class _InMemory:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from mlx_prune.errors import RecipeError
 
-METHODS = ("random", "magnitude", "wanda")
+METHODS = ("random", "magnitude", "wanda", "sparsegpt")
+CALIBRATED = ("wanda", "sparsegpt")  # methods that look at activations
+ALLOCATIONS = ("owl",)
 SCOPES = ("blocks", "paper")
 STATISTICS = ("sequential", "dense")
 PAPER_LEFT_OUT = ("o_proj", "down_proj")
@@ -21,7 +23,7 @@ _LARGEST_GROUP = 256
 
 @dataclass(frozen=True)
 class Calibration:
-    """The text that Wanda's activation norms are measured on.
+    """The text that activations are measured on.
 
     Attributes:
         source: "demo" (embedded text), "c4" (from the Hub, pinned revision), or a text or JSONL file.
@@ -47,17 +49,20 @@ class Recipe:
 
     Attributes:
         method: "random" (each weight with probability ``sparsity``), "magnitude" (the smallest ``|w|`` of
-            each matrix) or "wanda" (per output row, the smallest ``|w| * sqrt(mean of squared inputs)``;
-            Sun et al. 2024, arXiv 2306.11695, equation 1).
+            each matrix), "wanda" (per output row, the smallest ``|w| * sqrt(mean of squared inputs)``;
+            Sun et al. 2024, arXiv 2306.11695, equation 1) or "sparsegpt" (the weights whose loss the others
+            make up for best, and these changed accordingly; Frantar & Alistarh 2023, arXiv 2301.00774).
         sparsity: Fraction of the weights of a matrix to set to zero, in [0, 1). Implied by a pattern.
         pattern: "N:M" keeps N of every M consecutive input weights ("2:4" is NVIDIA's); None is unstructured.
             A last, incomplete group of r weights loses floor(r * (M - N) / M).
         scope: "blocks" prunes every linear in the blocks; "paper" leaves out o_proj and down_proj, as the
             study's Wanda did.
         statistics: "sequential" measures each block on the outputs of the blocks already pruned (published
-            Wanda), "dense" on the dense network (the study's). None for methods without statistics.
+            Wanda and SparseGPT), "dense" on the dense network (the study's). None for methods without.
         seed: Of random masks, and of the choice of calibration sequences. None for magnitude.
-        calibration: Text for Wanda; None for the others.
+        calibration: Text for Wanda and SparseGPT; None for the others.
+        allocation: "owl" gives each block a sparsity of its own by its outliers (Yin et al. 2024, arXiv
+            2310.05175; Wanda and SparseGPT, unstructured), ``sparsity`` on average; None gives all the same.
 
     Arguments left at None take their defaults (scope "blocks", statistics "sequential", seed 0, the embedded
     text); one that the method would ignore is refused.
@@ -73,6 +78,7 @@ class Recipe:
     statistics: str | None = None
     seed: int | None = None
     calibration: Calibration | None = None
+    allocation: str | None = None
     groups: tuple[int, int] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -83,7 +89,8 @@ class Recipe:
             self._set("groups", parse_pattern(self.pattern))
         self._set("sparsity", self._resolved_sparsity())
         self._check_scope()
-        self._check_wanda_only()
+        self._check_calibrated_only()
+        self._check_allocation()
         if self.method == "magnitude":
             if self.seed is not None:
                 raise RecipeError(
@@ -93,6 +100,16 @@ class Recipe:
             self._set("seed", 0)
         elif self.seed < 0:
             raise RecipeError(f"The seed must not be negative, not {self.seed}.")
+
+    @property
+    def label(self) -> str:
+        """The method with its modifiers, as recorded beside a result: "wanda+owl"."""
+        return self.method if self.allocation is None else f"{self.method}+{self.allocation}"
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the recipe looks at activations."""
+        return self.method in CALIBRATED
 
     @property
     def target_sparsity(self) -> float:
@@ -129,8 +146,8 @@ class Recipe:
                 "so use scope blocks."
             )
 
-    def _check_wanda_only(self) -> None:
-        if self.method == "wanda":
+    def _check_calibrated_only(self) -> None:
+        if self.calibrated:
             if self.statistics is None:
                 self._set("statistics", "sequential")
             if self.calibration is None:
@@ -143,6 +160,25 @@ class Recipe:
             raise RecipeError(
                 f"{self.method.capitalize()} pruning looks at no activations, so calibration and statistics "
                 "would be ignored; leave them out."
+            )
+
+    def _check_allocation(self) -> None:
+        if self.allocation is None:
+            return
+        if self.allocation not in ALLOCATIONS:
+            raise RecipeError(
+                f"Unknown allocation {self.allocation!r}; choose {' or '.join(ALLOCATIONS)}, or leave it out "
+                "for the same sparsity in every block."
+            )
+        if not self.calibrated:
+            raise RecipeError(
+                f"Allocation {self.allocation} follows from activations, and {self.method} pruning looks at "
+                "none; use wanda or sparsegpt."
+            )
+        if self.groups is not None:
+            raise RecipeError(
+                f"Pattern {self.pattern} fixes the sparsity of every block, so allocation {self.allocation} "
+                "would be ignored; leave one of the two out."
             )
 
     def _set(self, name: str, value: object) -> None:
@@ -205,9 +241,11 @@ def row_prune_count(in_features: int, recipe: Recipe) -> int:
 
 
 def planned_zeros(out_features: int, in_features: int, recipe: Recipe) -> int | None:
-    """Zeros that the recipe puts in a matrix; None where that is left to chance (random, unstructured)."""
+    """Zeros that the recipe puts in a matrix; None where chance or the outliers decide."""
+    if recipe.allocation is not None:
+        return None
     if recipe.groups is not None or recipe.method == "wanda":
         return out_features * row_prune_count(in_features, recipe)
-    if recipe.method == "magnitude":
+    if recipe.method in ("magnitude", "sparsegpt"):
         return prune_count(out_features * in_features, recipe.target_sparsity)
     return None

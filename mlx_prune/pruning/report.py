@@ -11,9 +11,11 @@ from typing import Any
 from mlx_prune.checkpoints import PrunableLinear
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.sparsegpt import BLOCK_SIZE, DAMPING
 
 META_FILE = "pruning_meta.json"
 _SHORTFALL = 0.01
+_SPARSEGPT = {"damping": DAMPING, "block_size": BLOCK_SIZE}
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ class PruneReport:
         fingerprint: Of the recipe and the source, by which a finished prune is recognized.
         left_out: Projections of the blocks that are not linear layers (stacks of experts); never pruned, and
             not counted.
+        allocation: How the sparsity was spread over the blocks; None where it is the same in all.
     """
 
     model: str
@@ -82,6 +85,7 @@ class PruneReport:
     device: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     left_out: tuple[str, ...] = ()
+    allocation: dict[str, Any] | None = None
 
     @property
     def target_sparsity(self) -> float:
@@ -136,7 +140,7 @@ class PruneReport:
         recipe = self.recipe
         return {
             "model": self.model,
-            "method": recipe.method,
+            "method": recipe.label,
             "target_sparsity": _percent(self.target_sparsity),
             "actual_sparsity": _percent(self.actual_sparsity),
             "total_prunable_params": self.total_prunable_params,
@@ -148,6 +152,8 @@ class PruneReport:
             "statistics": recipe.statistics,
             "seed": recipe.seed,
             "calibration": self.calibration,
+            "allocation": self.allocation,
+            "sparsegpt": _SPARSEGPT if recipe.method == "sparsegpt" else None,
             "projections": _with_percent(self.projections),
             "blocks": _with_percent(self.blocks),
             "matrix_zeros": {matrix.name: matrix.zeros for matrix in self.matrices},
@@ -172,6 +178,7 @@ def report_from_json(meta: dict[str, Any], recipe: Recipe, linears: Sequence[Pru
         recipe=recipe,
         matrices=tuple(MatrixZeros.of(linear, zeros[linear.name]) for linear in linears),
         left_out=tuple(meta["left_out"]),
+        allocation=meta.get("allocation"),
         **{key: meta[key] for key in same + more},
     )
 
