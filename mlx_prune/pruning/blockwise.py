@@ -19,6 +19,7 @@ from mlx.utils import tree_flatten, tree_map
 
 from mlx_prune.checkpoints import PrunableLinear, blocks
 from mlx_prune.errors import CheckpointError, MlxPruneError
+from mlx_prune.pruning.routing import routed_inputs
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ S = TypeVar("S", bound=InputSums)
 class ActivationSums(Generic[S]):
     """Statistics of the inputs of some linear layers, filled while they run inside :meth:`watching`.
 
-    Layers that receive the same array (q, k and v; gate and up) share one reduction.
+    Layers that receive the same array (q, k and v; gate and up) share one reduction. An expert's statistic is
+    over the tokens that were routed to it, and none others.
     """
 
     def __init__(self, linears: Sequence[PrunableLinear], measure: Callable[[mx.array], S]) -> None:
@@ -126,36 +128,60 @@ class ActivationSums(Generic[S]):
 
         Args:
             linears: The layers to watch.
-            measure: Reduces the inputs of one call, [..., features].
+            measure: Reduces the inputs of one call, [..., features], or no inputs, [0, features].
         """
         self._linears = linears
         self._measure = measure
-        self._names = {id(linear.module): linear.name for linear in linears}
+        self._watched: dict[int, list[PrunableLinear]] = {}
+        for linear in linears:
+            self._watched.setdefault(id(linear.module), []).append(linear)
         self._sums: dict[str, S] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """While open, every call of a layer adds its inputs; open it once per forward pass."""
-        reduced: dict[int, tuple[mx.array, S]] = {}
+        # What an id belongs to is kept with it: the id must not be given to something else meanwhile.
+        reduced: dict[tuple[int, ...], tuple[tuple[mx.array, ...], dict[int | None, S]]] = {}
+        added: dict[tuple[int, int], tuple[S, S]] = {}
 
-        def add(layer: nn.Module, x: mx.array) -> Any:
-            if id(x) not in reduced:
-                # Kept with its array, whose id must not be given to another one meanwhile.
-                reduced[id(x)] = (x, self._measure(x))
-            name = self._names[id(layer)]
-            so_far, new = self._sums.get(name), reduced[id(x)][1]
-            self._sums[name] = new if so_far is None else so_far + new
-            return type(layer).__mro__[1].__call__(layer, x)
+        def add(layer: nn.Module, x: mx.array, *args: Any, **kwargs: Any) -> Any:
+            watched = self._watched[id(layer)]
+            inputs: tuple[mx.array, ...] = (x,)
+            if watched[0].expert is not None:  # a stack of experts is called with (x, indices, ...)
+                inputs = (x, args[0] if args else kwargs["indices"])
+            key = tuple(id(array) for array in inputs)
+            if key not in reduced:
+                reduced[key] = (inputs, self._reduce(watched[0].module, *inputs))
+            for linear in watched:
+                so_far, new = self._sums.get(linear.name), reduced[key][1][linear.expert]
+                if so_far is None:
+                    self._sums[linear.name] = new
+                    continue
+                pair = (id(so_far), id(new))
+                if pair not in added:
+                    added[pair] = (so_far, so_far + new)
+                self._sums[linear.name] = added[pair][1]
+            return type(layer).__mro__[1].__call__(layer, x, *args, **kwargs)
 
-        with calls_replaced([linear.module for linear in self._linears], add):
+        with calls_replaced([watched[0].module for watched in self._watched.values()], add):
             yield
+
+    def _reduce(self, layer: nn.Module, x: mx.array, indices: mx.array | None = None) -> dict[int | None, S]:
+        """The statistic of a layer's inputs, or of each expert's own."""
+        if indices is None:
+            return {None: self._measure(x)}
+        found: dict[int | None, S] = {}
+        for expert, part in enumerate(routed_inputs(x, indices, layer.num_experts)):
+            found[expert] = self._measure(part)
+            mx.eval(found[expert].sums)  # so that an expert's gathered inputs can go before the next one's
+        return found
 
     def arrays(self) -> list[mx.array]:
         """The lazy sums, to be evaluated."""
         return [sums.sums for sums in self._sums.values()]
 
     def result(self) -> dict[str, S]:
-        """The evaluated sums by layer name.
+        """The evaluated sums by layer name; those of an expert that no token was routed to count 0 tokens.
 
         Raises:
             CheckpointError: A layer saw no input, or NaN or infinite ones.
@@ -164,8 +190,8 @@ class ActivationSums(Generic[S]):
         for linear in self._linears:
             if linear.name not in self._sums:
                 raise CheckpointError(
-                    f"{linear.name} received no input during calibration, so Wanda cannot score its weights; "
-                    "use magnitude or random."
+                    f"{linear.layer} received no input during calibration, so its weights cannot be "
+                    "scored; use magnitude or random."
                 )
             if not mx.isfinite(self._sums[linear.name].sums).all().item():
                 raise CheckpointError(

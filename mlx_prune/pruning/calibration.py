@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -26,6 +27,7 @@ from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_to
 from mlx_prune.pruning.hidden import HiddenStates
 from mlx_prune.pruning.norms import SquareSums, square_sums
 from mlx_prune.pruning.recipe import Calibration
+from mlx_prune.pruning.routing import experts_per_token
 
 _SMALLEST_BUDGET = 32 << 20
 
@@ -185,7 +187,7 @@ class BlockSteps:
         sums = ActivationSums(self._linears[index] if linears is None else linears, measure)
         for number in range(len(self.batches)):
             with sums.watching():
-                out = self._run(index, number)
+                out = self.run(index, number)
             if advance:
                 mx.eval(out, sums.arrays())
                 self.states.put(number, out)
@@ -200,12 +202,13 @@ class BlockSteps:
     def advance(self, index: int) -> None:
         """Run one block on all batches for its outputs alone."""
         for number in range(len(self.batches)):
-            out = self._run(index, number)
+            out = self.run(index, number)
             mx.eval(out)
             self.states.put(number, out)
         self.states.advance()
 
-    def _run(self, index: int, number: int) -> mx.array:
+    def run(self, index: int, number: int) -> mx.array:
+        """Run one block on one batch; the result is lazy."""
         return replay(self._blocks[index], self.states.get(number), self._calls[number][index])
 
 
@@ -243,7 +246,16 @@ def batch_size(
     """
     largest = max(linears, key=lambda block: sum(linear.size for linear in block))
     weights = sum(linear.size for linear in largest) * dtype.size
-    per_token = dtype.size * sum(linear.in_features + linear.out_features for linear in largest)
+    per_token = dtype.size * sum(_values_per_token(linear, config) for linear in largest)
     # Attention scores, where the backend materializes them.
     per_token += 4 * length * int(config.get("num_attention_heads") or 0)
-    return max(1, max(_SMALLEST_BUDGET, weights // 2) // (per_token * length))
+    return max(1, max(_SMALLEST_BUDGET, weights // 2) // math.ceil(per_token * length))
+
+
+def _values_per_token(linear: PrunableLinear, config: dict[str, Any]) -> float:
+    """Inputs and outputs of a layer for one token; of an expert, for its share of the tokens."""
+    values = linear.in_features + linear.out_features
+    if linear.expert is None:
+        return values
+    experts: int = linear.module.num_experts
+    return values * (experts_per_token(config) or experts) / experts

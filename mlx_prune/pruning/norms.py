@@ -32,8 +32,11 @@ class SquareSums:
         return SquareSums(self.sums + other.sums, self.count + other.count)
 
     def root_mean_square(self) -> mx.array:
-        """[features] float32, sqrt(sum of squares / tokens): Wanda's ``||X_j||_2``, up to a constant."""
-        return mx.sqrt(self.sums / self.count)
+        """[features] float32, sqrt(sum of squares / tokens): Wanda's ``||X_j||_2``, up to a constant.
+
+        Without any token every feature counts 1: an expert that none was routed to is scored by ``|w|``.
+        """
+        return mx.sqrt(self.sums / self.count) if self.count else mx.ones_like(self.sums)
 
 
 def square_sums(x: mx.array) -> SquareSums:
@@ -46,6 +49,8 @@ def square_sums(x: mx.array) -> SquareSums:
         Float32 sums (also of half-precision inputs) and the number of tokens.
     """
     features = x.shape[-1]
+    if x.size == 0:
+        return SquareSums(mx.zeros(features), 0)
     return SquareSums(sum_of_squares(x.reshape(-1, features)), x.size // features)
 
 

@@ -12,8 +12,9 @@ from mlx.utils import tree_flatten
 from mlx_prune.checkpoints import LoadedModel, PrunableLinear, load_network, prunable_linears
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
+from mlx_prune.pruning.layout import Originals, layout_of
 from mlx_prune.pruning.report import META_FILE, PruneReport
-from mlx_prune.pruning.writer import CheckpointWriter, layout_of, plan
+from mlx_prune.pruning.writer import CheckpointWriter, plan
 from mlx_prune.report.card import CARD_FILE, model_card
 from mlx_prune.shards import open_shards
 
@@ -42,22 +43,21 @@ def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: boo
         raise CheckpointError(f"{out} exists already; give another folder, or use force to replace it.")
     shards = open_shards(model.path)
     linears = prunable_linears(model.model)
-    layout = layout_of(shards, linears)
+    layout = layout_of(shards, linears, model.model)
     with output_folder(out, source=model.path) as folder:
         folder.restart()
         stored: dict[str, mx.array] = {}
-        if layout == "mlx":
+        if layout.name == "mlx":
             network, _, _ = load_network(model.path, dtype="stored", lazy=True, shards=shards)
             stored = dict(tree_flatten(network.parameters()))
-        writer = plan(folder.partial, layout, shards, stored)
+        writer = plan(folder.partial, layout.name, shards, stored)
         check_space(writer, folder)
-        rewritten = {f"{linear.name}.weight" for linear in linears}
-        writer.create(rewritten, stored)
+        writer.create(layout.rewritten(linears), stored)
+        originals = Originals(layout, shards, stored)
         for linear in linears:
-            name = f"{linear.name}.weight"
-            source = shards.load([name])[name] if layout == "source" else stored.pop(name)
-            writer.write(name, _with_zeros_of(linear, source))
-            del source
+            weight = _with_zeros_of(linear, originals.read(linear))
+            writer.write_part(layout.places[linear.name], weight)
+            del weight
         finish(folder, writer, model.path, report)
     return out
 

@@ -28,10 +28,11 @@ from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_to
 from mlx_prune.pruning.engine import check_fits
 from mlx_prune.pruning.folder import output_folder
 from mlx_prune.pruning.hashes import quick_hash
+from mlx_prune.pruning.layout import layout_of
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import PruneReport, read_meta, report_from_json
 from mlx_prune.pruning.streamed import StreamedPrune
-from mlx_prune.pruning.writer import layout_of, plan
+from mlx_prune.pruning.writer import plan
 from mlx_prune.shards import Shards, open_shards
 
 HIDDEN_LIMIT = 4 << 30
@@ -104,11 +105,13 @@ def prune_checkpoint(
     with _own_folder(out) as own, output_folder(own, source=path) as folder:
         if folder.final.exists() and not force:
             raise CheckpointError(f"{folder.final} has just been written by another process.")
-        stored = _stored_weights(path, shards, linears, trust_remote_code)
+        layout = layout_of(shards, linears, network)
+        stored = _stored_weights(path, shards, trust_remote_code) if layout.name == "mlx" else {}
         job = StreamedPrune(
             name=str(model),
             folder=folder,
-            writer=plan(folder.partial, layout_of(shards, linears), shards, stored),
+            writer=plan(folder.partial, layout.name, shards, stored),
+            layout=layout,
             shards=shards,
             stored=stored,
             network=network,
@@ -154,12 +157,8 @@ def _finished(
     return report_from_json(meta, recipe, linears)
 
 
-def _stored_weights(
-    path: Path, shards: Shards, linears: list[PrunableLinear], trust_remote_code: bool
-) -> dict[str, mx.array]:
-    """All weights by mlx-lm's names, lazy, where the source's own files cannot serve; else nothing."""
-    if layout_of(shards, linears) == "source":
-        return {}
+def _stored_weights(path: Path, shards: Shards, trust_remote_code: bool) -> dict[str, mx.array]:
+    """All weights by mlx-lm's names, lazy, where the source's own files cannot serve."""
     network, _, _ = load_network(
         path, dtype="stored", lazy=True, shards=shards, trust_remote_code=trust_remote_code
     )

@@ -19,6 +19,7 @@ from mlx_prune.pruning.embeddings import embeddings_from_disk
 from mlx_prune.pruning.engine import Stopwatch, peak_rss_bytes, prune_blocks
 from mlx_prune.pruning.folder import OutputFolder, write_json
 from mlx_prune.pruning.hidden import HiddenStates, saved_blocks
+from mlx_prune.pruning.layout import Layout, Originals
 from mlx_prune.pruning.norms import SquareSums
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import MatrixZeros, PruneReport
@@ -41,6 +42,7 @@ class StreamedPrune:
         name: str,
         folder: OutputFolder,
         writer: CheckpointWriter,
+        layout: Layout,
         shards: Shards,
         stored: dict[str, mx.array],
         network: nn.Module,
@@ -55,6 +57,7 @@ class StreamedPrune:
             name: What the user called the model.
             folder: Held for this process.
             writer: Of the folder's weight files.
+            layout: Where they hold the prunable matrices.
             shards: The source's weight files.
             stored: All weights by mlx-lm's names, lazy, if the writer's layout is "mlx"; else empty.
             network: The model, its weights lazy.
@@ -66,6 +69,8 @@ class StreamedPrune:
         self._name = name
         self._folder = folder
         self._writer = writer
+        self._layout = layout
+        self._originals = Originals(layout, shards, stored)
         self._shards = shards
         self._stored = stored
         self._network = network
@@ -91,7 +96,7 @@ class StreamedPrune:
             return
         self._folder.restart()
         check_space(self._writer, self._folder)
-        rewritten = {f"{linear.name}.weight" for linear in self._linears if self._touches(linear)}
+        rewritten = self._layout.rewritten(filter(self._touches, self._linears))
         self._writer.create(rewritten, self._stored)
         self._record()
 
@@ -167,14 +172,13 @@ class StreamedPrune:
 
     def original(self, linear: PrunableLinear) -> mx.array:
         """The weight in its stored type, read from the source."""
-        name = f"{linear.name}.weight"
-        if self._writer.layout == "source":
-            return self._shards.load([name])[name]
-        return self._stored.pop(name) if self._touches(linear) else self._writer.read(name)
+        if self._layout.name == "source" or self._touches(linear):
+            return self._originals.read(linear)
+        return self._written(linear)
 
     def pruned(self, linear: PrunableLinear, weight: mx.array) -> None:
         """Write it to its place, and let the block run with it."""
-        self._writer.write(f"{linear.name}.weight", weight)
+        self._writer.write_part(self._layout.places[linear.name], weight)
         if self._steps is not None:
             linear.set_weight(weight)
 
@@ -218,10 +222,13 @@ class StreamedPrune:
                     and self._recipe.statistics == "sequential"
                     and self._touches(linear)
                 ):
-                    weight = self._writer.read(f"{linear.name}.weight")
-                    linear.set_weight(weight)
+                    linear.set_weight(self._written(linear))
             steps.advance(block)
             self._release(block)
+
+    def _written(self, linear: PrunableLinear) -> mx.array:
+        shape = (linear.out_features, linear.in_features)
+        return self._writer.read_part(self._layout.places[linear.name], shape)
 
     def _touches(self, linear: PrunableLinear) -> bool:
         return self._recipe.prunes(linear.projection)

@@ -1,8 +1,8 @@
 """Write a pruned checkpoint tensor by tensor, in any order, into files whose layout is known beforehand.
 
 Layout "source" is the source's own: the same files, headers and index, every byte of an unpruned tensor
-copied, pruned tensors written over with zeros where the mask says. Where mlx-lm renames or reshapes what it
-prunes, so that the source's files hold no such matrix, layout "mlx" writes mlx-lm's names and shapes instead.
+copied, pruned matrices written over with zeros where the mask says. Where mlx-lm reshapes what is pruned, so
+that the source's files hold no such matrix, layout "mlx" writes mlx-lm's names and shapes instead.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from mlx_prune.checkpoints import PrunableLinear
-from mlx_prune.errors import CheckpointError
-from mlx_prune.shards import FLOAT_TYPES, INDEX_FILE, Shards, TensorInfo
+from mlx_prune.pruning.places import Place, read_part
+from mlx_prune.shards import INDEX_FILE, Shards, TensorInfo
 
 _COPY_BYTES = 8 << 20
 _SHARD_BYTES = 5 << 30
@@ -62,11 +62,12 @@ class CheckpointWriter:
         """Bytes of all weight files."""
         return sum(len(f.header) + sum(info.nbytes for info in f.tensors) for f in self._files)
 
-    def create(self, rewritten: set[str], values: dict[str, mx.array]) -> None:
-        """Write the files with everything but some tensors, whose place stays empty.
+    def create(self, rewritten: Mapping[str, int], values: dict[str, mx.array]) -> None:
+        """Write the files with everything but the tensors that :meth:`write` brings; their place stays empty.
 
         Args:
-            rewritten: Tensors that :meth:`write` will bring.
+            rewritten: By tensor, how many of its weights will be written; one that is not written whole is
+                copied first.
             values: In layout "mlx", all others, lazy; taken out as they are written. Unused in layout
                 "source".
         """
@@ -75,7 +76,7 @@ class CheckpointWriter:
                 end = max((info.offset + info.nbytes for info in file.tensors), default=len(file.header))
                 out.truncate(end)
                 out.write(file.header)
-                kept = [info for info in file.tensors if info.name not in rewritten]
+                kept = [info for info in file.tensors if rewritten.get(info.name) != prod(info.shape)]
                 if file.source is not None:
                     _copy_ranges(file.source, out, kept)
                     continue
@@ -88,41 +89,22 @@ class CheckpointWriter:
     def write(self, name: str, values: mx.array) -> None:
         """Write one tensor in its place, in the stored type."""
         info = self._tensors[name]
-        if tuple(values.shape) != info.shape or _MLX_TYPES[values.dtype][0] != info.dtype:
-            raise ValueError(f"{name} is stored as {info.dtype} {info.shape}")
+        if tuple(values.shape) != info.shape:
+            raise ValueError(f"{name} is stored as {info.shape}, not {values.shape}")
+        self.write_part(Place(name), values)
+
+    def write_part(self, place: Place, values: mx.array) -> None:
+        """Write a matrix in its place, in the stored type."""
+        info = self._tensors[place.tensor]
+        if _MLX_TYPES[values.dtype][0] != info.dtype or place.start + values.size > prod(info.shape):
+            raise ValueError(f"{info.name} is stored as {info.dtype} {info.shape}")
         with open(info.file, "r+b") as out:
-            out.seek(info.offset)
+            out.seek(info.offset + place.start * values.itemsize)
             out.write(_bytes(values))
 
-    def read(self, name: str) -> mx.array:
-        """Read back a tensor written before."""
-        info = self._tensors[name]
-        dtype = next(dtype for dtype, (stored, _) in _MLX_TYPES.items() if stored == info.dtype)
-        bits: np.ndarray[Any, Any] = np.fromfile(
-            info.file,
-            dtype=np.uint16 if info.nbytes == 2 * int(np.prod(info.shape)) else np.uint32,
-            count=int(np.prod(info.shape)),
-            offset=info.offset,
-        )
-        return mx.array(bits).view(dtype).reshape(info.shape)
-
-
-def layout_of(shards: Shards, linears: list[PrunableLinear]) -> str:
-    """Choose "source" if the source's files hold every prunable matrix by name and shape, else "mlx".
-
-    Raises:
-        CheckpointError: A prunable matrix is not stored as floats.
-    """
-    for linear in linears:
-        info = shards.tensors.get(f"{linear.name}.weight")
-        if info is None or info.shape != (linear.out_features, linear.in_features):
-            return "mlx"
-        if info.dtype not in FLOAT_TYPES:
-            raise CheckpointError(
-                f"{info.name} is stored as {info.dtype}, and only float32, bfloat16 and float16 weights can "
-                "be pruned; convert the checkpoint first."
-            )
-    return "source"
+    def read_part(self, place: Place, shape: tuple[int, ...]) -> mx.array:
+        """Read back a matrix written before."""
+        return read_part(self._tensors[place.tensor], place.start, shape)
 
 
 def plan(folder: Path, layout: str, shards: Shards, stored: Mapping[str, mx.array]) -> CheckpointWriter:
@@ -130,7 +112,7 @@ def plan(folder: Path, layout: str, shards: Shards, stored: Mapping[str, mx.arra
 
     Args:
         folder: Where they go.
-        layout: From :func:`layout_of`.
+        layout: "source" or "mlx", see :mod:`mlx_prune.pruning.layout`.
         shards: The source's weight files.
         stored: In layout "mlx", all parameters by mlx-lm's names, lazy and in their stored type.
 

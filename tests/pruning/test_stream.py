@@ -75,14 +75,14 @@ def test_a_killed_process_leaves_nothing_half_written(tmp_path, kind, calibratio
         wanda = dict(statistics="sequential", calibration=Calibration({str(calibration_file)!r}, 7, 29))
         recipe = Recipe("wanda", 0.5, **wanda) if {kind!r} == "sequential" else Recipe("magnitude", 0.5)
         written = [0]
-        original = writer.CheckpointWriter.write
-        def write(self, name, values):
+        original = writer.CheckpointWriter.write_part
+        def write(self, place, values):
             # In the middle of a block, after some of its matrices.
             written[0] += 1
             if written[0] == 7 * 3 + 4:
                 os.kill(os.getpid(), signal.SIGKILL)
-            original(self, name, values)
-        writer.CheckpointWriter.write = write
+            original(self, place, values)
+        writer.CheckpointWriter.write_part = write
         prune_checkpoint({str(source)!r}, {str(tmp_path / "out")!r}, recipe)
     """
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=False, env=os.environ)
@@ -186,14 +186,14 @@ def test_weights_that_are_not_finite_stop_with_their_name(tmp_path):
 def test_a_disk_that_fills_up_midway_keeps_what_was_done(tmp_path, monkeypatch):
     source = save_tiny_model(tmp_path / "m", "llama", num_hidden_layers=4)
     full = [False]
-    original = writer.CheckpointWriter.write
+    original = writer.CheckpointWriter.write_part
 
-    def write(self, name, values):
-        if full[0] and ".layers.2." in name:
-            raise OSError(28, "No space left on device", name)
-        original(self, name, values)
+    def write(self, place, values):
+        if full[0] and ".layers.2." in place.tensor:
+            raise OSError(28, "No space left on device", place.tensor)
+        original(self, place, values)
 
-    monkeypatch.setattr(writer.CheckpointWriter, "write", write)
+    monkeypatch.setattr(writer.CheckpointWriter, "write_part", write)
     full[0] = True
     with pytest.raises(CheckpointError, match="disk is full"):
         prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5))
