@@ -1,0 +1,143 @@
+"""What a config.json must say of a narrower or shallower model, and the network mlx-lm builds from it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import mlx.nn as nn
+from mlx_lm.utils import _get_classes
+
+from mlx_prune.errors import RecipeError
+
+_DEPTH_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_NEURON_KEYS = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "hidden_dim", "mlp_hidden_size")
+# Lists of block indices, and counts of blocks at the beginning.
+_INDEX_LISTS = ("mlp_only_layers", "full_attn_idxs", "sliding_window_layers", "global_attention_layers")
+_LEADING_COUNTS = ("first_k_dense_replace", "num_dense_layers", "max_window_layers", "n_dense_layers")
+
+
+def section(config: dict[str, Any], keys: Sequence[str]) -> tuple[dict[str, Any], str]:
+    """The part of a config that holds one of some keys (itself or its text_config), and the key.
+
+    Raises:
+        RecipeError: None of them is there.
+    """
+    for part in (config, config.get("text_config")):
+        for key in keys:
+            if isinstance(part, dict) and part.get(key) is not None:
+                return part, key
+    raise RecipeError(f"The model's config.json states no {' or '.join(keys[:2])}, so it cannot be changed.")
+
+
+def with_neurons(config: dict[str, Any], neurons: int) -> dict[str, Any]:
+    """The config of a model with another number of MLP neurons in every block.
+
+    Raises:
+        RecipeError: The config states no such number, or one per block.
+    """
+    changed = copy.deepcopy(config)
+    part, key = section(changed, _NEURON_KEYS)
+    part[key] = neurons
+    return changed
+
+
+def neurons_of(config: dict[str, Any]) -> int:
+    """MLP neurons in each block, as the config states them.
+
+    Raises:
+        RecipeError: It states none, or a number per block.
+    """
+    part, key = section(config, _NEURON_KEYS)
+    if not isinstance(part[key], int):
+        raise RecipeError(f"The model's {key} is not one number for all blocks, so width cannot change it.")
+    return int(part[key])
+
+
+def heads_of(config: dict[str, Any]) -> tuple[int, int, int]:
+    """Query heads, key-value groups and head size, as the config states them.
+
+    Raises:
+        RecipeError: It states no number of heads, or the heads do not divide into groups.
+    """
+    part, _ = section(config, ("num_attention_heads",))
+    queries = part["num_attention_heads"]
+    groups = part.get("num_key_value_heads") or queries
+    if not isinstance(queries, int) or not isinstance(groups, int) or queries % groups:
+        raise RecipeError("The model's attention heads are not the same in all blocks, so none can go.")
+    return queries, groups, int(part.get("head_dim") or part["hidden_size"] // queries)
+
+
+def with_groups(config: dict[str, Any], groups: int) -> dict[str, Any]:
+    """The config of a model with fewer key-value groups in every block, each with its query heads."""
+    changed = copy.deepcopy(config)
+    queries, before, head = heads_of(config)
+    part, _ = section(changed, ("num_attention_heads",))
+    part |= {
+        "num_attention_heads": groups * (queries // before),
+        "num_key_value_heads": groups,
+        "head_dim": head,
+    }
+    return changed
+
+
+def with_blocks(config: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
+    """The config of a model with some of its blocks.
+
+    Args:
+        config: Of the whole model.
+        kept: Indices of the blocks that stay, ascending.
+
+    Returns:
+        A config whose number of blocks, lists with an entry per block, lists of block indices and counts of
+        leading blocks are those of the blocks that stay.
+    """
+    changed = copy.deepcopy(config)
+    part, key = section(changed, _DEPTH_KEYS)
+    count = part[key]
+    for where in (changed, part) if part is not changed else (part,):
+        for name, value in where.items():
+            if name in _INDEX_LISTS and isinstance(value, list):
+                where[name] = [new for new, old in enumerate(kept) if old in value]
+            elif name in _LEADING_COUNTS and isinstance(value, int):
+                where[name] = sum(old < value for old in kept)
+            elif per_block(name, value, count):
+                where[name] = [value[old] for old in kept]
+    part[key] = len(kept)
+    return changed
+
+
+def per_block(name: str, value: Any, blocks: int) -> bool:
+    """Whether an entry of a config is a list with one value per block."""
+    if name == "architectures" or name.endswith(("_token_id", "_token_ids")):
+        return False
+    return isinstance(value, list) and len(value) == blocks
+
+
+def depth_of(config: dict[str, Any]) -> int:
+    """Number of blocks, as the config states it."""
+    part, key = section(config, _DEPTH_KEYS)
+    return int(part[key])
+
+
+def build(config: dict[str, Any]) -> nn.Module:
+    """The network that mlx-lm builds from a config, its weights random and never evaluated.
+
+    Raises:
+        RecipeError: mlx-lm cannot build it.
+    """
+    if config.get("model_file") is not None:
+        raise RecipeError(
+            "The model brings its own Python code, whose configuration is not known here; "
+            "prune it by random, magnitude or Wanda."
+        )
+    try:
+        model_class, arguments = _get_classes(config)
+        network: nn.Module = model_class(arguments.from_dict(config))
+    except Exception as error:  # whatever an architecture's constructor raises
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise RecipeError(
+            f"mlx-lm cannot build the smaller model from its configuration ({lines[0]})."
+        ) from error
+    return network

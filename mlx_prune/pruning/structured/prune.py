@@ -1,0 +1,214 @@
+"""Prune neurons, key-value groups or blocks from folder to folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_prune import distributed
+from mlx_prune.checkpoints import load_network, load_tokenizer, prunable_linears, read_config, resolve
+from mlx_prune.environment import device, versions
+from mlx_prune.errors import CheckpointError, RecipeError
+from mlx_prune.progress import ProgressCallback, silent
+from mlx_prune.pruning.calibration import BlockSteps
+from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
+from mlx_prune.pruning.engine import Stopwatch, peak_rss_bytes
+from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
+from mlx_prune.pruning.hashes import quick_hash
+from mlx_prune.pruning.report import META_FILE, read_meta
+from mlx_prune.pruning.structured import sizes, verify
+from mlx_prune.pruning.structured.depth import shorten
+from mlx_prune.pruning.structured.narrow import narrow
+from mlx_prune.pruning.structured.recipe import StructuredRecipe
+from mlx_prune.pruning.structured.report import Change, StructuredReport, report_from_json
+from mlx_prune.pruning.structured.source import Source, Written, calibration_steps
+from mlx_prune.report.card import CARD_FILE, model_card
+from mlx_prune.shards import Shards, open_shards
+
+HIDDEN_LIMIT = 4 << 30
+
+
+def prune_structured(
+    model: str | Path,
+    out: str | Path,
+    recipe: StructuredRecipe,
+    *,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    force: bool = False,
+    hidden_limit: int = HIDDEN_LIMIT,
+    progress: ProgressCallback | None = None,
+) -> StructuredReport:
+    """Write a smaller dense checkpoint, holding one block of the model in memory at a time.
+
+    The result loads in stock mlx-lm, and in transformers where the source did. Before it appears it is loaded
+    and run beside the source on a few tokens. A folder that already holds this very prune is left as it is; a
+    killed prune leaves nothing and starts over.
+
+    Args:
+        model: A folder, a Hub id, or "demo".
+        out: The folder to write; it appears whole or not at all.
+        recipe: What to remove.
+        dtype: Compute type of the calibration, as in :func:`mlx_prune.checkpoints.load`.
+        trust_remote_code: Run Python files of the checkpoint.
+        force: Replace what is in the folder already.
+        hidden_limit: Hidden states above this many bytes are kept on disk, beside the folder.
+        progress: Told after each block, stage "calibrate" (depth) or "prune" (width).
+
+    Returns:
+        What was done, as recorded in the folder's pruning_meta.json.
+
+    Raises:
+        RecipeError: The recipe does not fit the model, or its architecture cannot be made smaller that way.
+        CheckpointError: The model is incomplete, damaged or quantized; the folder holds something else, is in
+            use or cannot be written; activations are not finite.
+        DataError: The calibration text cannot be read or is too short.
+    """
+    if distributed.size() > 1:
+        raise RecipeError("Width and depth run in one process; start the command without mlx.launch.")
+    if not recipe.measures and dtype != "auto":
+        raise RecipeError(
+            "Width by magnitude without repair computes nothing with the model, so dtype "
+            f"{dtype} would be ignored; leave it out."
+        )
+    out = Path(out)
+    path = resolve(model, trust_remote_code=trust_remote_code)
+    shards = open_shards(path)
+    network, _, compute = load_network(
+        path, dtype=dtype, lazy=True, shards=shards, trust_remote_code=trust_remote_code
+    )
+    config = read_config(path)
+    data = None
+    if recipe.measures:
+        tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
+        assert recipe.calibration is not None
+        assert recipe.seed is not None
+        data = calibration_tokens(recipe.calibration, tokenizer, config, recipe.seed)
+    fingerprint = _fingerprint(recipe, shards, data, compute)
+    if out.exists() and not force:
+        return _finished(out, fingerprint, recipe)
+    mx.reset_peak_memory()
+    source = Source(
+        name=str(model),
+        path=path,
+        shards=shards,
+        network=network,
+        config=config,
+        linears=prunable_linears(network),
+        compute=compute,
+        trust_remote_code=trust_remote_code,
+    )
+    with output_folder(out, source=path) as folder:
+        if folder.final.exists() and not force:
+            raise CheckpointError(f"{folder.final} has just been written by another process.")
+        folder.restart()
+        return _write(source, recipe, folder, data, fingerprint, hidden_limit, progress or silent)
+
+
+def _write(
+    source: Source,
+    recipe: StructuredRecipe,
+    folder: OutputFolder,
+    data: CalibrationTokens | None,
+    fingerprint: str,
+    hidden_limit: int,
+    progress: ProgressCallback,
+) -> StructuredReport:
+    """Write the weights, check them, add everything else, and let the folder appear."""
+    before = sizes.measure(source.network, source.linears, source.config)
+    watch, steps = Stopwatch(), None
+    if data is not None:
+        with watch.timing("calibrate"):
+            steps = calibration_steps(source, data, folder, hidden_limit)
+    written = _smaller(source, recipe, folder, steps, watch, progress)
+    seconds = dict(watch.seconds)
+    copy_side_files(source.path, folder.partial)
+    write_json(folder.partial / "config.json", written.config)
+    after, nbytes = _checked(source, folder.partial, written)
+    report = StructuredReport(
+        model=source.name,
+        recipe=recipe,
+        bytes=Change(sizes.weight_bytes(source.shards), nbytes),
+        **{key: Change(before[key], after[key]) for key in before},
+        removed=written.removed,
+        repair=written.repair,
+        prune_time_s=round(sum(seconds.values()), 3),
+        calibration_time_s=round(seconds.get("calibrate", 0.0), 3),
+        peak_memory_bytes=mx.get_peak_memory(),
+        peak_rss_bytes=peak_rss_bytes(),
+        dtype=source.compute,
+        calibration=None if data is None or steps is None else _described(data, steps),
+        layout=written.layout,
+        versions=versions(),
+        device=dict(device()),
+        fingerprint=fingerprint,
+    )
+    meta = report.to_json()
+    write_json(folder.partial / META_FILE, meta)
+    (folder.partial / CARD_FILE).write_text(model_card(meta), encoding="utf-8")
+    folder.publish()
+    return report
+
+
+def _smaller(
+    source: Source,
+    recipe: StructuredRecipe,
+    folder: OutputFolder,
+    steps: BlockSteps | None,
+    watch: Stopwatch,
+    progress: ProgressCallback,
+) -> Written:
+    if recipe.method == "width":
+        return narrow(source, recipe, folder, steps=steps, watch=watch, progress=progress)
+    assert steps is not None
+    return shorten(source, recipe, folder, steps=steps, watch=watch, progress=progress)
+
+
+def _checked(source: Source, folder: Path, written: Written) -> tuple[dict[str, int], int]:
+    """Load the result beside the source and compare; tells its sizes and the bytes of its weight files."""
+
+    def opened(path: Path, shards: Shards) -> nn.Module:
+        network, _, _ = load_network(
+            path, dtype="float32", lazy=True, shards=shards, trust_remote_code=source.trust_remote_code
+        )
+        return network
+
+    shards = open_shards(folder)
+    result = opened(folder, shards)
+    sized = sizes.measure(result, prunable_linears(result), written.config)
+    whole = opened(source.path, source.shards)
+    verify.check_blocks((whole, source.shards), (result, shards), written.kept, written.columns)
+    return sized, sizes.weight_bytes(shards)
+
+
+def _described(data: CalibrationTokens, steps: BlockSteps) -> dict[str, Any]:
+    return {**data.describe(), "batch_size": steps.batch_size}
+
+
+def _finished(out: Path, fingerprint: str, recipe: StructuredRecipe) -> StructuredReport:
+    """The report of a folder that holds this very prune."""
+    meta = read_meta(out) or {}
+    if meta.get("fingerprint") != fingerprint:
+        raise CheckpointError(
+            f"{out} exists and holds something else; give another folder, or use force to replace it."
+        )
+    return report_from_json(meta, recipe)
+
+
+def _fingerprint(
+    recipe: StructuredRecipe, shards: Shards, data: CalibrationTokens | None, compute: str
+) -> str:
+    """What a prune follows from: recipe, source, calibration tokens, and compute type where it matters."""
+    content: dict[str, Any] = {
+        "recipe": {k: v for k, v in dataclasses.asdict(recipe).items() if k != "calibration"},
+        "source": quick_hash(shards),
+    }
+    if data is not None:
+        content |= {"tokens": data.tokens_sha256, "dtype": compute}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

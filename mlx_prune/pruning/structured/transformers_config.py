@@ -1,0 +1,84 @@
+"""What transformers makes of a config.json, so that a smaller model means the same there.
+
+Transformers derives the kind of each block (sliding or full attention) from its index where the file does
+not list the kinds; after blocks have gone, they must be listed.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.errors import RecipeError
+from mlx_prune.pruning.structured.configuration import depth_of, per_block
+
+
+def with_block_kinds(config: dict[str, Any], changed: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
+    """List the kinds of blocks that transformers would derive wrongly.
+
+    Args:
+        config: Of the whole model.
+        changed: Of the model with the kept blocks.
+        kept: Indices of the blocks that stay.
+
+    Returns:
+        ``changed``, with every list that transformers derives otherwise than it did for these blocks. Just
+        ``changed`` where transformers does not read the model.
+
+    Raises:
+        RecipeError: Transformers reads the original config and not the changed one.
+    """
+    before, _ = _understood(config)
+    if before is None:
+        return changed
+    now = check_readable(config, changed)
+    found = copy.deepcopy(changed)
+    for name, value in before.items():
+        wanted = [value[old] for old in kept] if per_block(name, value, depth_of(config)) else None
+        if wanted is not None and now.get(name) != wanted:
+            found[name] = wanted
+    check_readable(config, found)
+    return found
+
+
+def check_readable(config: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    """Refuse a config that transformers does not read although it reads the original.
+
+    Returns:
+        What transformers makes of the changed one; empty where it does not read the original.
+
+    Raises:
+        RecipeError: With the reason transformers gives.
+    """
+    if _understood(config)[0] is None:
+        return {}
+    now, reason = _understood(changed)
+    if now is None:
+        raise RecipeError(
+            f"Transformers, which reads this model, would not read the smaller one ({reason}); "
+            "remove another share."
+        )
+    return now
+
+
+def _understood(config: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
+    """The config with all that transformers derives from it; or None, and why it cannot be read."""
+    from transformers import AutoConfig
+
+    log = logging.getLogger("transformers")
+    level = log.level
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
+        log.setLevel(logging.ERROR)
+        try:
+            return dict(AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict()), ""
+        except Exception as error:  # an unknown type of model, or whatever its class makes of the values
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            return None, lines[-1].rstrip(".") if lines else type(error).__name__
+        finally:
+            log.setLevel(level)
