@@ -6,14 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_flatten
-
 from mlx_prune.checkpoints import block_modules, load_network, resolve, weight_matrix
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.report import MatrixZeros, read_meta, zeros_by
 from mlx_prune.pruning.selection import count_zeros
+from mlx_prune.pruning.zero_survival import dense_matrix, let_go
 from mlx_prune.shards import open_shards
 
 _DENSE = 0.001  # below this fraction of zeros a projection counts as left dense
@@ -61,15 +58,19 @@ class Inspection:
         """Where the weights differ from pruning_meta.json, one sentence each."""
         if self.meta is None:
             return ()
+        left_out = self.meta.get("left_out") or ()
+        counted = [m for m in self.matrices if m.projection not in left_out]
         found = []
-        recorded, counted = self.meta.get("zero_params"), sum(m.zeros for m in self.matrices)
-        if recorded != counted:
-            found.append(f"pruning_meta.json records {recorded:,} zeros, the weights hold {counted:,}.")
-        total = sum(m.params for m in self.matrices)
-        if self.meta.get("total_prunable_params") != total:
+        # What was removed is no longer here, and a smaller model's own zeros are nobody's doing.
+        remaining = self.meta.get("remaining_prunable_params")
+        recorded, zeros = self.meta.get("zero_params"), sum(m.zeros for m in counted)
+        if recorded != zeros and (remaining is None or recorded):
+            found.append(f"pruning_meta.json records {recorded:,} zeros, the weights hold {zeros:,}.")
+        expected = self.meta.get("total_prunable_params") if remaining is None else remaining
+        total = sum(m.params for m in counted)
+        if expected != total:
             found.append(
-                f"pruning_meta.json records {self.meta.get('total_prunable_params'):,} prunable weights, "
-                f"the blocks hold {total:,}."
+                f"pruning_meta.json records {expected:,} prunable weights, the blocks hold {total:,}."
             )
         for name, entry in (self.meta.get("projections") or {}).items():
             here = self.projections.get(name)
@@ -116,35 +117,15 @@ def inspect(
         path, dtype="stored", lazy=True, shards=open_shards(path), trust_remote_code=trust_remote_code
     )
     report = progress or silent
-    modules = [entry for entry in block_modules(network) if _matrix(entry[3]) is not None]
+    modules = [entry for entry in block_modules(network) if weight_matrix(entry[3]) is not None]
     total = max((block for block, *_ in modules), default=-1) + 1
     found: list[MatrixZeros] = []
     for number, (block, name, projection, module) in enumerate(modules):
-        weight = _matrix(module)
+        weight = dense_matrix(module)
         assert weight is not None
         found.append(MatrixZeros(name, block, projection, weight.size, count_zeros(weight)))
         del weight
-        _release(module)
+        let_go([module])
         if number + 1 == len(modules) or modules[number + 1][0] != block:
             report(Progress("inspect", block + 1, total, f"block {block}"))
     return Inspection(str(model), path, tuple(found), read_meta(path))
-
-
-def _matrix(module: nn.Module) -> mx.array | None:
-    weight = weight_matrix(module)
-    if weight is None or "scales" not in module:
-        return weight
-    return mx.dequantize(
-        weight,
-        module.scales,
-        module.get("biases"),
-        group_size=module.group_size,
-        bits=module.bits,
-        mode=getattr(module, "mode", "affine"),
-    )
-
-
-def _release(module: nn.Module) -> None:
-    for name, _ in tree_flatten(module.parameters()):
-        module[name] = mx.zeros((0,))
-    mx.clear_cache()

@@ -31,7 +31,7 @@ _MODIFIERS: dict[str, tuple[str, ...]] = {
     "heads": ("width",),
     "both": ("width",),
     "contiguous": ("depth",),
-    "repair": STRUCTURED_BASES,
+    "repair": ("width",),
 }
 _AFFINE = re.compile(r"q(\d{1,2})(?:-g(\d{1,3}))?")
 _KNOWN = (*MASK_BASES, *STRUCTURED_BASES, *_MODIFIERS, *(f"q{bits}" for bits in AFFINE_BITS), *FIXED_MODES)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import shutil
 import time
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.utils import quantize_model, save_config, save_model
 
-from mlx_prune.checkpoints import load_network, read_config, resolve
+from mlx_prune.checkpoints import load_network, other_projections, read_config, resolve
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.progress import ProgressCallback, silent
@@ -27,6 +26,7 @@ from mlx_prune.pruning.hashes import quick_hash
 from mlx_prune.pruning.labels import DENSE, Quantization, extend
 from mlx_prune.pruning.quantization_report import QuantizationReport, quantization_meta
 from mlx_prune.pruning.report import META_FILE, read_meta
+from mlx_prune.pruning.structured.sizes import flops_per_token, weight_bytes
 from mlx_prune.pruning.zero_survival import compare_zeros
 from mlx_prune.report.card import CARD_FILE, model_card
 from mlx_prune.shards import Shards, open_shards
@@ -54,6 +54,7 @@ def quantize_checkpoint(
     *,
     trust_remote_code: bool = False,
     force: bool = False,
+    origin: str | None = None,
     progress: ProgressCallback | None = None,
 ) -> QuantizationReport:
     """Write a quantized copy of a checkpoint, the one that ``mlx_lm.convert -q`` would write.
@@ -68,6 +69,7 @@ def quantize_checkpoint(
         quantization: The format.
         trust_remote_code: Run Python files that come with the model.
         force: Replace what is in the folder already.
+        origin: What stands for the source when a finished folder is recognized; None takes its weights.
         progress: Told about the count of zeros, stage "count zeros".
 
     Returns:
@@ -83,9 +85,9 @@ def quantize_checkpoint(
     _refuse_quantized(path)
     source = read_meta(path)
     label = extend(str(source["method"]) if source else DENSE, quantization)
-    fingerprint = _fingerprint(label, shards, source)
+    origin = origin or f"{quick_hash(shards)} {(source or {}).get('fingerprint')}"
     if out.exists() and not force:
-        return _finished(out, fingerprint)
+        return finished(out, origin, quantization)
     started = time.perf_counter()
     with output_folder(out, source=path) as folder:
         if folder.final.exists() and not force:
@@ -94,30 +96,34 @@ def quantize_checkpoint(
         done = _quantize(path, shards, quantization, trust_remote_code)
         _write_weights(folder, path, done)
         written = open_shards(folder.partial)
-        before, _, _ = load_network(
+        before, config, _ = load_network(
             path, dtype="stored", lazy=True, shards=shards, trust_remote_code=trust_remote_code
         )
+        parameters = sum(array.size for _, array in tree_flatten(before.parameters()))
+        flops = flops_per_token(before, config)
         after, _, _ = load_network(
             folder.partial, dtype="stored", lazy=True, shards=written, trust_remote_code=trust_remote_code
         )
-        parameters = sum(array.size for _, array in tree_flatten(before.parameters()))
+        left_out = other_projections(before)
         survivals = compare_zeros(before, after, progress or silent)
         meta = quantization_meta(
             source,
             model=str(model),
             label=label,
             quantization=quantization,
-            survivals=survivals,
+            survivals=[survival for survival in survivals if survival.after.projection not in left_out],
+            left_out=left_out,
             layers=done.layers,
             left=done.left,
             indivisible=done.indivisible,
             parameters=parameters,
-            bytes_before=_disk_bytes(shards),
-            bytes_after=_disk_bytes(written),
+            flops=flops,
+            bytes_before=weight_bytes(shards),
+            bytes_after=weight_bytes(written),
             seconds=round(time.perf_counter() - started, 3),
             versions=versions(),
             device=dict(device()),
-            fingerprint=fingerprint,
+            fingerprint=_fingerprint(origin, quantization),
         )
         write_json(folder.partial / META_FILE, meta)
         (folder.partial / CARD_FILE).write_text(model_card(meta), encoding="utf-8")
@@ -190,21 +196,19 @@ def _refuse_quantized(path: Path) -> None:
         )
 
 
-def _fingerprint(label: str, shards: Shards, source: dict[str, Any] | None) -> str:
-    """What a quantized copy follows from."""
-    content = {"label": label, "source": quick_hash(shards), "pruned": (source or {}).get("fingerprint")}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def finished(folder: Path, origin: str, quantization: Quantization) -> QuantizationReport:
+    """The report of a folder that holds this very quantization.
 
-
-def _finished(folder: Path, fingerprint: str) -> QuantizationReport:
-    """The report of a folder that holds this very quantization."""
+    Raises:
+        CheckpointError: It holds something else.
+    """
     meta = read_meta(folder) or {}
-    if meta.get("fingerprint") != fingerprint:
+    if meta.get("fingerprint") != _fingerprint(origin, quantization):
         raise CheckpointError(
             f"{folder} exists and holds something else; give another folder, or use force to replace it."
         )
     return QuantizationReport(meta)
 
 
-def _disk_bytes(shards: Shards) -> int:
-    return sum(file.stat().st_size for file in shards.files)
+def _fingerprint(origin: str, quantization: Quantization) -> str:
+    return hashlib.sha256(f"{origin} {quantization.label}".encode()).hexdigest()

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_prune.pruning.labels import Quantization, parse_label
+from mlx_prune.pruning.labels import Quantization
 from mlx_prune.pruning.report import zeros_by
+from mlx_prune.pruning.structured.sizes import CONTEXT
 from mlx_prune.pruning.zero_survival import Survival
 
 # Of a pruned source's record, what describes its own files or measurements of it.
@@ -72,7 +73,11 @@ class QuantizationReport:
         """What a person should read of it, as names and values."""
         done = self.meta["quantization"]
         bits = f"{done['mode']}, {done['bits']} bits, groups of {done['group_size']}"
-        found = [
+        found = [("method", self.label)]
+        if self.meta["target_sparsity"]:
+            pattern = f" ({self.meta['pattern']})" if self.meta.get("pattern") else ""
+            found.append(("target sparsity", f"{self.meta['target_sparsity']:g} %{pattern}"))
+        found += [
             ("quantization", f"{bits}, {done['layers']:,} layers"),
             ("bits per weight", f"{self.bits_per_weight:.2f}, scales and what stays in float included"),
         ]
@@ -94,10 +99,12 @@ def quantization_meta(
     label: str,
     quantization: Quantization,
     survivals: Sequence[Survival],
+    left_out: Sequence[str],
     layers: int,
     left: Sequence[str],
     indivisible: Sequence[str],
     parameters: int,
+    flops: int,
     bytes_before: int,
     bytes_after: int,
     seconds: float,
@@ -112,11 +119,13 @@ def quantization_meta(
         model: What the user called that checkpoint.
         label: Method label of the result.
         quantization: The format.
-        survivals: Zeros of every matrix in the blocks.
+        survivals: Zeros of every prunable matrix in the blocks.
+        left_out: Projections that are never pruned (routers of experts) and not counted.
         layers: How many layers were quantized.
         left: Names of those that could have been and were not.
         indivisible: Those of them whose input size the group size does not divide.
         parameters: Of the model before, embeddings and norms included.
+        flops: Per token, of the model before; quantization changes none.
         bytes_before: Of the weight files before.
         bytes_after: Of the weight files now.
         seconds: How long it took.
@@ -127,18 +136,24 @@ def quantization_meta(
     matrices = [survival.after for survival in survivals]
     zeros, weights = sum(m.zeros for m in matrices), sum(m.params for m in matrices)
     carried = {key: value for key, value in (source or {}).items() if key not in _NOT_CARRIED}
-    total = weights
-    if source is not None and parse_label(str(source["method"])).structured:
-        # Of a smaller model, sparsity counts what the dense one had.
-        total = int(source["total_prunable_params"])
+    # Of a smaller model, sparsity counts what the dense one had.
+    total = int(carried["total_prunable_params"]) if "remaining_prunable_params" in carried else weights
     warnings = list(carried.get("warnings") or ())
     if indivisible:
         warnings.append(
             f"{len(indivisible):,} layers are not quantized, because groups of {quantization.group_size} do "
             f"not divide their input size: {_shortened(indivisible)}."
         )
-    before = carried.get("parameters", {}).get("before", parameters)
-    old_bytes = carried.get("bytes", {}).get("before", bytes_before)
+    # Of a smaller model, "before" is the dense one.
+    costs = {
+        key: {"before": carried.get(key, {}).get("before", before), "after": after}
+        for key, before, after in (
+            ("parameters", parameters, parameters),
+            ("bytes", bytes_before, bytes_after),
+            ("flops_per_token", flops, flops),
+        )
+    }
+    costs["flops_per_token"]["context"] = CONTEXT
     return {
         "model": model,
         "target_sparsity": 0.0,
@@ -153,8 +168,7 @@ def quantization_meta(
         "zero_params": zeros,
         "projections": _shares(zeros_by(matrices, "projection")),
         "blocks": _shares(zeros_by(matrices, "block")),
-        "parameters": {"before": before, "after": parameters},
-        "bytes": {"before": old_bytes, "after": bytes_after},
+        **costs,
         "quantization": {
             "label": quantization.label,
             "mode": quantization.mode,
@@ -167,6 +181,7 @@ def quantization_meta(
             "zeros_kept": sum(survival.kept for survival in survivals),
             "seconds": seconds,
         },
+        "left_out": list(left_out),
         "warnings": warnings,
         "versions": versions,
         "device": device,

@@ -1,0 +1,97 @@
+"""What ``mlxprune prune`` prints of a result: what was done, and what the model costs before and after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlx_prune.cli._common import console, size
+
+if TYPE_CHECKING:
+    from mlx_prune.pruning.report import PruneReport
+    from mlx_prune.pruning.structured import StructuredReport
+
+Rows = list[tuple[str, str]]
+Costs = dict[str, dict[str, int]]
+
+_COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "parameters": ("parameters", lambda n: f"{int(n):,}"),
+    "bytes": ("size on disk", size),
+    "flops_per_token": ("FLOPs per token", lambda n: f"{int(n):,}"),
+}
+
+
+def mask_rows(report: PruneReport) -> Rows:
+    """What setting single weights to zero did."""
+    recipe = report.recipe
+    target = f"{100 * report.target_sparsity:g} %" + (f" ({recipe.pattern})" if recipe.pattern else "")
+    rows = [
+        ("method", recipe.label + ("" if recipe.scope == "blocks" else f", scope {recipe.scope}")),
+        ("target sparsity", target),
+        ("actual sparsity", f"{100 * report.actual_sparsity:.2f} %"),
+        ("zeros", f"{report.zero_params:,} of {report.total_prunable_params:,} prunable weights"),
+    ]
+    if report.calibration is not None:
+        text = report.calibration
+        amount = f"{text['samples']} x {text['sequence_length']} tokens"
+        rows.append(("calibration", f"{text['source']}, {amount}, {recipe.statistics}"))
+    rows.append(("time", f"{report.prune_time_s:.1f} s ({report.calibration_time_s:.1f} s calibration)"))
+    rows.append(("peak memory", size(report.peak_memory_bytes)))
+    return rows
+
+
+def structured_rows(report: StructuredReport) -> Rows:
+    """What removing neurons, heads or blocks did."""
+    rows = [
+        ("method", report.recipe.label),
+        ("target", f"{100 * report.target_sparsity:g} % removed"),
+        ("actual sparsity", f"{100 * report.actual_sparsity:.2f} % of the blocks' weights removed"),
+    ]
+    rows += [
+        (name if name[:2].isupper() else name[0].lower() + name[1:], said) for name, said in report.rows()
+    ]
+    return [*rows, ("time", f"{report.prune_time_s:.1f} s ({report.calibration_time_s:.1f} s calibration)")]
+
+
+def mask_costs(model: str, out: Path, *, trust_remote_code: bool) -> Costs:
+    """Parameters, bytes and FLOPs of a model and of its copy with zeros, which change none of them."""
+    from mlx.utils import tree_flatten
+
+    from mlx_prune.checkpoints import load_network, resolve
+    from mlx_prune.pruning.structured.sizes import flops_per_token, weight_bytes
+    from mlx_prune.shards import open_shards
+
+    found = []
+    for path in (resolve(model, trust_remote_code=trust_remote_code), out):
+        shards = open_shards(path)
+        network, config, _ = load_network(
+            path, dtype="stored", lazy=True, shards=shards, trust_remote_code=trust_remote_code
+        )
+        count = sum(values.size for _, values in tree_flatten(network.parameters()))
+        found.append((count, weight_bytes(shards), flops_per_token(network, config)))
+    before, after = found
+    return {key: {"before": before[i], "after": after[i]} for i, key in enumerate(_COSTS)}
+
+
+def cost_rows(values: Mapping[str, Any]) -> Rows:
+    """Before and after, as far as a record says it."""
+    rows = []
+    for key, (name, shown) in _COSTS.items():
+        found = values.get(key)
+        if not isinstance(found, dict):
+            continue
+        before, after = found["before"], found["after"]
+        change = f" -> {shown(after)} ({100 * after / before:.1f} %)" if before != after else ", unchanged"
+        rows.append((name, shown(before) + change))
+    return rows
+
+
+def print_rows(rows: Rows) -> None:
+    """A table of names and values on stdout."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(name, value)
+    console().print(table, markup=False)
