@@ -54,9 +54,13 @@ class OutputFolder:
 
     def restart(self) -> None:
         """Throw away what an earlier attempt left."""
+        self.discard()
+        self.partial.mkdir()
+
+    def discard(self) -> None:
+        """Leave nothing of what was not published."""
         if self.partial.exists():
             shutil.rmtree(self.partial)
-        self.partial.mkdir()
 
 
 @contextmanager
@@ -87,8 +91,10 @@ def output_folder(out: Path, *, source: Path) -> Iterator[OutputFolder]:
                 raise CheckpointError(
                     f"Another process is writing {out}; wait for it or give another output folder."
                 ) from error
-            yield OutputFolder(out, out.with_name(f".{out.name}.partial"))
-            lock.unlink(missing_ok=True)
+            try:
+                yield OutputFolder(out, out.with_name(f".{out.name}.partial"))
+            finally:
+                lock.unlink(missing_ok=True)
     except OSError as error:
         raise CheckpointError(_explain(error, out)) from error
 

@@ -108,7 +108,10 @@ def prune_structured(
         if folder.final.exists() and not force:
             raise CheckpointError(f"{folder.final} has just been written by another process.")
         folder.restart()
-        return _write(source, recipe, folder, data, fingerprint, hidden_limit, progress or silent)
+        try:
+            return _write(source, recipe, folder, data, fingerprint, hidden_limit, progress or silent)
+        finally:
+            folder.discard()
 
 
 def _write(
