@@ -14,6 +14,7 @@ from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.pruning.layout import Originals, layout_of
 from mlx_prune.pruning.report import META_FILE, PruneReport
+from mlx_prune.pruning.selection import count_zeros
 from mlx_prune.pruning.writer import CheckpointWriter, plan
 from mlx_prune.report.card import CARD_FILE, model_card
 from mlx_prune.shards import open_shards
@@ -22,8 +23,9 @@ from mlx_prune.shards import open_shards
 def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: bool = False) -> Path:
     """Save a model that was pruned in memory.
 
-    The source's weight files are copied with zeros written in where the model has them, in the source's own
-    type; every other tensor keeps its bytes. The folder appears whole or not at all.
+    The source's weight files are copied with zeros written in where the model has them, and the changed
+    weights after SparseGPT, in the source's own type; every other tensor keeps its bytes. The folder appears
+    whole or not at all.
 
     Args:
         model: As :func:`mlx_prune.pruning.prune` left it.
@@ -36,7 +38,7 @@ def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: boo
 
     Raises:
         CheckpointError: The folder exists, is being written by another process, or cannot be written; or the
-            model's weights differ from the checkpoint's by more than zeros.
+            model's weights differ from the checkpoint's by more than what the report's method does.
     """
     out = Path(out)
     if out.exists() and not force:
@@ -54,12 +56,28 @@ def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: boo
         check_space(writer, folder)
         writer.create(layout.rewritten(linears), stored)
         originals = Originals(layout, shards, stored)
+        updated = None
+        if report.recipe.method == "sparsegpt":
+            updated = {matrix.name: matrix.zeros for matrix in report.matrices}
         for linear in linears:
-            weight = _with_zeros_of(linear, originals.read(linear))
+            source = originals.read(linear)
+            weight = _with_zeros_of(linear, source) if updated is None else _updated(linear, source, updated)
             writer.write_part(layout.places[linear.name], weight)
-            del weight
+            del source, weight
         finish(folder, writer, model.path, report)
     return out
+
+
+def _updated(linear: PrunableLinear, source: mx.array, zeros: dict[str, int]) -> mx.array:
+    pruned = linear.weight
+    result = pruned.astype(source.dtype)
+    same = mx.array_equal(result.astype(pruned.dtype), pruned).item()
+    if not same or count_zeros(result) != zeros[linear.name]:
+        raise CheckpointError(
+            f"{linear.name} is not as SparseGPT left it, so it cannot be saved as a pruned copy; prune the "
+            "model again."
+        )
+    return result
 
 
 def _with_zeros_of(linear: PrunableLinear, source: mx.array) -> mx.array:

@@ -25,6 +25,7 @@ from mlx_prune.checkpoints import (
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
+from mlx_prune.pruning.dense_pass import DensePass
 from mlx_prune.pruning.engine import check_fits
 from mlx_prune.pruning.folder import output_folder
 from mlx_prune.pruning.hashes import quick_hash
@@ -52,22 +53,24 @@ def prune_checkpoint(
 ) -> PruneReport:
     """Prune a checkpoint into a new folder, holding one block of it in memory at a time.
 
-    Masks are decided on the checkpoint's own values, and every unpruned tensor keeps its bytes. State is
-    written after each block: the same call after a kill carries on, to a byte-identical checkpoint. A
-    folder that already holds this very prune is left as it is. Under ``mlx.launch`` the processes share the
-    calibration samples, add up their statistics, and the first one keeps the checkpoint; such a prune starts
-    over after a kill.
+    Masks are decided on the checkpoint's own values, and every unpruned tensor keeps its bytes; weights that
+    SparseGPT changes are rounded to the type they are stored in. State is written after each block: the same
+    call after a kill carries on, to a byte-identical checkpoint. A folder that already holds this very prune
+    is left as it is. Under ``mlx.launch`` the processes share the calibration samples, add up their
+    statistics, and the first one keeps the checkpoint; such a prune starts over after a kill.
 
     Args:
         model: A folder, a Hub id, or "demo".
         out: The folder to write; it appears whole or not at all.
         recipe: What to prune.
-        dtype: Compute type of the calibration, as in :func:`mlx_prune.checkpoints.load`; Wanda only.
+        dtype: Compute type of the calibration, as in :func:`mlx_prune.checkpoints.load`; for methods that
+            have one.
         trust_remote_code: Run Python files of the checkpoint.
         force: Replace what is in the folder already, and start from the first block.
         hidden_limit: Hidden states above this many bytes are kept on disk, beside the folder.
         cache: Keep activation statistics in the user's cache folder, and reuse those of earlier prunes.
-        progress: Told after each block, stage "prune".
+        progress: Told after each block, stage "prune"; before, if an allocation needs the dense network's
+            outliers, stage "calibrate".
 
     Returns:
         What was done, as recorded in the folder's pruning_meta.json.
@@ -86,13 +89,13 @@ def prune_checkpoint(
     )
     linears = prunable_linears(network)
     check_fits(recipe, linears)
-    if recipe.method != "wanda" and dtype != "auto":
+    if not recipe.calibrated and dtype != "auto":
         raise RecipeError(
             f"{recipe.method.capitalize()} pruning computes nothing with the model, so dtype {dtype} would "
             "be ignored; leave it out."
         )
     data = None
-    if recipe.method == "wanda":
+    if recipe.calibrated:
         tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
         assert recipe.calibration is not None
         assert recipe.seed is not None
@@ -122,8 +125,23 @@ def prune_checkpoint(
         )
         # Processes of one job go through the blocks in step, so none may carry on from where it once was.
         job.prepare(force=force or several)
+        cache = cache and not several
+        if data is not None and recipe.allocation is not None:
+            dense = DensePass(
+                load_network(
+                    path, dtype=dtype, lazy=True, shards=shards, trust_remote_code=trust_remote_code
+                )[0],
+                data,
+                config,
+                shards,
+                folder=folder.partial,
+                hidden_limit=hidden_limit,
+                compute=compute,
+                cache=cache,
+            )
+            job.allocate(lambda: dense.outliers(recipe, progress or silent))
         if data is not None:
-            job.calibrate_on(data, config, hidden_limit=hidden_limit, cache=cache and not several)
+            job.calibrate_on(data, config, hidden_limit=hidden_limit, cache=cache)
         return job.run(progress or silent)
 
 
@@ -167,8 +185,10 @@ def _stored_weights(path: Path, shards: Shards, trust_remote_code: bool) -> dict
 
 def _fingerprint(recipe: Recipe, shards: Shards, data: CalibrationTokens | None, compute: str) -> str:
     """What a prune follows from: recipe, source, calibration tokens, and compute type where it matters."""
+    # Absent where uniform: prunes from before there was a choice are still recognized.
+    left_out = {"calibration"} if recipe.allocation is not None else {"calibration", "allocation"}
     content: dict[str, Any] = {
-        "recipe": {k: v for k, v in dataclasses.asdict(recipe).items() if k != "calibration"},
+        "recipe": {k: v for k, v in dataclasses.asdict(recipe).items() if k not in left_out},
         "source": quick_hash(shards),
     }
     if data is not None:

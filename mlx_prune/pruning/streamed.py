@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -13,6 +14,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_prune.checkpoints import PrunableLinear, blocks, other_projections
 from mlx_prune.environment import device, versions
 from mlx_prune.progress import ProgressCallback
+from mlx_prune.pruning.allocation import Allocation, allocate
 from mlx_prune.pruning.calibration import BlockSteps
 from mlx_prune.pruning.calibration_text import CalibrationTokens
 from mlx_prune.pruning.embeddings import embeddings_from_disk
@@ -84,6 +86,8 @@ class StreamedPrune:
         self._zeros: list[int] = []
         self._done = 0
         self._steps: BlockSteps | None = None
+        self._outliers: list[float] | None = None
+        self._allocation: Allocation | None = None
         self._described: dict[str, Any] | None = None
         self._cache: StatisticsCache | None = None
         self._known: dict[str, SquareSums] = {}
@@ -100,6 +104,18 @@ class StreamedPrune:
         self._writer.create(rewritten, self._stored)
         self._record()
 
+    def allocate(self, measure: Callable[[], list[float]]) -> None:
+        """Give every matrix its sparsity.
+
+        Args:
+            measure: Finds the outlier ratio of each block, unless an earlier attempt has.
+        """
+        if self._outliers is None:
+            with self._watch.timing("calibrate"):
+                self._outliers = measure()
+            self._record()
+        self._allocation = allocate(self._recipe, self._linears, self._outliers)
+
     def calibrate_on(
         self, data: CalibrationTokens, config: dict[str, Any], *, hidden_limit: int, cache: bool
     ) -> None:
@@ -114,7 +130,7 @@ class StreamedPrune:
         with self._watch.timing("calibrate"):
             steps = BlockSteps(self._network, self._linears, data, config=config)
             self._described = {**data.describe(), "batch_size": steps.batch_size}
-            if cache:
+            if cache and self._recipe.method == "wanda":
                 self._cache = StatisticsCache(
                     self._shards, data, dtype=self._compute, batch_size=steps.batch_size
                 )
@@ -139,6 +155,7 @@ class StreamedPrune:
             start=self._done,
             watch=self._watch,
             progress=progress,
+            allocation=self._allocation,
         )
         if self._cache is not None and len(self._measured) == len(self._linears):
             self._cache.store_dense(self._measured)
@@ -158,6 +175,7 @@ class StreamedPrune:
             device=dict(device()),
             fingerprint=self._fingerprint,
             left_out=self._left_out,
+            allocation=None if self._allocation is None else self._allocation.to_json(),
         )
         for states in self._folder.partial.glob("hidden-*"):
             shutil.rmtree(states)
@@ -243,6 +261,7 @@ class StreamedPrune:
             "blocks_done": self._done,
             "zeros": self._zeros,
             "seconds": self._seconds(),
+            "outliers": self._outliers,
         }
         write_json(self._folder.partial / STATE_FILE, state)
 
@@ -256,4 +275,5 @@ class StreamedPrune:
         self._done = int(state["blocks_done"])
         self._zeros = list(state["zeros"])
         self._seconds_before = dict(state["seconds"])
+        self._outliers = state.get("outliers")
         return True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 import pytest
+from block_reference import block_inputs, first_hidden
 from mlx.utils import tree_flatten
 from tiny_models import ARCHITECTURES, save_tiny_model
 
-from mlx_prune.checkpoints import PrunableLinear, blocks, load, prunable_linears
+from mlx_prune.checkpoints import blocks, load, prunable_linears
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning import Recipe, calibrate, prune
 from mlx_prune.pruning.calibration_text import calibration_tokens
@@ -30,37 +30,6 @@ def assert_pruned_as_scored(before: np.ndarray, after: np.ndarray, scores: np.nd
     assert (scores[zeroed] <= np.broadcast_to(threshold, scores.shape)[zeroed] * (1 + 1e-4)).all()
     must = scores < threshold * (1 - 1e-4)
     assert zeroed[must].all()
-
-
-def block_inputs(block: nn.Module, linears: list[PrunableLinear], hidden: list) -> tuple[dict, list]:
-    """Run one block on each batch with its linears recorded: inputs by name, and outputs."""
-    seen: dict[str, list[np.ndarray]] = {linear.name: [] for linear in linears}
-
-    class Recording(nn.Linear):
-        def __call__(self, x):
-            seen[names[id(self)]].append(
-                np.array(x.astype(mx.float32), dtype=np.float64).reshape(-1, x.shape[-1])
-            )
-            return super().__call__(x)
-
-    names = {id(linear.module): linear.name for linear in linears}
-    for linear in linears:
-        linear.module.__class__ = Recording
-    outputs = [block(h, causal_mask(h.shape[1]), None) for h in hidden]
-    mx.eval(outputs)
-    for linear in linears:
-        linear.module.__class__ = nn.Linear
-    return {name: np.concatenate(parts) for name, parts in seen.items()}, outputs
-
-
-def causal_mask(length: int) -> mx.array:
-    return mx.tril(mx.ones((length, length))).astype(mx.bool_)
-
-
-def first_hidden(model, tokens: np.ndarray) -> list:
-    inner = model.model.model
-    scale = model.config["hidden_size"] ** 0.5 if model.config["model_type"] == "gemma2" else 1
-    return [inner.embed_tokens(mx.array(tokens)) * scale]
 
 
 @pytest.mark.parametrize("statistics", ["sequential", "dense"])
