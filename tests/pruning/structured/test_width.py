@@ -298,7 +298,9 @@ def test_activations_that_are_not_finite_are_refused(tmp_path, calibration):
 def test_quantized_weights_are_refused(tmp_path):
     from mlx_lm.utils import quantize_model, save_model
 
-    model = load(save_tiny_model(tmp_path / "m", "llama", hidden_size=64, intermediate_size=64, num_attention_heads=4))
+    model = load(
+        save_tiny_model(tmp_path / "m", "llama", hidden_size=64, intermediate_size=64, num_attention_heads=4)
+    )
     quantized, config = quantize_model(model.model, dict(model.config), 64, 4)
     (tmp_path / "q").mkdir()
     save_model(tmp_path / "q", quantized)
