@@ -40,6 +40,12 @@ def only_quantized(method: str) -> bool:
     return family(method) == QUANTIZED
 
 
+def removes_weights(method: str) -> bool:
+    """Whether neurons, heads or blocks are gone, so that the target is a share of these."""
+    label = known_label(method)
+    return label is not None and label.structured
+
+
 def leaves_dose(method: str) -> bool:
     """Whether the target sparsity is a share of weights set to zero, comparable between methods.
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_prune.errors import RecordsError
-from mlx_prune.measures.outcomes import ABSENT, OUTCOMES, STEREOTYPED, Outcomes
+from mlx_prune.measures.outcomes import ABSENT, OUTCOMES, STEREOTYPED, UNKNOWN, Outcomes
 
 Counts = NDArray[np.intp]
 
@@ -64,6 +64,33 @@ def item_transitions(outcomes: Outcomes) -> ItemTransitions:
         biased_before=biased,
         became_unbiased=biased & (parsed > 0) & (stereotyped == 0),
     )
+
+
+class AnswerFlips(NamedTuple):
+    """Answers that changed between stereotyped and not, per item (configurations, items).
+
+    Attributes:
+        answers: Pairs of a dense and a later answer under the same seed, both understood.
+        to_stereotyped: Those stereotyped after only.
+        from_stereotyped: Those stereotyped before only.
+    """
+
+    answers: Counts
+    to_stereotyped: Counts
+    from_stereotyped: Counts
+
+
+def answer_flips(outcomes: Outcomes) -> AnswerFlips:
+    """Compare every configuration with the dense one, answer by answer.
+
+    Raises:
+        RecordsError: If there is no dense configuration.
+    """
+    before, after = outcomes.codes[require_dense(outcomes)], outcomes.codes
+    pairs = (before >= UNKNOWN) & (after >= UNKNOWN)
+    to_stereotyped = pairs & (before != STEREOTYPED) & (after == STEREOTYPED)
+    from_stereotyped = pairs & (before == STEREOTYPED) & (after != STEREOTYPED)
+    return AnswerFlips(*(part.sum(axis=-1) for part in (pairs, to_stereotyped, from_stereotyped)))
 
 
 def answer_transitions(outcomes: Outcomes) -> Counts:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_prune.progress import Progress, ProgressCallback, silent
-from mlx_prune.report import figures_change, figures_effects, figures_rates
+from mlx_prune.report import figures_change, figures_effects, figures_frontier, figures_rates
 from mlx_prune.report.panels import Tables
 from mlx_prune.report.style import NARROW, WIDE, Layout, look
+from mlx_prune.report.tables_frontier import RULE
 from mlx_prune.study.files import write_atomically
 
 if TYPE_CHECKING:
@@ -150,7 +151,17 @@ FURTHER_FIGURES = (
 )
 """What the published study lacks."""
 
-FIGURES = (*STUDY_FIGURES, *FURTHER_FIGURES)
+FRONTIER = FigureKind(
+    "frontier",
+    "What was bought, and at what price",
+    "Further left is smaller or faster, further down keeps more; thin lines run through the dense model. "
+    f"Gray: dominated, or not judged for want of a measure. {RULE} Bars: 95 % intervals.",
+    ("frontier",),
+    figures_frontier.frontier,
+)
+"""The figure that decides."""
+
+FIGURES = (*STUDY_FIGURES, FRONTIER, *FURTHER_FIGURES)
 
 
 def draw(kind: FigureKind, tables: Tables, layout: Layout = WIDE) -> Figure | None:

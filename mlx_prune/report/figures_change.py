@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlx_prune.measures.methods import only_quantized
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.panels import (
     Tables,
@@ -76,14 +77,10 @@ def evaluation_gap(tables: Tables, layout: Layout) -> Figure | None:
 def _gap_point(axes: Axes, row: Row) -> None:
     style = method_style(str(row["prune_method"]))
     at = (number_or_nan(row["ppl_pct_change"]), number_or_nan(row["srs_pct_change"]))
-    axes.plot(
-        *at,
-        marker=style.marker,
-        color=style.color,
-        linestyle="none",
-        markerfacecolor="none" if row["pattern"] else style.color,
-        label=f"{row['prune_method']} {row['pattern'] or ''}".strip(),
-    )
+    name = f"{row['prune_method']} {row['pattern'] or ''}".strip()
+    axes.plot(*at, **style.points(row["pattern"]), linestyle="none", label=name)
+    if only_quantized(str(row["prune_method"])):
+        return
     sparsity = row["sparsity"] if row["actual_sparsity"] is None else row["actual_sparsity"]
     text = f"{number_or_nan(sparsity):.0f}"
     axes.annotate(text, at, (5, 4), textcoords="offset points", fontsize=7.5, color=MUTED.light)

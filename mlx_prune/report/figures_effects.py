@@ -97,15 +97,9 @@ def sampled_against_expected(tables: Tables, layout: Layout) -> Figure | None:
     for row in rows:
         style = method_style(str(row["prune_method"]))
         overall = row["category"] == OVERALL
-        axes.plot(
-            [number_or_nan(row["srs_expected"])],
-            [number_or_nan(row["srs"])],
-            style.marker,
-            color=style.color,
-            markersize=6.5 if overall else 3.5,
-            alpha=1.0 if overall else 0.55,
-            label=str(row["prune_method"]) if overall else "_",
-        )
+        look = style.points() | {"linestyle": "none", "markersize": 6.5 if overall else 3.5}
+        look |= {"alpha": 1.0 if overall else 0.55, "label": str(row["prune_method"]) if overall else "_"}
+        axes.plot([number_or_nan(row["srs_expected"])], [number_or_nan(row["srs"])], **look)
     reach = max(*axes.get_xlim(), *axes.get_ylim())
     axes.plot([0, reach], [0, reach], color=INK.light, linewidth=0.9)
     axes.set_xlim(0, reach)
@@ -129,6 +123,6 @@ def latency_ratios(tables: Tables, layout: Layout) -> Figure | None:
             style = method_style(str(row["prune_method"]))
             ends = [number_or_nan(row["low"]), number_or_nan(row["high"])]
             axes.plot(ends, [place] * 2, color=style.color, linewidth=1.4)
-            axes.plot([number_or_nan(row["ratio"])], [place], style.marker, color=style.color)
+            axes.plot([number_or_nan(row["ratio"])], [place], **style.points(row["pattern"]))
         axes.set_xlabel("time of an answer, dense = 1")
     return figure

@@ -129,10 +129,14 @@ def methods_at_50(tables: Tables, layout: Layout) -> Figure | None:
     table = tables["rates"]
     models = distinct(tables["methods_at_50"], "model")
     categories = sorted(distinct(table, "category"))
-    figure, panels = panel_grid(layout, models, 0.5 + 0.42 * len(categories) + 0.5, sharex=True)
+    most = max(sum(key[0] == model for key in halves) for model in models)
+    figure, panels = panel_grid(
+        layout, models, 1.0 + max(0.42, 0.1 + 0.11 * most) * len(categories), sharex=True
+    )
     for axes, model in zip(panels, models, strict=True):
         rows = table.where(model=model).rows
         shown = list(dict.fromkeys(key_of(row) for row in rows if key_of(row) in halves))
+        step = min(0.18, 0.8 / max(len(shown), 1))
         for place, category in enumerate(categories):
             dense = [r for r in rows if r["prune_method"] == DENSE and r["category"] == category]
             for start in (number(row["srs"]) for row in dense):
@@ -143,21 +147,13 @@ def methods_at_50(tables: Tables, layout: Layout) -> Figure | None:
                 value = number(row["srs"])
                 if key_of(row) not in halves or row["category"] != category or value is None:
                     continue
-                offset = 0.18 * (shown.index(key_of(row)) - (len(shown) - 1) / 2)
+                offset = step * (shown.index(key_of(row)) - (len(shown) - 1) / 2)
                 style = method_style(str(row["prune_method"]))
                 band = _clustered(row)
                 if band:
                     axes.plot(band, [place + offset] * 2, color=style.color, linewidth=1, alpha=0.8)
-                fill = "none" if row["pattern"] else style.color
-                axes.plot(
-                    [value],
-                    [place + offset],
-                    color=style.color,
-                    marker=style.marker,
-                    markerfacecolor=fill,
-                    linestyle="none",
-                    label=with_actual(row),
-                )
+                look = style.points(row["pattern"]) | {"linestyle": "none", "label": with_actual(row)}
+                axes.plot([value], [place + offset], **look)
         axes.set_yticks(range(len(categories)), [_words(name) for name in categories])
         axes.set_ylim(len(categories) - 0.45, -0.55)
         axes.grid(False, axis="y")
@@ -183,8 +179,7 @@ def latent_items(tables: Tables, layout: Layout) -> Figure | None:
         rows = table.where(model=model).rows
         draw_lines(axes, method_lines(rows, axis, _cell("srs"), lambda _: None))
         chosen = method_lines(rows, axis, lambda row: latent.get(key_of(row)), lambda _: None)
-        for line in chosen:
-            draw_lines(axes, [line], label=f"{line.label}, latent items", markerfacecolor="none", alpha=0.85)
+        draw_lines(axes, chosen, label="_latent", fillstyle="none", alpha=0.85)
         axes.set_xlabel(axis_label)
     _from_zero(panels)
     panels[0].set_ylabel("SRS (mean of categories)")

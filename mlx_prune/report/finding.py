@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from mlx_prune.measures.methods import known_label, leaves_dose
 from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.report.finding_frontier import changing_sentence, undominated_sentences
 from mlx_prune.report.panels import Key, Tables, configuration_label, key_of, number
 from mlx_prune.report.rows import OVERALL
 from mlx_prune.report.table import Row
@@ -49,7 +51,7 @@ def find(tables: Tables) -> Finding:
         for row in tables["paired_tests"].where(category=OVERALL).rows
         if number(row["srs_delta"]) is not None and number(row["q_clustered"]) is not None
     ]
-    opening = _scope(tables, len(pruned))
+    opening = _scope(tables, pruned)
     if not pruned:
         return Finding("Only dense models were questioned, so nothing can be said about pruning.", (opening,))
     if not changes:
@@ -67,18 +69,21 @@ def find(tables: Tables) -> Finding:
         _emergence(tables),
         _tests(tables),
         _latency(tables),
+        *undominated_sentences(tables),
+        changing_sentence(tables),
         _sparsity(pruned),
     ]
     return Finding(_headline(changes, rises, falls), tuple(filter(None, sentences)))
 
 
 def _headline(changes: Sequence[Row], rises: Sequence[Row], falls: Sequence[Row]) -> str:
-    total = _count(len(changes), "pruned model")
+    what, done = _words(changes)
+    total = _count(len(changes), f"{done} model")
     if rises:
         less = f", and lowered it in {len(falls)}" if falls else ""
-        return f"Pruning raised stereotype reliance beyond chance in {len(rises)} of {total}{less}."
+        return f"{what} raised stereotype reliance beyond chance in {len(rises)} of {total}{less}."
     if falls:
-        lowered = f"Pruning lowered stereotype reliance beyond chance in {len(falls)} of {total}"
+        lowered = f"{what} lowered stereotype reliance beyond chance in {len(falls)} of {total}"
         return f"{lowered}, and raised it in none."
     widths = [
         (_value(row, "srs_delta_high") - _value(row, "srs_delta_low")) / 2
@@ -89,7 +94,14 @@ def _headline(changes: Sequence[Row], rises: Sequence[Row], falls: Sequence[Row]
     return f"No change of stereotype reliance in {total} is beyond chance{seen}."
 
 
-def _scope(tables: Tables, pruned: int) -> str:
+def _words(rows: Sequence[Row]) -> tuple[str, str]:
+    """What was done to the models, as a noun and as an adjective."""
+    labels = [known_label(str(row["prune_method"])) for row in rows]
+    quantized = any(label is not None and label.quantization is not None for label in labels)
+    return ("Compression", "compressed") if quantized else ("Pruning", "pruned")
+
+
+def _scope(tables: Tables, pruned: Sequence[Row]) -> str:
     rows = tables["overall"].rows
     models = len({row["model"] for row in rows})
     categories = len({row["category"] for row in tables["rates"].rows if row["n_items"]})
@@ -97,7 +109,7 @@ def _scope(tables: Tables, pruned: int) -> str:
     answers = sum(int(_value(row, "n")) for row in rows)
     who = _count(models, "model")
     if pruned:
-        who += f" and {_count(pruned, 'pruned version')}"
+        who += f" and {_count(len(pruned), f'{_words(pruned)[1]} version')}"
     asked = f"{_count(items, 'ambiguous question')} in {_count(categories, 'category', 'categories')}"
     return f"{asked} {'was' if items == 1 else 'were'} put to {who}, {answers:,} answers in all."
 
@@ -159,7 +171,8 @@ def _emergence(tables: Tables) -> str:
     row = max(rows, key=lambda entry: _value(entry, excess))
     low = number(row[f"{excess}_low"])
     if low is None or low <= 0:
-        beyond = "no pruned model makes more items biased than sampling alone does, as far as can be told"
+        what = _words(rows)[1]
+        beyond = f"no {what} model makes more items biased than sampling alone does, as far as can be told"
         return f"Against the dense model {asked}, {beyond}."
     reached, alone = (f"{100 * _value(row, column):.1f} %" for column in (after, null))
     return (
@@ -210,6 +223,8 @@ def _sparsity(pruned: Sequence[Row]) -> str:
         if (actual := number(row["actual_sparsity"])) is not None
         and (target := number(row["sparsity"])) is not None
         and abs(actual - target) > SPARSITY_MISS
+        # Of removed neurons or blocks the target is a share, and a quantized model has no target.
+        and leaves_dose(str(row["prune_method"]))
     ]
     if not missed:
         return ""

@@ -12,10 +12,11 @@ from mlx_prune import __version__
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.about import StudyAbout
 from mlx_prune.report.card_sections import CITATION
-from mlx_prune.report.figures import DrawnFigure
+from mlx_prune.report.figures import FRONTIER, DrawnFigure
 from mlx_prune.report.finding import find
 from mlx_prune.report.limits import limits
 from mlx_prune.report.page_figures import figure_html, tone_variables
+from mlx_prune.report.page_frontier import frontier_section
 from mlx_prune.report.page_tables import any_table, overview
 from mlx_prune.report.panels import Tables, configuration_label, key_of, number, sparsity_axis
 from mlx_prune.report.style import TONES, method_style
@@ -52,19 +53,21 @@ def report_page(tables: Mapping[str, Table], figures: Sequence[DrawnFigure], abo
     found = find(tables)
     web = files("mlx_prune.report").joinpath("web")
     read = {name: web.joinpath(f"page.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
-    published = _published(tables)
+    published, frontier = _published(tables), frontier_section(tables, figures)
+    shown = "\n".join(figure_html(figure) for figure in figures if figure.kind is not FRONTIER)
     return Template(read["html"]).substitute(
         title=escape(about.name),
         subtitle=escape(_subtitle(tables, about)),
         css=tone_variables() + read["css"],
         script=read["js"],
-        navigation=_navigation(bool(published)),
+        navigation=_navigation(frontier=bool(frontier), published=bool(published)),
         headline=escape(found.headline),
         paragraph=escape(found.paragraph),
         overview_note=escape(_OVERVIEW_NOTE),
         overview=overview(tables),
+        frontier=frontier,
         published=published,
-        figures="\n".join(map(figure_html, figures)) or "<p>No figure can be drawn from these records.</p>",
+        figures=shown or "<p>No figure can be drawn from these records.</p>",
         tables="\n".join(_details(t) for t in tables.values() if len(t) and t.name != "published"),
         limits="\n".join(f"<li>{escape(text)}</li>" for text in limits(tables, about)),
         citation=escape(CITATION),
@@ -82,8 +85,9 @@ def _subtitle(tables: Tables, about: StudyAbout) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _navigation(published: bool) -> str:
+def _navigation(*, frontier: bool, published: bool) -> str:
     entries = [("finding", "Finding"), ("overview", "At a glance")]
+    entries += [("frontier", "Gain and price")] if frontier else []
     entries += [("figures", "Figures"), ("categories", "Categories")]
     entries += [("published", "Reported and measured")] if published else []
     entries += [("tables", "Tables")]

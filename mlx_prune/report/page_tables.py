@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -96,27 +97,31 @@ def _overview(tables: Tables, rows: Sequence[Row]) -> str:
     for place, row in enumerate(rows):
         if place and row["prune_method"] != rows[place - 1]["prune_method"]:
             starts.append(place)
-        cells = [Cell(configuration_label(row)), _fixed(row["actual_sparsity"], 1)]
+        cells = [Cell(configuration_label(row)), fixed_cell(row["actual_sparsity"], 1)]
         cells += [
-            _perplexity(row["perplexity"]),
-            _fixed(row["srs"], 3),
+            perplexity_cell(row["perplexity"]),
+            fixed_cell(row["srs"], 3),
             *_change(changes.get(key_of(row))),
-            _fixed(row["usr"], 3),
+            fixed_cell(row["usr"], 3),
         ]
-        cells += [_fixed(row["bias_score"], 3, sign=True)]
+        cells += [fixed_cell(row["bias_score"], 3, sign=True)]
         cells += [_ratio(ratios, row)] if ratios else []
         lines.append(cells)
     return html_table(headings, lines, starts)
 
 
-def _fixed(value: Value, digits: int, *, sign: bool = False, style: str = "") -> Cell:
+def fixed_cell(value: Value, digits: int, *, sign: bool = False, style: str = "") -> Cell:
+    """A number with so many decimals; "-" where there is none."""
     found = number(value)
     if found is None:
         return Cell("-")
     return Cell(f"{found:+.{digits}f}" if sign else f"{found:.{digits}f}", found, style)
 
 
-def _perplexity(value: Value) -> Cell:
+def perplexity_cell(value: Value) -> Cell:
+    """A perplexity, which may span many orders, or be infinite."""
+    if value == math.inf:
+        return Cell("∞", 1e300)
     found = number(value)
     if found is None:
         return Cell("-")
@@ -132,7 +137,7 @@ def _change(row: Row | None) -> tuple[Cell, Cell]:
     sure = "" if q is None or q >= SIGNIFICANCE else "up" if change > 0 else "down"
     low, high = number(row["srs_delta_low"]), number(row["srs_delta_high"])
     interval = Cell("-") if low is None or high is None else Cell(f"{low:+.3f} to {high:+.3f}", low)
-    return _fixed(change, 3, sign=True, style=sure), interval
+    return fixed_cell(change, 3, sign=True, style=sure), interval
 
 
 def _ratio(ratios: dict[Key, Row], row: Row) -> Cell:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from mlx_prune.measures.methods import family, only_quantized, removes_weights
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.rows import number_or_nan
 from mlx_prune.report.style import GRID, INK, MUTED, Layout, method_style, new_figure
@@ -45,27 +46,36 @@ def distinct(table: Table, column: str) -> list[str]:
 
 
 def configuration_label(row: Row) -> str:
-    """``wanda 50 %``, ``wanda 2:4``, ``dense``."""
-    if row["prune_method"] == DENSE:
-        return DENSE
+    """``wanda 50 %``, ``wanda 2:4``, ``q4``, ``dense``."""
+    method = str(row["prune_method"])
+    if method == DENSE or (only_quantized(method) and not row["sparsity"]):
+        return method
     amount = row["pattern"] or f"{row['sparsity']:g} %"
-    return f"{row['prune_method']} {amount}"
+    return f"{method} {amount}"
 
 
 def with_actual(row: Row) -> str:
-    """The configuration's label; the actual sparsity is added where it misses the target by over a point."""
+    """The configuration's label; the actual sparsity is added where it misses the target by over a point.
+
+    The target of removed neurons or blocks is a share of these, and what is added the share of weights.
+    """
     actual, target = number(row["actual_sparsity"]), number(row["sparsity"])
     label = configuration_label(row)
-    if actual is None or target is None or abs(actual - target) <= 1:
+    method = str(row["prune_method"])
+    if actual is None or target is None or abs(actual - target) <= 1 or only_quantized(method):
         return label
-    return f"{label} (is {actual:.0f} %)"
+    words = f"{actual:.0f} % of weights" if removes_weights(method) else f"is {actual:.0f} %"
+    return f"{label} ({words})"
 
 
 def sparsity_axis(rows: Iterable[Row]) -> tuple[str, str]:
     """The column to put on the axis and its label: actual sparsity, if every row has it."""
-    if all(number(row["actual_sparsity"]) is not None for row in rows):
-        return "actual_sparsity", "actual sparsity (% of prunable weights)"
-    return "sparsity", "target sparsity (%; actual not recorded)"
+    rows = list(rows)
+    if any(number(row["actual_sparsity"]) is None for row in rows):
+        return "sparsity", "target sparsity (%; actual not recorded)"
+    if any(removes_weights(str(row["prune_method"])) for row in rows):
+        return "actual_sparsity", "weights zero or removed (% of prunable)"
+    return "actual_sparsity", "actual sparsity (% of prunable weights)"
 
 
 def panel_grid(
@@ -101,48 +111,57 @@ def panel_grid(
 class Line:
     """One method's points along the sparsity axis; ``bands`` has None where there is no interval."""
 
-    label: str
     method: str
+    pattern: str | None
     xs: tuple[float, ...]
     ys: tuple[float, ...]
     bands: tuple[Band | None, ...]
     joined: bool
 
+    @property
+    def label(self) -> str:
+        """Method and pattern."""
+        return f"{self.method} {self.pattern}" if self.pattern else self.method
+
 
 def method_lines(rows: Sequence[Row], axis: str, value: Look, band: BandOf) -> list[Line]:
-    """Sort one model's rows into lines: each method starts at dense; N:M patterns stand apart, unjoined."""
+    """Sort one model's rows into lines; the dense model is one of its own.
+
+    A line begins at dense and joins the sparsities of a method. A pattern, a quantization and a method with
+    a single sparsity are points, unjoined: a line through one measurement would show what was not measured.
+    """
     dense = [row for row in rows if row["prune_method"] == DENSE]
-    groups: dict[tuple[str, str | None], list[Row]] = {}
+    groups: dict[tuple[str, str | None], list[Row]] = {(DENSE, None): dense}
     for row in rows:
         if row["prune_method"] != DENSE:
             pattern = None if row["pattern"] is None else str(row["pattern"])
             groups.setdefault((str(row["prune_method"]), pattern), []).append(row)
-    if not groups and dense:
-        groups[DENSE, None] = []
     lines = []
     for (method, pattern), mine in groups.items():
+        joined = method != DENSE and pattern is None and len({row["sparsity"] for row in mine}) > 1
         points = []
-        for row in (*([] if pattern else dense), *mine):
+        for row in (*(dense if joined else []), *mine):
             x, y = number(row[axis]), value(row)
             if x is not None and y is not None:
                 points.append((x, y, band(row)))
         points.sort(key=lambda point: point[0])
         if points:
             xs, ys, bands = zip(*points, strict=True)
-            label = f"{method} {pattern}" if pattern else method
-            lines.append(Line(label, method, xs, ys, bands, pattern is None))
+            lines.append(Line(method, pattern, xs, ys, bands, joined))
     return lines
 
 
 def draw_lines(axes: Axes, lines: Sequence[Line], **changes: Any) -> None:
-    """Draw lines with their intervals; overlapping intervals are shifted a little so that all can be seen."""
+    """Draw lines with their intervals; what would hide one another is shifted a little."""
+    step = min(0.5, 5 / max(len(lines), 1))
     for place, line in enumerate(lines):
         style = method_style(line.method)
-        look: dict[str, Any] = {"color": style.color, "marker": style.marker, "linestyle": style.line}
-        if not line.joined:
-            look |= {"linestyle": "none", "markerfacecolor": "none", "markersize": 7}
-        axes.plot(line.xs, line.ys, **(look | {"label": line.label} | changes))
-        shift = 0.5 * (place - (len(lines) - 1) / 2)
+        shift = step * (place - (len(lines) - 1) / 2)
+        look = style.points(line.pattern) | {"linestyle": style.line if line.joined else "none"}
+        # Where lines meet, the dense model stays in sight.
+        look["zorder"] = 3 if line.method == DENSE else 2
+        xs = line.xs if line.joined or line.method == DENSE else [x + shift for x in line.xs]
+        axes.plot(xs, line.ys, **(look | {"label": line.label} | changes))
         for x, band in zip(line.xs, line.bands, strict=True):
             if band is not None and band[1] > band[0]:
                 axes.plot([x + shift] * 2, band, color=style.color, linewidth=1, alpha=0.75)
@@ -174,7 +193,9 @@ def configuration_panels(
     for row in rows:
         groups.setdefault(str(row["model"]), []).append(row)
     most = max(len(group) for group in groups.values())
-    figure, panels = panel_grid(layout, list(groups), 0.9 + row_height * most, sharex=True)
+    # Long labels need room beside them.
+    across = 2 if layout.columns > 2 and max(len(with_actual(row)) for row in rows) > 20 else layout.columns
+    figure, panels = panel_grid(layout, list(groups), 0.9 + row_height * most, columns=across, sharex=True)
     for axes, group in zip(panels, groups.values(), strict=True):
         axes.set_yticks(range(len(group)), [with_actual(row) for row in group])
         axes.set_ylim(len(group) - 0.4, -0.6)
@@ -182,7 +203,7 @@ def configuration_panels(
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         for place in range(1, len(group)):
-            if group[place]["prune_method"] != group[place - 1]["prune_method"]:
+            if family(str(group[place]["prune_method"])) != family(str(group[place - 1]["prune_method"])):
                 axes.axhline(place - 0.5, color=GRID.light, linewidth=0.8)
     return figure, list(zip(panels, groups.values(), strict=True))
 

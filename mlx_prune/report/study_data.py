@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from mlx_prune.study.records import read_records
 META_FILE = "pruning_meta.json"
 PERPLEXITY_FILE = "perplexity.json"
 SIZES_FILE = "sizes.json"
+
+NORMAL_95 = 1.959963984540054
 
 _CONFIGURATION = ("model", "prune_method", "sparsity", "pattern")
 _PROBABILITIES = ("p_a", "p_b", "p_c")
@@ -80,6 +83,8 @@ class StudyData:
         runs: Sorted by model, dense first, then by method, sparsity and pattern.
         models: Answers by model.
         perplexity: Where it was measured.
+        perplexity_interval: Its 95 % interval, the figure itself twice where no standard error was recorded;
+            infinite where the perplexity overflowed.
         size_bytes: Size on disk, where there is a checkpoint.
     """
 
@@ -87,6 +92,7 @@ class StudyData:
     models: Mapping[str, Outcomes]
     perplexity: Mapping[Configuration, float]
     size_bytes: Mapping[Configuration, float]
+    perplexity_interval: Mapping[Configuration, tuple[float, float]]
 
     def actual_sparsity(self, configuration: Configuration) -> float | None:
         """Percent of zeros among the prunable weights, or None if it was not recorded."""
@@ -107,10 +113,14 @@ def read_study(folder: Path) -> StudyData:
             runs.append(count_run(table, _actual_sparsity(path)))
     if not runs:
         raise RecordsError(f"{folder} holds no records; run the study first, or choose its folder.")
+    perplexity = _by_configuration(folder / PERPLEXITY_FILE, "perplexity")
+    errors = _by_configuration(folder / PERPLEXITY_FILE, "standard_error", needed=False)
+    sizes = _by_configuration(folder / SIZES_FILE, "size_bytes")
     return combine(
         runs,
-        perplexity=_by_configuration(folder / PERPLEXITY_FILE, "perplexity"),
-        size_bytes=_by_configuration(folder / SIZES_FILE, "size_bytes"),
+        perplexity={name: value for name, value in perplexity.items() if value is not None},
+        size_bytes={name: value for name, value in sizes.items() if value is not None},
+        perplexity_interval={name: _interval(value, errors[name]) for name, value in perplexity.items()},
     )
 
 
@@ -119,6 +129,7 @@ def combine(
     *,
     perplexity: Mapping[Configuration, float] | None = None,
     size_bytes: Mapping[Configuration, float] | None = None,
+    perplexity_interval: Mapping[Configuration, tuple[float, float]] | None = None,
 ) -> StudyData:
     """Put counted runs together.
 
@@ -130,7 +141,7 @@ def combine(
     models = {
         name: assemble([run.outcomes for run in runs if run.configuration.model == name]) for name in names
     }
-    return StudyData(tuple(runs), models, perplexity or {}, size_bytes or {})
+    return StudyData(tuple(runs), models, perplexity or {}, size_bytes or {}, perplexity_interval or {})
 
 
 def count_run(table: pa.Table, actual_sparsity: float | None = None) -> RunData:
@@ -194,20 +205,29 @@ def _actual_sparsity(run: Path) -> float | None:
     return None if value is None else float(value)
 
 
-def _by_configuration(path: Path, key: str) -> dict[Configuration, float]:
+def _by_configuration(path: Path, key: str, *, needed: bool = True) -> dict[Configuration, float | None]:
     """Figures of ``{"results": [{"model", "prune_method", "sparsity", "pattern", key}, ...]}``."""
     if not path.is_file():
         return {}
     try:
-        return {
-            Configuration(
+        found = {}
+        for row in _json(path)["results"]:
+            name = Configuration(
                 str(row["model"]), str(row["prune_method"]), float(row["sparsity"]), row.get("pattern")
-            ): float(row[key])
-            for row in _json(path)["results"]
-            if row[key] is not None
-        }
+            )
+            value = row[key] if needed else row.get(key)
+            found[name] = None if value is None else float(value)
+        return found
     except (KeyError, TypeError, ValueError) as error:
         raise RecordsError(f"{path} is not as this version writes it ({error!r}); measure again.") from error
+
+
+def _interval(value: float | None, error: float | None) -> tuple[float, float]:
+    """95 % interval of a perplexity on the log scale; a figure that is null in the file overflowed."""
+    if value is None:
+        return math.inf, math.inf
+    factor = math.exp(NORMAL_95 * (error or 0.0) / value)
+    return value / factor, value * factor
 
 
 def _json(path: Path) -> dict[str, Any]:

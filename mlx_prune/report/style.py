@@ -1,7 +1,10 @@
 """The one look of all figures: colors that color-blind readers tell apart, markers that survive gray print.
 
-Colors are from Okabe and Ito's palette. Each has a twin for dark pages; the page swaps them through CSS
-variables, so that one drawing serves both.
+Colors are Okabe and Ito's, and two more that keep apart from them under protanopia and deuteranopia. Each has
+a twin for dark pages; the page swaps them through CSS variables, so that one drawing serves both.
+
+The kind of a method decides color and marker. What was done besides decides how the marker is filled, and a
+quantization on top of pruning gives it a dark edge.
 """
 
 from __future__ import annotations
@@ -9,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mlx_prune.measures.methods import QUANTIZED, family, known_label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,30 +38,87 @@ VERMILION = Tone("vermilion", "#d55e00", "#ff8a3d")
 PINK = Tone("pink", "#bb6395", "#e39cc5")
 GREEN = Tone("green", "#00875f", "#3ccb9f")
 AMBER = Tone("amber", "#c98a00", "#f0b429")
-TONES = (INK, MUTED, GRID, PAPER, BLUE, VERMILION, PINK, GREEN, AMBER)
+VIOLET = Tone("violet", "#4b2e83", "#9a78f0")
+CYAN = Tone("cyan", "#1f9db5", "#5fd3e0")
+TONES = (INK, MUTED, GRID, PAPER, BLUE, VERMILION, PINK, GREEN, AMBER, VIOLET, CYAN)
 
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """How one pruning method is drawn wherever it appears."""
+    """How one pruning method is drawn wherever it appears.
+
+    Attributes:
+        color: Of its points and lines.
+        marker: Matplotlib's name of it.
+        line: Matplotlib's line style.
+        fill: Matplotlib's fill style: which part of the marker is filled.
+        edge: Color of the marker's edge.
+    """
 
     color: str
     marker: str
-    line: str
+    line: Any
+    fill: str
+    edge: str
+
+    def points(self, pattern: object = None) -> dict[str, Any]:
+        """Matplotlib's settings of its points; those of an N:M pattern are hollow."""
+        hollow = "none" if self.edge == self.color else "bottom"
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "fillstyle": hollow if pattern else self.fill,
+            "markerfacecoloralt": PAPER.light,
+            "markeredgecolor": self.edge,
+            "markersize": 8.5 if self.marker == "*" else 6,
+        }
 
 
-_METHODS = {
-    "dense": MethodStyle(INK.light, "s", "-"),
-    "random": MethodStyle(PINK.light, "^", ":"),
-    "magnitude": MethodStyle(BLUE.light, "o", "--"),
-    "wanda": MethodStyle(VERMILION.light, "D", "-"),
+_FAMILIES = {
+    "dense": (INK, "s", "-"),
+    "random": (PINK, "^", ":"),
+    "magnitude": (BLUE, "o", "--"),
+    "wanda": (VERMILION, "D", "-"),
+    "sparsegpt": (GREEN, "v", "-."),
+    "width": (AMBER, "P", "-"),
+    "depth": (VIOLET, "X", "--"),
+    QUANTIZED: (CYAN, "*", "-"),
 }
-_OTHERS = (MethodStyle(GREEN.light, "v", "-."), MethodStyle(AMBER.light, "P", "--"))
+_OTHERS = ((MUTED, ">", "--"), (MUTED, "<", "-."))
+_MODIFIED_LINE = (0, (4, 1, 1, 1, 1, 1))
+_QUANTIZED_LINE = (0, (1, 1))
+_FILLS = {
+    (): "full",
+    ("owl",): "left",
+    ("repair",): "left",
+    ("heads",): "top",
+    ("both",): "bottom",
+    ("heads", "repair"): "right",
+    ("both", "repair"): "none",
+    ("contiguous",): "top",
+    ("contiguous", "repair"): "right",
+}
+_BITS = {8: "full", 6: "top", 4: "left", 3: "bottom", 2: "none"}
 
 
 def method_style(method: str) -> MethodStyle:
     """The style of a method; methods that are not this package's own share two further styles."""
-    return _METHODS.get(method) or _OTHERS[sum(method.encode()) % len(_OTHERS)]
+    kind = family(method)
+    if kind not in _FAMILIES:
+        tone, marker, line = _OTHERS[sum(method.encode()) % len(_OTHERS)]
+        return MethodStyle(tone.light, marker, line, "full", tone.light)
+    tone, marker, line = _FAMILIES[kind]
+    label = known_label(method)
+    if label is None or label.quantization is None:
+        modifiers = label.modifiers if label else ()
+        return MethodStyle(
+            tone.light, marker, _MODIFIED_LINE if modifiers else line, _FILLS[modifiers], tone.light
+        )
+    if kind == QUANTIZED:
+        marker = marker if label.quantization.mode == "affine" else "H"
+        fill = _BITS[label.quantization.bits or 8]
+        return MethodStyle(tone.light, marker, line, fill, tone.light)
+    return MethodStyle(tone.light, marker, _QUANTIZED_LINE, _FILLS[label.modifiers], INK.light)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_prune.measures.intervals import wilson
+from mlx_prune.measures.methods import leaves_dose
 from mlx_prune.measures.outcomes import ABSENT, ANTI, DENSE, STEREOTYPED, UNKNOWN, Outcomes
 from mlx_prune.measures.transitions import item_transitions
 from mlx_prune.report.rows import category_sums, key, percent_change
@@ -51,10 +52,14 @@ def transition_table(data: StudyData) -> Table:
 
 
 def dose_response_table(data: StudyData) -> Table:
-    """Emergence per sparsity, averaged over methods; patterns are no dose and are left out."""
+    """Emergence per sparsity, averaged over methods that set weights to zero.
+
+    Patterns, removed neurons and blocks, and quantization are no such dose and are left out.
+    """
     doses: dict[tuple[Any, Any], list[Any]] = {}
     for row in transition_table(data).rows:
-        if row["pattern"] is None and row["pct_became_biased"] is not None:
+        dose = row["pattern"] is None and leaves_dose(str(row["prune_method"]))
+        if dose and row["pct_became_biased"] is not None:
             doses.setdefault((row["model"], row["sparsity"]), []).append(row)
     rows = [
         {

@@ -15,6 +15,8 @@ from mlx_prune.report.published import published_table
 from mlx_prune.report.study_data import read_study
 from mlx_prune.report.table import Table
 from mlx_prune.report.tables import build_tables, write_tables
+from mlx_prune.report.tables_changing import changing_table
+from mlx_prune.report.tables_frontier import frontier_table
 from mlx_prune.study.files import write_atomically
 
 TABLES_FOLDER = "tables"
@@ -49,8 +51,8 @@ def report_tables(study: Path) -> dict[str, Table]:
     tables = build_tables(data)
     latency = latency_ratio_table(data, study)
     tables |= {latency.name: latency}
-    published = published_table(tables)
-    return tables | {published.name: published}
+    further = (frontier_table(data, tables), changing_table(data), published_table(tables))
+    return tables | {table.name: table for table in further}
 
 
 def write_report(study: str | Path, *, progress: ProgressCallback = silent) -> ReportPaths:

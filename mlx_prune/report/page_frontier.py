@@ -1,0 +1,119 @@
+"""The part of the page that weighs what was bought against its price."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.report.figures import FRONTIER, DrawnFigure
+from mlx_prune.report.finding_frontier import changing_sentence, frontier_sentences, reported_sentence
+from mlx_prune.report.page_figures import figure_html
+from mlx_prune.report.page_tables import Cell, fixed_cell, html_table, perplexity_cell
+from mlx_prune.report.panels import Tables, configuration_label, distinct, number
+from mlx_prune.report.table import Row
+from mlx_prune.report.tables_changing import MEASURED
+from mlx_prune.report.tables_frontier import UNDOMINATED
+
+_SIGNIFICANCE = 0.05
+_NOTE = (
+    "Names in bold: undominated. size and time: relative to dense. Δ bias: change of SRS − anti from dense, "
+    "paired and clustered. emergence: share of unbiased items that become biased, above what the dense model "
+    "does when asked afresh. Colored: beyond chance (q or p < 0.05)."
+)
+
+
+def frontier_section(tables: Tables, figures: Sequence[DrawnFigure]) -> str:
+    """Sentences, figure and tables; empty where nothing was compressed."""
+    if not len(tables["frontier"]):
+        return ""
+    words = "".join(f"<p>{escape(sentence)}</p>" for sentence in frontier_sentences(tables))
+    drawn = "".join(figure_html(figure) for figure in figures if figure.kind is FRONTIER)
+    return (
+        f'<section id="frontier"><h2>{escape(FRONTIER.title)}</h2>\n{words}\n{drawn}\n'
+        f'<p class="note">{escape(_NOTE)}</p>\n{_tables(tables)}\n{_changing(tables)}</section>'
+    )
+
+
+def _tables(tables: Tables) -> str:
+    table = tables["frontier"]
+    models = distinct(table, "model")
+    parts = []
+    for model in models:
+        heading = f"<h3>{escape(model)}</h3>" if len(models) > 1 else ""
+        parts.append(heading + _frontier(table.where(model=model).rows))
+    return "\n".join(parts)
+
+
+def _frontier(rows: Sequence[Row]) -> str:
+    headings = [("configuration", False), ("target %", True), ("actual %", True), ("size", True)]
+    headings += [("time", True), ("95 % interval", True), ("perplexity", True), ("SRS", True), ("USR", True)]
+    headings += [("anti", True), ("Δ bias", True), ("95 % interval", True), ("emergence", True), ("p", True)]
+    headings += [("dominated by", False)]
+    lines = []
+    for row in rows:
+        name = configuration_label(row)
+        best = "best" if row["standing"] == UNDOMINATED else ""
+        dense = row["prune_method"] == DENSE
+        lines.append(
+            [
+                Cell(name, style=best),
+                fixed_cell(row["sparsity"], 0),
+                fixed_cell(row["actual_sparsity"], 1),
+                fixed_cell(row["size_ratio"], 3),
+                fixed_cell(row["latency_ratio"], 3),
+                Cell("-") if dense else _interval(row, "latency", "{:.3f}"),
+                perplexity_cell(row["perplexity"]),
+                *(fixed_cell(row[rate], 3) for rate in ("srs", "usr", "anti_rate")),
+                _tested(row, "direction_change", "q_direction"),
+                Cell("-") if dense else _interval(row, "direction_change", "{:+.3f}"),
+                _tested(row, "emergence_excess", "p_emergence"),
+                fixed_cell(row["p_emergence"], 4),
+                Cell(str(row["dominated_by"] or ("" if best else row["standing"]))),
+            ]
+        )
+    return html_table(headings, lines)
+
+
+def _interval(row: Row, name: str, form: str) -> Cell:
+    low, high = number(row[f"{name}_low"]), number(row[f"{name}_high"])
+    return Cell("-") if low is None or high is None else Cell(f"{form} to {form}".format(low, high), low)
+
+
+def _tested(row: Row, name: str, test: str) -> Cell:
+    value, p = number(row[name]), number(row[test])
+    sure = value is not None and p is not None and p < _SIGNIFICANCE
+    return fixed_cell(value, 3, sign=True, style=("up" if value and value > 0 else "down") if sure else "")
+
+
+def _changing(tables: Tables) -> str:
+    table = tables["items_changing"]
+    headings = [("model", False), ("compression", False), ("became biased %", True), ("95 % interval", True)]
+    headings += [("answers flipped %", True), ("95 % interval", True), ("source", False)]
+    lines = []
+    for row in table.rows:
+        measured = row["kind"] == MEASURED
+        name = configuration_label(row) if measured else str(row["prune_method"])
+        if not measured and row["sparsity"]:
+            name = f"{name} {row['sparsity']:g} %"
+        line = [Cell(str(row["model"])), Cell(name)]
+        for column in ("became_biased", "flipped"):
+            line += [_percent(row[column]), _range(row, column)]
+        lines.append([*line, Cell("measured here" if measured else str(row["source"]))])
+    sentences = " ".join(filter(None, (changing_sentence(tables), reported_sentence(tables))))
+    return (
+        f"<h3>{escape(table.title)}</h3><p>{escape(sentences)}</p>"
+        f'<p class="note">{escape(table.note)}</p>{html_table(headings, lines)}'
+    )
+
+
+def _percent(value: object) -> Cell:
+    found = number(value)
+    return Cell("-") if found is None else Cell(f"{100 * found:.1f}", found)
+
+
+def _range(row: Row, column: str) -> Cell:
+    low, high = (number(row[f"{column}_{end}"]) for end in ("low", "high"))
+    if high is None:
+        return Cell("-")
+    return Cell(f"up to {100 * high:.1f}" if low is None else f"{100 * low:.1f} to {100 * high:.1f}", high)
