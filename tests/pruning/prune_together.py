@@ -9,7 +9,9 @@ from mlx_prune import distributed
 if __name__ == "__main__":
     model, out, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     assert distributed.size() == count
-    recipe = mlx_prune.Recipe("wanda", 0.5, calibration=mlx_prune.Calibration("demo", 5, 32))
+    method, _, allocation = sys.argv[4].partition("+")
+    text = mlx_prune.Calibration("demo", 5, 32)
+    recipe = mlx_prune.Recipe(method, 0.5, calibration=text, allocation=allocation or None)
     for _ in range(2):
         # The second call finds the finished folder, on whichever process it lies.
         report = mlx_prune.prune_checkpoint(model, out, recipe)

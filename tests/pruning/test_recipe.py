@@ -62,6 +62,9 @@ def test_defaults_are_filled_in():
     recipe = Recipe("wanda", 0.5)
     assert (recipe.scope, recipe.statistics, recipe.seed) == ("blocks", "sequential", 0)
     assert recipe.calibration == Calibration()
+    sparsegpt = Recipe("sparsegpt", 0.5)
+    assert (sparsegpt.statistics, sparsegpt.seed, sparsegpt.allocation) == ("sequential", 0, None)
+    assert sparsegpt.calibration == Calibration()
     assert Recipe("random", 0.5).seed == 0
     assert Recipe("magnitude", 0.5).seed is None
 
@@ -81,6 +84,10 @@ def test_defaults_are_filled_in():
         ({"method": "wanda", "sparsity": 0.5, "scope": "all"}, "Unknown scope"),
         ({"method": "wanda", "sparsity": 0.5, "statistics": "none"}, "Unknown statistics"),
         ({"method": "wanda", "sparsity": 0.5, "seed": -1}, "negative"),
+        ({"method": "sparsegpt", "sparsity": 0.5, "scope": "paper"}, "describes the study's Wanda"),
+        ({"method": "sparsegpt", "pattern": "2:4", "allocation": "owl"}, "would be ignored"),
+        ({"method": "random", "sparsity": 0.5, "allocation": "owl"}, "looks at none"),
+        ({"method": "wanda", "sparsity": 0.5, "allocation": "uniform"}, "Unknown allocation"),
     ],
 )
 def test_recipes_that_make_no_sense_are_refused(arguments, message):
@@ -100,5 +107,8 @@ def test_a_fraction_given_as_percentage_gets_a_hint():
 def test_planned_zeros_follow_the_method():
     assert planned_zeros(7, 33, Recipe("wanda", 0.5)) == 7 * 16
     assert planned_zeros(7, 33, Recipe("magnitude", 0.5)) == 115
+    assert planned_zeros(7, 33, Recipe("sparsegpt", 0.5)) == 115
+    assert planned_zeros(7, 33, Recipe("sparsegpt", pattern="2:4")) == 7 * 16
     assert planned_zeros(7, 33, Recipe("random", 0.5)) is None
+    assert planned_zeros(7, 33, Recipe("wanda", 0.5, allocation="owl")) is None
     assert planned_zeros(7, 33, Recipe("random", pattern="2:4")) == 7 * 16

@@ -137,10 +137,11 @@ def save_gpt2(folder, dtype="float32"):
     return folder
 
 
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_renamed_and_reshaped_checkpoint_is_written_in_mlx_lms_layout(tmp_path, dtype, calibration):
+def test_a_renamed_and_reshaped_checkpoint_is_written_in_mlx_lms_layout(tmp_path, dtype, method, calibration):
     source = save_gpt2(tmp_path / "m", dtype)
-    recipe = Recipe("wanda", 0.5, calibration=calibration)
+    recipe = Recipe(method, 0.5, calibration=calibration)
     model = load(source)
     report = prune(model, recipe)
     save(model, tmp_path / "saved", report)

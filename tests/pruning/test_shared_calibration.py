@@ -9,6 +9,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
+import pytest
 from tiny_models import save_tiny_model
 
 import mlx_prune
@@ -16,9 +17,12 @@ import mlx_prune
 SCRIPT = Path(__file__).with_name("prune_together.py")
 
 
-def test_two_processes_prune_as_one_does(tmp_path: Path) -> None:
+@pytest.mark.parametrize("label", ["wanda", "sparsegpt", "wanda+owl"])
+def test_two_processes_prune_as_one_does(tmp_path: Path, label: str) -> None:
     model = save_tiny_model(tmp_path / "tiny", "llama")
-    recipe = mlx_prune.Recipe("wanda", 0.5, calibration=mlx_prune.Calibration("demo", 5, 32))
+    method, _, allocation = label.partition("+")
+    text = mlx_prune.Calibration("demo", 5, 32)
+    recipe = mlx_prune.Recipe(method, 0.5, calibration=text, allocation=allocation or None)
     alone = mlx_prune.prune_checkpoint(model, tmp_path / "alone", recipe, cache=False)
 
     sockets = [socket.socket() for _ in range(2)]
@@ -30,7 +34,7 @@ def test_two_processes_prune_as_one_does(tmp_path: Path) -> None:
         one.close()
     processes = [
         subprocess.Popen(
-            [sys.executable, SCRIPT, model, tmp_path / "together", "2"],
+            [sys.executable, SCRIPT, model, tmp_path / "together", "2", label],
             env={**os.environ, "MLX_RANK": str(rank), "MLX_HOSTFILE": str(hosts)},
             stdout=subprocess.PIPE,
             text=True,
@@ -43,7 +47,8 @@ def test_two_processes_prune_as_one_does(tmp_path: Path) -> None:
 
     left = mx.load(str(tmp_path / "alone" / "model.safetensors"))
     right = mx.load(str(tmp_path / "together" / "model.safetensors"))
-    differing = sum(int(np.sum(np.array(left[name]) != np.array(right[name]))) for name in left)
-    # Sums of halves may differ in the last bit, which may swap two weights of equal score.
-    assert differing <= 4
+    # Sums of halves may differ in the last bit, which may swap two weights of equal score, and in the updates
+    # of SparseGPT is a last bit as well.
+    same = [np.isclose(np.array(left[name]), np.array(right[name]), atol=1e-5) for name in left]
+    assert sum(int((~entries).sum()) for entries in same) <= 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "hosts.json", "tiny", "together"]

@@ -19,12 +19,14 @@ from mlx_prune.checkpoints import blocks
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.pruning import Recipe, hidden, prune_checkpoint, stream, writer
 
-KINDS = ["random", "magnitude", "sequential", "dense"]
+KINDS = ["random", "magnitude", "sequential", "dense", "sparsegpt"]
 
 
 def make_recipe(kind, calibration, sparsity=0.5):
     if kind in ("random", "magnitude"):
         return Recipe(kind, sparsity)
+    if kind == "sparsegpt":
+        return Recipe(kind, sparsity, calibration=calibration)
     return Recipe("wanda", sparsity, statistics=kind, calibration=calibration)
 
 
@@ -64,6 +66,33 @@ def test_an_interrupted_prune_carries_on_to_the_same_bytes(tmp_path, kind, mode,
     assert resumed.matrices == whole.matrices
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "out", "whole"]
     assert not [p.name for p in (tmp_path / "out").iterdir() if p.name.startswith(("hidden", "prune-state"))]
+
+
+@pytest.mark.parametrize("limit", [0, stream.HIDDEN_LIMIT])
+def test_outliers_are_measured_once_however_often_it_is_stopped(tmp_path, limit, calibration):
+    source = save_tiny_model(tmp_path / "m", "llama", num_hidden_layers=4, dtype="bfloat16")
+    recipe = Recipe("sparsegpt", 0.5, calibration=calibration, allocation="owl")
+    again = {"hidden_limit": limit, "cache": False}
+    whole = prune_checkpoint(source, tmp_path / "whole", recipe, **again)
+
+    def stop_in(stage, done):
+        def progress(told):
+            if (told.stage, told.done) == (stage, done):
+                raise Stop
+
+        return progress
+
+    for stage, done in (("calibrate", 2), ("prune", 1), ("prune", 3)):
+        with pytest.raises(Stop):
+            prune_checkpoint(source, tmp_path / "out", recipe, **again, progress=stop_in(stage, done))
+    told = []
+    resumed = prune_checkpoint(source, tmp_path / "out", recipe, **again, progress=told.append)
+    assert [(p.stage, p.done) for p in told] == [("prune", 4)]
+    assert weight_files(tmp_path / "out") == weight_files(tmp_path / "whole")
+    assert resumed.allocation == whole.allocation
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(
+        p.name for p in (tmp_path / "whole").iterdir()
+    )
 
 
 @pytest.mark.parametrize("kind", ["magnitude", "sequential"])
