@@ -34,6 +34,9 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
     click.echo(f"Actual sparsity {100 * found.actual_sparsity:.2f} %: {zeros:,} zeros of {total:,} weights.")
     if found.left_dense:
         click.echo(f"Left dense: {', '.join(found.left_dense)}.")
+    if found.others:
+        names = dict.fromkeys(matrix.projection for matrix in found.others)
+        click.echo(f"Never pruned, and not counted: {', '.join(names)}.")
     if found.meta is not None:
         recorded = found.meta
         click.echo(

@@ -113,16 +113,21 @@ def prune_blocks(
         last = index + 1 == count
         sums: Mapping[str, SquareSums] = known
         updates: BlockUpdates | None = None
+        unseen: set[str] = set()
         advanced = False
         if recipe.calibrated and any(linear.name not in known for linear in by_block[index]):
             assert steps is not None
             advanced = recipe.statistics == "dense" and not last
             with watch.timing("calibrate"):
                 if recipe.method == "sparsegpt":
-                    updates = BlockUpdates(steps.watch_with(gram_sums, index, advance=advanced))
+                    grams = steps.watch_with(gram_sums, index, advance=advanced)
+                    unseen = {name for name, gram in grams.items() if gram.count == 0}
+                    updates = BlockUpdates(grams)
+                    del grams
                 else:
                     sums = steps.watch(index, advance=advanced)
                     measured(index, dict(sums))
+        unseen |= {name for name, entry in sums.items() if entry.count == 0}
         zeros = []
         for linear in by_block[index]:
             with watch.timing("select"):
@@ -135,7 +140,7 @@ def prune_blocks(
                     else:
                         scale = sums[linear.name].root_mean_square() if recipe.method == "wanda" else None
                         weight = prune_weight(weight, own, linear.name, scale, in_place=weights.private)
-                zeros.append(MatrixZeros.of(linear, count_zeros(weight)))
+                zeros.append(MatrixZeros.of(linear, count_zeros(weight), unseen=linear.name in unseen))
             if recipe.prunes(linear.projection):
                 with watch.timing("write"):
                     weights.pruned(linear, weight)

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.checkpoints import block_modules, load_network, resolve, weight_matrix
+from mlx_prune.checkpoints import (
+    block_modules,
+    load_network,
+    other_projections,
+    resolve,
+    weight_matrix,
+)
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.report import MatrixZeros, read_meta, zeros_by
 from mlx_prune.pruning.selection import count_zeros
@@ -23,18 +29,20 @@ class Inspection:
     Attributes:
         model: What the user called the model.
         path: Its folder.
-        matrices: Every weight matrix of the blocks that multiplies activations, expert stacks included.
+        matrices: Every prunable matrix of the blocks; of a stack of experts, each expert's.
+        others: Matrices of the blocks that are never pruned, routers of experts for one; not counted.
         meta: Its pruning_meta.json, or None.
     """
 
     model: str
     path: Path
     matrices: tuple[MatrixZeros, ...]
+    others: tuple[MatrixZeros, ...]
     meta: dict[str, Any] | None
 
     @property
     def actual_sparsity(self) -> float:
-        """Fraction of zeros over all matrices."""
+        """Fraction of zeros over all prunable matrices."""
         return sum(m.zeros for m in self.matrices) / sum(m.params for m in self.matrices)
 
     @property
@@ -58,16 +66,14 @@ class Inspection:
         """Where the weights differ from pruning_meta.json, one sentence each."""
         if self.meta is None:
             return ()
-        left_out = self.meta.get("left_out") or ()
-        counted = [m for m in self.matrices if m.projection not in left_out]
         found = []
         # What was removed is no longer here, and a smaller model's own zeros are nobody's doing.
         remaining = self.meta.get("remaining_prunable_params")
-        recorded, zeros = self.meta.get("zero_params"), sum(m.zeros for m in counted)
+        recorded, zeros = self.meta.get("zero_params"), sum(m.zeros for m in self.matrices)
         if recorded != zeros and (remaining is None or recorded):
             found.append(f"pruning_meta.json records {recorded:,} zeros, the weights hold {zeros:,}.")
         expected = self.meta.get("total_prunable_params") if remaining is None else remaining
-        total = sum(m.params for m in counted)
+        total = sum(m.params for m in self.matrices)
         if expected != total:
             found.append(
                 f"pruning_meta.json records {expected:,} prunable weights, the blocks hold {total:,}."
@@ -89,6 +95,7 @@ class Inspection:
             "projections": self.projections,
             "blocks": self.blocks,
             "left_dense": list(self.left_dense),
+            "not_counted": zeros_by(self.others, "projection"),
             "recorded": self.meta,
             "disagreements": list(self.disagreements),
         }
@@ -107,7 +114,7 @@ def inspect(
         progress: Told after each block, stage "inspect".
 
     Returns:
-        Zeros of every matrix in the blocks, with the recorded ones where there is a record.
+        Zeros of every matrix in the blocks, with what is recorded where there is a record.
 
     Raises:
         CheckpointError: The model is missing, incomplete or damaged.
@@ -119,13 +126,22 @@ def inspect(
     report = progress or silent
     modules = [entry for entry in block_modules(network) if weight_matrix(entry[3]) is not None]
     total = max((block for block, *_ in modules), default=-1) + 1
+    left_out = other_projections(network)
     found: list[MatrixZeros] = []
+    others: list[MatrixZeros] = []
     for number, (block, name, projection, module) in enumerate(modules):
         weight = dense_matrix(module)
         assert weight is not None
-        found.append(MatrixZeros(name, block, projection, weight.size, count_zeros(weight)))
+        if projection in left_out:
+            others.append(MatrixZeros(name, block, projection, weight.size, count_zeros(weight)))
+        elif weight.ndim == 2:
+            found.append(MatrixZeros(name, block, projection, weight.size, count_zeros(weight)))
+        else:
+            for expert, matrix in enumerate(weight):
+                zeros = count_zeros(matrix)
+                found.append(MatrixZeros(f"{name}[{expert}]", block, projection, matrix.size, zeros))
         del weight
         let_go([module])
         if number + 1 == len(modules) or modules[number + 1][0] != block:
             report(Progress("inspect", block + 1, total, f"block {block}"))
-    return Inspection(str(model), path, tuple(found), read_meta(path))
+    return Inspection(str(model), path, tuple(found), tuple(others), read_meta(path))

@@ -15,6 +15,7 @@ from mlx_prune.pruning.sparsegpt import BLOCK_SIZE, DAMPING
 
 META_FILE = "pruning_meta.json"
 _SHORTFALL = 0.01
+_NAMED = 6  # matrices in a warning
 _SPARSEGPT = {"damping": DAMPING, "block_size": BLOCK_SIZE}
 
 
@@ -28,6 +29,7 @@ class MatrixZeros:
         projection: Its path inside the block.
         params: Its weights.
         zeros: How many of them are exactly zero.
+        unseen: It is an expert's, and no token of the calibration text was routed to that expert.
     """
 
     name: str
@@ -35,11 +37,12 @@ class MatrixZeros:
     projection: str
     params: int
     zeros: int
+    unseen: bool = field(default=False, compare=False)
 
     @classmethod
-    def of(cls, linear: PrunableLinear, zeros: int) -> MatrixZeros:
-        """For a linear layer."""
-        return cls(linear.name, linear.block, linear.projection, linear.size, zeros)
+    def of(cls, linear: PrunableLinear, zeros: int, *, unseen: bool = False) -> MatrixZeros:
+        """For a prunable matrix of a model."""
+        return cls(linear.name, linear.block, linear.projection, linear.size, zeros, unseen)
 
     @property
     def sparsity(self) -> float:
@@ -66,8 +69,8 @@ class PruneReport:
         versions: Of this package and the libraries.
         device: The machine.
         fingerprint: Of the recipe and the source, by which a finished prune is recognized.
-        left_out: Projections of the blocks that are not linear layers (stacks of experts); never pruned, and
-            not counted.
+        left_out: Projections of the blocks that are never pruned: routers of experts, and matrices that are
+            no linear layers. They are not counted.
         allocation: How the sparsity was spread over the blocks; None where it is the same in all.
     """
 
@@ -118,6 +121,11 @@ class PruneReport:
         return zeros_by(self.matrices, "block")
 
     @property
+    def unseen(self) -> tuple[str, ...]:
+        """Matrices of experts that no token of the calibration text was routed to."""
+        return tuple(matrix.name for matrix in self.matrices if matrix.unseen)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences a user should see."""
         found = []
@@ -128,10 +136,17 @@ class PruneReport:
                 f"Actual sparsity is {100 * self.actual_sparsity:.2f} %, short of the target of "
                 f"{100 * self.target_sparsity:g} %{why}."
             )
+        if self.unseen:
+            names = self.unseen[:_NAMED]
+            more = f" and {len(self.unseen) - len(names)} more" if len(self.unseen) > len(names) else ""
+            found.append(
+                f"No token of the calibration text was routed to {', '.join(names)}{more}: scored by their "
+                "weights alone; a longer text may reach them."
+            )
         if self.left_out:
             found.append(
-                f"{_listed(self.left_out)} are not linear layers (experts, say) and were left dense; "
-                "they are not counted."
+                f"Left dense and not counted, as routers or other matrices than linear layers: "
+                f"{', '.join(self.left_out)}."
             )
         return tuple(found)
 
@@ -166,17 +181,20 @@ class PruneReport:
             "device": self.device,
             "fingerprint": self.fingerprint,
             "left_out": list(self.left_out),
+            "unseen_experts": list(self.unseen),
         }
 
 
 def report_from_json(meta: dict[str, Any], recipe: Recipe, linears: Sequence[PrunableLinear]) -> PruneReport:
     """The report of a finished prune, from its pruning_meta.json, the recipe and the model's linears."""
-    zeros = meta["matrix_zeros"]
+    zeros, unseen = meta["matrix_zeros"], set(meta.get("unseen_experts", ()))
     same = ("model", "prune_time_s", "calibration_time_s", "peak_memory_bytes", "peak_rss_bytes", "dtype")
     more = ("calibration", "layout", "versions", "device", "fingerprint")
     return PruneReport(
         recipe=recipe,
-        matrices=tuple(MatrixZeros.of(linear, zeros[linear.name]) for linear in linears),
+        matrices=tuple(
+            MatrixZeros.of(linear, zeros[linear.name], unseen=linear.name in unseen) for linear in linears
+        ),
         left_out=tuple(meta["left_out"]),
         allocation=meta.get("allocation"),
         **{key: meta[key] for key in same + more},

@@ -23,7 +23,7 @@ from mlx_prune.pruning.hashes import content_hash
 from mlx_prune.pruning.norms import SquareSums
 from mlx_prune.shards import Shards
 
-_VERSION = 1  # of what the sums mean
+_VERSION = 2  # of what the sums mean
 _FIRST_BLOCK = "first-block"
 _ALL_BLOCKS = "dense"
 
@@ -89,17 +89,17 @@ def _read(file: Path) -> dict[str, SquareSums]:
         return {}
     loaded: Any = mx.load(str(file), return_metadata=True)
     arrays, metadata = loaded
-    return {name: SquareSums(sums, int(metadata["tokens"])) for name, sums in arrays.items()}
+    tokens = json.loads(metadata["tokens"])
+    return {name: SquareSums(sums, tokens[name]) for name, sums in arrays.items()}
 
 
 def _write(file: Path, sums: Mapping[str, SquareSums]) -> None:
-    counts = {entry.count for entry in sums.values()}
-    if len(counts) != 1:
-        return  # experts that see some of the tokens: rare, and simply measured again
+    # An expert's are the tokens that were routed to it.
+    tokens = {name: entry.count for name, entry in sums.items()}
     file.parent.mkdir(parents=True, exist_ok=True)
     # Complete or absent, also with several processes writing the same.
     descriptor, unfinished = tempfile.mkstemp(dir=file.parent, suffix=".safetensors")
     os.close(descriptor)
     arrays = {name: entry.sums for name, entry in sums.items()}
-    mx.save_safetensors(unfinished, arrays, metadata={"tokens": str(counts.pop())})
+    mx.save_safetensors(unfinished, arrays, metadata={"tokens": json.dumps(tokens)})
     Path(unfinished).replace(file)

@@ -100,7 +100,7 @@ def prune_checkpoint(
         assert recipe.calibration is not None
         assert recipe.seed is not None
         data = calibration_tokens(recipe.calibration, tokenizer, config, recipe.seed)
-    fingerprint = _fingerprint(recipe, shards, data, compute)
+    fingerprint = _fingerprint(recipe, shards, data, compute, linears)
     several = distributed.size() > 1
     meta = _existing(out)
     if meta is not None and not force:
@@ -183,7 +183,13 @@ def _stored_weights(path: Path, shards: Shards, trust_remote_code: bool) -> dict
     return dict(tree_flatten(network.parameters()))
 
 
-def _fingerprint(recipe: Recipe, shards: Shards, data: CalibrationTokens | None, compute: str) -> str:
+def _fingerprint(
+    recipe: Recipe,
+    shards: Shards,
+    data: CalibrationTokens | None,
+    compute: str,
+    linears: list[PrunableLinear],
+) -> str:
     """What a prune follows from: recipe, source, calibration tokens, and compute type where it matters."""
     # Absent where uniform: prunes from before there was a choice are still recognized.
     left_out = {"calibration"} if recipe.allocation is not None else {"calibration", "allocation"}
@@ -193,4 +199,6 @@ def _fingerprint(recipe: Recipe, shards: Shards, data: CalibrationTokens | None,
     }
     if data is not None:
         content |= {"tokens": data.tokens_sha256, "dtype": compute}
+    if any(linear.expert is not None for linear in linears):
+        content["experts"] = "pruned"  # there was a time when they were left dense
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -84,6 +84,7 @@ class StreamedPrune:
         self._watch = Stopwatch()
         self._seconds_before: dict[str, float] = {}
         self._zeros: list[int] = []
+        self._unseen: set[str] = set()
         self._done = 0
         self._steps: BlockSteps | None = None
         self._outliers: list[float] | None = None
@@ -160,11 +161,14 @@ class StreamedPrune:
         if self._cache is not None and len(self._measured) == len(self._linears):
             self._cache.store_dense(self._measured)
         seconds = self._seconds()
-        zeros = zip(self._linears, self._zeros, strict=True)
+        zeros = tuple(
+            MatrixZeros.of(linear, count, unseen=linear.name in self._unseen)
+            for linear, count in zip(self._linears, self._zeros, strict=True)
+        )
         report = PruneReport(
             model=self._name,
             recipe=self._recipe,
-            matrices=tuple(MatrixZeros.of(linear, count) for linear, count in zeros),
+            matrices=zeros,
             prune_time_s=round(sum(seconds.values()), 3),
             calibration_time_s=round(seconds.get("calibrate", 0.0), 3),
             peak_memory_bytes=mx.get_peak_memory(),
@@ -203,6 +207,7 @@ class StreamedPrune:
     def leave(self, block: int, zeros: list[MatrixZeros]) -> None:
         """Record the block as done and let its memory go."""
         self._zeros += [matrix.zeros for matrix in zeros]
+        self._unseen |= {matrix.name for matrix in zeros if matrix.unseen}
         self._done = block + 1
         self._record()
         self._release(block)
@@ -260,6 +265,7 @@ class StreamedPrune:
             "fingerprint": self._fingerprint,
             "blocks_done": self._done,
             "zeros": self._zeros,
+            "unseen": sorted(self._unseen),
             "seconds": self._seconds(),
             "outliers": self._outliers,
         }
@@ -274,6 +280,7 @@ class StreamedPrune:
             return False
         self._done = int(state["blocks_done"])
         self._zeros = list(state["zeros"])
+        self._unseen = set(state.get("unseen", ()))
         self._seconds_before = dict(state["seconds"])
         self._outliers = state.get("outliers")
         return True

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from mlx_lm.utils import save_config
 from mlx_lm.utils import save_model as mlx_lm_save_model
-from tiny_models import save_tiny_model, tiny_config
+from tiny_experts import EXPERTS, save_tiny_experts
+from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoints import load, read_config
 from mlx_prune.errors import CheckpointError
@@ -80,26 +81,14 @@ def test_quantized_models_are_counted_as_they_dequantize(tmp_path):
         prune_checkpoint(tmp_path / "q", tmp_path / "out", Recipe("magnitude", 0.5))
 
 
-def test_expert_stacks_are_counted_and_named_when_left_dense(tmp_path):
-    config = {
-        **tiny_config("qwen3"),
-        "model_type": "qwen3_moe",
-        "num_experts": 4,
-        "num_experts_per_tok": 2,
-        "decoder_sparse_step": 1,
-        "mlp_only_layers": [],
-        "moe_intermediate_size": 24,
-        "norm_topk_prob": True,
-    }
-    from mlx.utils import tree_flatten
-    from mlx_lm.utils import _get_classes
-
-    model_class, args_class = _get_classes(config)
-    model = model_class(args_class.from_dict(config))
-    folder = save_tiny_model(tmp_path / "m", "qwen3")
-    (folder / "config.json").write_text(json.dumps(config))
-    mx.save_safetensors(str(folder / "model.safetensors"), dict(tree_flatten(model.parameters())))
-    report = prune_checkpoint(folder, tmp_path / "out", Recipe("magnitude", 0.5))
-    assert any("mlp.switch_mlp" in warning for warning in report.warnings)
+def test_experts_are_counted_one_by_one_and_routers_apart(tmp_path):
+    source = save_tiny_experts(tmp_path / "m", "qwen3_moe")
+    report = prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5))
     found = inspect(tmp_path / "out")
-    assert set(found.left_dense) == {f"mlp.switch_mlp.{p}_proj" for p in ("gate", "up", "down")}
+    assert {m.name: m for m in found.matrices} == {m.name: m for m in report.matrices}
+    assert sum("switch_mlp" in m.name for m in found.matrices) == 2 * 3 * EXPERTS
+    assert {m.projection for m in found.others} == {"mlp.gate"}
+    assert found.actual_sparsity == report.actual_sparsity
+    assert found.left_dense == ()
+    assert found.disagreements == ()
+    assert found.to_json()["not_counted"] == {"mlp.gate": {"params": 2 * EXPERTS * 40, "zeros": 0}}
