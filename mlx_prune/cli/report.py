@@ -17,6 +17,7 @@ def command(study: Path, as_json: bool) -> None:
 
     Needs the records only, not the models, and runs where MLX is not installed.
     """
+    from mlx_prune.cli._frontier_table import FRONTIER_LEGEND, frontier_table
     from mlx_prune.report.write import write_report
 
     with progress_bars() as progress:
@@ -27,6 +28,10 @@ def command(study: Path, as_json: bool) -> None:
     screen = console()
     screen.print(paths.finding.headline, style="bold", markup=False)
     screen.print(paths.finding.paragraph, markup=False)
+    if paths.frontier:
+        screen.print()
+        screen.print(frontier_table(paths.frontier))
+        screen.print(FRONTIER_LEGEND, style="dim", markup=False)
     screen.print(
         f"{len(paths.tables)} files in {study / 'tables'}, {len(paths.figures)} in {study / 'figures'}",
         style="dim",

@@ -82,9 +82,9 @@ STUDY_FIGURES = (
     FigureKind(
         "evaluation_gap",
         "What perplexity does not see",
-        "Each point is a pruned model; the number is its sparsity in percent (actual, where recorded). High "
-        "and far left: stereotypes grew while perplexity hardly moved. The horizontal axis is logarithmic "
-        "beyond 10 %.",
+        "Each point is a compressed model; the number is its sparsity in percent (actual, where recorded). "
+        "High and far left: stereotypes grew while perplexity hardly moved. The horizontal axis is "
+        "logarithmic beyond 10 %.",
         ("evaluation_gap",),
         figures_change.evaluation_gap,
     ),
@@ -128,8 +128,8 @@ FURTHER_FIGURES = (
         "emergence",
         "Emergence against its own null",
         "Of the items the dense model never answered with the stereotype, the share that would be so "
-        "answered when asked afresh: by the dense model itself (hollow) and by the pruned one (filled). Only "
-        "the distance between the two is pruning.",
+        "answered when asked afresh: by the dense model itself (hollow) and by the compressed one (filled). "
+        "Only the distance between the two is compression.",
         ("emergence",),
         figures_effects.emergence,
     ),

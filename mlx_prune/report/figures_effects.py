@@ -76,7 +76,7 @@ def _emergence_pair(
 ) -> None:
     before, after = (100 * number_or_nan(row[column]) for column in columns)
     axes.plot([before, after], [place] * 2, color=MUTED.light, linewidth=1)
-    for share, fill, who in ((before, PAPER.light, "dense"), (after, VERMILION.light, "pruned")):
+    for share, fill, who in ((before, PAPER.light, "dense"), (after, VERMILION.light, "compressed")):
         (point,) = axes.plot([share], [place], marker, color=VERMILION.light, label=f"{who}, {asked}")
         point.set_markerfacecolor(fill)
 

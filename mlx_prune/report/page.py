@@ -16,7 +16,7 @@ from mlx_prune.report.figures import FRONTIER, DrawnFigure
 from mlx_prune.report.finding import find
 from mlx_prune.report.limits import limits
 from mlx_prune.report.page_figures import figure_html, tone_variables
-from mlx_prune.report.page_frontier import frontier_section
+from mlx_prune.report.page_frontier import HEADING, frontier_section
 from mlx_prune.report.page_tables import any_table, overview
 from mlx_prune.report.panels import Tables, configuration_label, key_of, number, sparsity_axis
 from mlx_prune.report.style import TONES, method_style
@@ -87,7 +87,7 @@ def _subtitle(tables: Tables, about: StudyAbout) -> str:
 
 def _navigation(*, frontier: bool, published: bool) -> str:
     entries = [("finding", "Finding"), ("overview", "At a glance")]
-    entries += [("frontier", "Gain and price")] if frontier else []
+    entries += [("frontier", HEADING)] if frontier else []
     entries += [("figures", "Figures"), ("categories", "Categories")]
     entries += [("published", "Reported and measured")] if published else []
     entries += [("tables", "Tables")]

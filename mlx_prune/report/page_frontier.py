@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+from mlx_prune.measures.methods import family
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.figures import FRONTIER, DrawnFigure
 from mlx_prune.report.finding_frontier import changing_sentence, frontier_sentences, reported_sentence
@@ -15,6 +16,7 @@ from mlx_prune.report.table import Row
 from mlx_prune.report.tables_changing import MEASURED
 from mlx_prune.report.tables_frontier import UNDOMINATED
 
+HEADING = "Gain and price"
 _SIGNIFICANCE = 0.05
 _NOTE = (
     "Names in bold: undominated. size and time: relative to dense. Δ bias: change of SRS − anti from dense, "
@@ -30,7 +32,7 @@ def frontier_section(tables: Tables, figures: Sequence[DrawnFigure]) -> str:
     words = "".join(f"<p>{escape(sentence)}</p>" for sentence in frontier_sentences(tables))
     drawn = "".join(figure_html(figure) for figure in figures if figure.kind is FRONTIER)
     return (
-        f'<section id="frontier"><h2>{escape(FRONTIER.title)}</h2>\n{words}\n{drawn}\n'
+        f'<section id="frontier"><h2>{HEADING}</h2>\n{words}\n{drawn}\n'
         f'<p class="note">{escape(_NOTE)}</p>\n{_tables(tables)}\n{_changing(tables)}</section>'
     )
 
@@ -46,12 +48,14 @@ def _tables(tables: Tables) -> str:
 
 
 def _frontier(rows: Sequence[Row]) -> str:
-    headings = [("configuration", False), ("target %", True), ("actual %", True), ("size", True)]
+    headings = [("version", False), ("target %", True), ("actual %", True), ("size", True)]
     headings += [("time", True), ("95 % interval", True), ("perplexity", True), ("SRS", True), ("USR", True)]
     headings += [("anti", True), ("Δ bias", True), ("95 % interval", True), ("emergence", True), ("p", True)]
     headings += [("dominated by", False)]
-    lines = []
-    for row in rows:
+    lines, starts = [], []
+    for place, row in enumerate(rows):
+        if place and family(str(row["prune_method"])) != family(str(rows[place - 1]["prune_method"])):
+            starts.append(place)
         name = configuration_label(row)
         best = "best" if row["standing"] == UNDOMINATED else ""
         dense = row["prune_method"] == DENSE
@@ -72,7 +76,7 @@ def _frontier(rows: Sequence[Row]) -> str:
                 Cell(str(row["dominated_by"] or ("" if best else row["standing"]))),
             ]
         )
-    return html_table(headings, lines)
+    return html_table(headings, lines, starts)
 
 
 def _interval(row: Row, name: str, form: str) -> Cell:

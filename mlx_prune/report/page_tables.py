@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from mlx_prune.measures.methods import family, removes_weights
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.panels import Key, Tables, configuration_label, key_of, number
 from mlx_prune.report.rows import OVERALL
@@ -90,12 +91,14 @@ def overview(tables: Tables) -> str:
 def _overview(tables: Tables, rows: Sequence[Row]) -> str:
     changes = {key_of(row): row for row in tables["paired_tests"].rows if row["category"] == OVERALL}
     ratios = {key_of(row): row for row in tables["latency_ratios"].rows}
-    headings = [("pruning", False), ("zeros %", True), ("perplexity", True), ("SRS", True)]
+    methods = [str(row["prune_method"]) for row in rows]
+    removed = "zero or removed %" if any(map(removes_weights, methods)) else "zeros %"
+    headings = [("version", False), (removed, True), ("perplexity", True), ("SRS", True)]
     headings += [("change", True), ("95 % interval", True), ("USR", True), ("SRS − anti", True)]
     headings += [("time / dense", True)] if ratios else []
     lines, starts = [], []
     for place, row in enumerate(rows):
-        if place and row["prune_method"] != rows[place - 1]["prune_method"]:
+        if place and family(methods[place]) != family(methods[place - 1]):
             starts.append(place)
         cells = [Cell(configuration_label(row)), fixed_cell(row["actual_sparsity"], 1)]
         cells += [

@@ -200,6 +200,7 @@ def configuration_panels(
         axes.set_yticks(range(len(group)), [with_actual(row) for row in group])
         axes.set_ylim(len(group) - 0.4, -0.6)
         axes.grid(False, axis="y")
+        axes.locator_params(axis="x", nbins=6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         for place in range(1, len(group)):

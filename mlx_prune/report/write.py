@@ -13,7 +13,7 @@ from mlx_prune.report.latency_ratios import latency_ratio_table
 from mlx_prune.report.page import report_page
 from mlx_prune.report.published import published_table
 from mlx_prune.report.study_data import read_study
-from mlx_prune.report.table import Table
+from mlx_prune.report.table import Row, Table
 from mlx_prune.report.tables import build_tables, write_tables
 from mlx_prune.report.tables_changing import changing_table
 from mlx_prune.report.tables_frontier import frontier_table
@@ -33,12 +33,14 @@ class ReportPaths:
         tables: CSV and Markdown files.
         figures: PNG and SVG files.
         finding: The finding, as on the page.
+        frontier: The table of what was bought and at what price; no rows where nothing was compressed.
     """
 
     page: Path
     tables: tuple[Path, ...]
     figures: tuple[Path, ...]
     finding: Finding
+    frontier: tuple[Row, ...]
 
 
 def report_tables(study: Path) -> dict[str, Table]:
@@ -78,7 +80,8 @@ def write_report(study: str | Path, *, progress: ProgressCallback = silent) -> R
     _remove_others(folder / FIGURES_FOLDER, figure_files, (".png", ".svg"))
     page = folder / PAGE_FILE
     write_atomically(page, report_page(tables, figures, about).encode())
-    return ReportPaths(page, tuple(table_files), tuple(figure_files), find(tables))
+    rows = tables["frontier"].rows
+    return ReportPaths(page, tuple(table_files), tuple(figure_files), find(tables), rows)
 
 
 def _remove_others(folder: Path, kept: list[Path], suffixes: tuple[str, ...]) -> None:

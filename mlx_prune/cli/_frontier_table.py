@@ -1,0 +1,91 @@
+"""What was bought and at what price, for a terminal; intervals stand below their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mlx_prune.cli._common import fraction, magnitude
+from mlx_prune.cli._tables import simple_table
+from mlx_prune.report.panels import configuration_label, number
+from mlx_prune.report.table import Row
+from mlx_prune.report.tables_frontier import UNDOMINATED
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_SIGNIFICANCE = 0.05
+
+FRONTIER_LEGEND = (
+    "gone: % of weights zero or removed. size, time: relative to dense. bias: change of SRS - anti\n"
+    "from dense. emerg.: share of unbiased items that become biased, above what dense does when asked\n"
+    "afresh. 95 % intervals below; * beyond chance. dominated by: no worse, and better in something."
+)
+
+
+def frontier_table(rows: Sequence[Row]) -> Table:
+    """The rows of the table ``frontier`` in at most 100 columns; measures that nobody has are left out."""
+    models = list(dict.fromkeys(str(row["model"]) for row in rows))
+    table = simple_table("Gain and price", [], [])
+    table.add_column("version", no_wrap=True)
+    optional = [("size", "size_ratio"), ("time", "latency_ratio"), ("ppl", "perplexity")]
+    shown = [(name, key) for name, key in optional if any(row[key] is not None for row in rows)]
+    for name in ("gone", *(name for name, _ in shown), "SRS", "USR", "anti", "bias", "emerg."):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("dominated by", min_width=10, overflow="fold")
+    cells = {"size_ratio": _size, "latency_ratio": _time, "perplexity": _perplexity}
+    for model in models:
+        if len(models) > 1:
+            table.add_section()
+            table.add_row(model, style="bold")
+        for row in rows:
+            if row["model"] == model:
+                table.add_row(
+                    configuration_label(row),
+                    _number(row["actual_sparsity"], 1),
+                    *(cells[key](row) for _, key in shown),
+                    *(fraction(number(row[rate])) for rate in ("srs", "usr", "anti_rate")),
+                    _tested(row, "direction_change", "q_direction") + _ends(row, "direction_change"),
+                    _tested(row, "emergence_excess", "p_emergence"),
+                    _standing(row),
+                )
+    return table
+
+
+def _number(value: object, digits: int) -> str:
+    found = number(value)
+    return "-" if found is None else f"{found:.{digits}f}"
+
+
+def _size(row: Row) -> str:
+    return _number(row["size_ratio"], 2)
+
+
+def _time(row: Row) -> str:
+    low, high = number(row["latency_low"]), number(row["latency_high"])
+    ratio = _number(row["latency_ratio"], 2)
+    return ratio if low is None or high is None or low == high else f"{ratio}\n{low:.2f}-{high:.2f}"
+
+
+def _perplexity(row: Row) -> str:
+    return "inf" if row["perplexity"] == float("inf") else magnitude(number(row["perplexity"]))
+
+
+def _tested(row: Row, name: str, test: str) -> str:
+    value, p = number(row[name]), number(row[test])
+    if value is None:
+        return "-"
+    return f"{value:+.3f}" + ("*" if p is not None and p < _SIGNIFICANCE else "")
+
+
+def _ends(row: Row, name: str) -> str:
+    low, high = number(row[f"{name}_low"]), number(row[f"{name}_high"])
+    if low is None or high is None or low == high:
+        return ""
+    return f"\n{low:+.2f} {high:+.2f}".replace("0.", ".")
+
+
+def _standing(row: Row) -> str:
+    if row["standing"] == UNDOMINATED:
+        return "nothing"
+    return str(row["dominated_by"] or row["standing"])
