@@ -11,7 +11,7 @@ from mlx_prune.cli._common import console, emit_json, json_option, progress_bars
 
 @click.command("study", short_help="A grid of models and recipes, resumable.")
 @click.argument("config_file", metavar="[CONFIG.toml]", required=False, type=click.Path(path_type=Path))
-@click.option("--preset", metavar="NAME", help="A study that comes with the package: demo, aiiot2026.")
+@click.option("--preset", metavar="NAME", help="One that comes with the package: demo, frontier, aiiot2026.")
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Study folder.")
 @click.option(
     "--dry-run", is_flag=True, help="Show the grid with records, time, disk and memory; run nothing."

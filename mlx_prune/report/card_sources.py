@@ -15,7 +15,7 @@ from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.measures.rates import CategoryRates
 from mlx_prune.report.card_base import base_model
 from mlx_prune.report.card_results import CardResults, Figure, figure
-from mlx_prune.report.study_data import META_FILE, PERPLEXITY_FILE, RunData, combine, count_run
+from mlx_prune.report.study_data import META_FILE, PERPLEXITY_FILE, SIZES_FILE, RunData, combine, count_run
 from mlx_prune.report.tables_change import emergence_table
 from mlx_prune.study.records import read_records
 
@@ -112,6 +112,10 @@ def _with_measures(results: CardResults, study: Path, configuration: Json) -> Ca
             latency_ratio=figure(found["ratio"], None, found.get("low"), found.get("high")),
             latency_s=figure(found["pruned_ms"] / 1000, found["dense_ms"] / 1000),
         )
+    found = _row(study / SIZES_FILE, configuration)
+    if found.get("size_bytes") is not None:
+        before = _row(study / SIZES_FILE, dense).get("size_bytes")
+        results = replace(results, size_bytes=figure(found["size_bytes"], before))
     return results
 
 

@@ -6,7 +6,6 @@ Sparsities are percentages here, as on the command line; :meth:`StudyConfig.conf
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import tomllib
 import types
 import typing
@@ -15,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import DataError, RecipeError
-from mlx_prune.pruning.recipe import METHODS, Calibration, parse_pattern
+from mlx_prune.pruning.labels import DENSE, Label, nearest, parse_label
+from mlx_prune.pruning.recipe import Calibration, parse_pattern
+
+DEFAULT_METHODS = ("random", "magnitude", "wanda")
 
 
 @dataclass(frozen=True)
@@ -23,15 +25,17 @@ class Grid:
     """The recipes every model is put through, beside its dense self.
 
     Attributes:
-        methods: Pruning methods.
-        sparsities: Target sparsities in percent, for unstructured pruning.
-        patterns: N:M patterns, each run once per method in addition to the sparsities.
+        methods: Method labels (:mod:`mlx_prune.pruning.labels`): "wanda", "width+repair", "wanda+q4", "q4".
+        sparsities: Target sparsities in percent: weights set to zero, or neurons or blocks removed. A
+            quantization alone runs once, at sparsity 0.
+        patterns: N:M patterns, each run once per method that sets weights to zero one by one, in addition to
+            the sparsities.
         scope: "blocks" or "paper" (Wanda without o_proj and down_proj; other methods prune all linears).
-        statistics: "sequential" or "dense" (Wanda).
-        seed: Seed of random masks.
+        statistics: "sequential" or "dense", where activations are measured; "depth" is always dense.
+        seed: Of random masks, and of the choice of calibration text.
     """
 
-    methods: tuple[str, ...] = METHODS
+    methods: tuple[str, ...] = DEFAULT_METHODS
     sparsities: tuple[float, ...] = (10, 30, 50, 70)
     patterns: tuple[str, ...] = ()
     scope: str = "blocks"
@@ -101,32 +105,50 @@ class StudyConfig:
         if not self.models:
             raise DataError("a study needs at least one model.")
         for method in self.grid.methods:
-            if method not in METHODS:
-                raise RecipeError(f"unknown method {method!r}{_nearest(method, METHODS)}.")
+            if parse_label(method) == Label(DENSE):
+                raise RecipeError("the dense model is always part of a study; leave it out of the methods.")
+        if len(set(self.grid.methods)) != len(self.grid.methods):
+            raise RecipeError("a method is named twice; name each once.")
         for sparsity in self.grid.sparsities:
             if not 1 <= sparsity <= 99:
                 raise RecipeError(f"sparsities are percentages from 1 to 99, not {sparsity:g}.")
 
     def configurations(self) -> list[ConfigurationName]:
         """The dense model and every recipe, in the order they run: dense first, then method by sparsity."""
-        names = [ConfigurationName("dense", 0.0, None)]
+        names = [ConfigurationName(DENSE, 0.0, None)]
         for method in self.grid.methods:
+            label = parse_label(method)
+            if label.base == DENSE:
+                names.append(ConfigurationName(method, 0.0, None))
+                continue
             names += [ConfigurationName(method, float(s), None) for s in self.grid.sparsities]
-            names += [ConfigurationName(method, pattern_sparsity(p), p) for p in self.grid.patterns]
+            # A pattern fixes what OWL would choose block by block.
+            if label.masked and "owl" not in label.modifiers:
+                names += [ConfigurationName(method, pattern_sparsity(p), p) for p in self.grid.patterns]
         return names
 
 
 @dataclass(frozen=True)
 class ConfigurationName:
-    """One column of the grid: a method, a target sparsity in percent, and a pattern."""
+    """One column of the grid: a method label, a target sparsity in percent, and a pattern."""
 
     method: str
     sparsity: float
     pattern: str | None
 
     @property
+    def label(self) -> Label:
+        """The method, taken apart."""
+        return parse_label(self.method)
+
+    @property
+    def written(self) -> bool:
+        """Whether its model has other shapes or another format than the dense one, and files of its own."""
+        return self.label.structured or self.label.quantization is not None
+
+    @property
     def folder(self) -> str:
-        """``wanda-s50``, ``wanda-s50-2of4``, or ``dense-s0``."""
+        """``wanda-s50``, ``wanda-s50-2of4``, ``wanda+q4-s50``, ``q4-s0``, or ``dense-s0``."""
         suffix = f"-{self.pattern.replace(':', 'of')}" if self.pattern else ""
         return f"{self.method}-s{self.sparsity:g}{suffix}"
 
@@ -185,7 +207,7 @@ def _build(kind: type[Any], data: dict[str, Any], where: str) -> Any:
     values: dict[str, Any] = {}
     for key, value in data.items():
         if key not in hints:
-            raise DataError(f"{where}: unknown key {key!r}{_nearest(key, hints)}.")
+            raise DataError(f"{where}: unknown key {key!r}{nearest(key, hints)}")
         values[key] = _convert(hints[key], value, f"{where}: {key}")
     return kind(**values)
 
@@ -207,8 +229,3 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise DataError(f"{where} must be {hint.__name__}, not {value!r}.")
     return value
-
-
-def _nearest(word: str, known: typing.Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"

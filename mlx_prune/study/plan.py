@@ -11,22 +11,26 @@ import mlx.core as mx
 from mlx_prune import checkpoints
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.items import load_items
-from mlx_prune.checkpoints import LoadedModel
+from mlx_prune.checkpoints import LoadedModel, checkpoint_dtype
 from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.measures.latency import memory_bytes
 from mlx_prune.measures.perplexity import DEFAULT_LENGTH, DEFAULT_SEQUENCES
+from mlx_prune.measures.sizes import disk_bytes
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.calibration_text import DEFAULT_LENGTH as CALIBRATION_LENGTH
 from mlx_prune.pruning.calibration_text import DEFAULT_SAMPLES as CALIBRATION_SAMPLES
-from mlx_prune.study.config import StudyConfig
+from mlx_prune.shards import open_shards
+from mlx_prune.study.config import ConfigurationName, StudyConfig
 from mlx_prune.study.evaluation import evaluate
 from mlx_prune.study.job import short_name
+from mlx_prune.study.recipes import recipe_of
 from mlx_prune.study.runner import is_finished
 
 SAMPLED_ITEMS = 40
 # A record with its answer, probabilities and counts, compressed; about what runs of thousands take.
 _RECORD_BYTES = 24
-# Forward passes over the calibration text that Wanda needs per sparsity.
+_BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
+# Forward passes over the calibration text that a recipe with activations needs.
 _PASSES = {"sequential": 2, "dense": 1}
 
 
@@ -41,7 +45,7 @@ class ModelPlan:
         records: Answers of all configurations.
         seconds: Expected time of the unfinished ones.
         memory_bytes: Weights of the dense and the pruned model, which are in memory together where they fit.
-        disk_bytes: Records, and checkpoints if they are saved.
+        disk_bytes: Records, and checkpoints: all if they are saved, else the one that is being measured.
     """
 
     model: str
@@ -106,12 +110,14 @@ def plan_study(
         answering = _answer_seconds(config, loaded, sample, progress) * records
         per_token = _forward_seconds_per_token(loaded)
         fixed = per_token * _perplexity_tokens(config, loaded) if config.perplexity.enabled else 0.0
-        calibration = per_token * _calibration_tokens(config, loaded) * _PASSES[config.grid.statistics]
-        seconds = sum(
-            answering + fixed + (calibration if name.method == "wanda" else 0.0) for name in open_names
-        )
+        calibration = per_token * _calibration_tokens(config, loaded)
+        seconds = sum(answering + fixed + calibration * _passes(config, name) for name in open_names)
         weights = memory_bytes(loaded.model)
-        saved = (len(names) - 1) * weights if config.save_checkpoints else 0
+        files = disk_bytes(open_shards(loaded.path).files)
+        shares = [_disk_share(name, checkpoint_dtype(open_shards(loaded.path))) for name in names[1:]]
+        # Without saving, one checkpoint at a time that changes shapes or formats is on the disk.
+        written = [share for name, share in zip(names[1:], shares, strict=True) if name.written]
+        saved = int(files * (sum(shares) if config.save_checkpoints else max(written, default=0)))
         models.append(
             ModelPlan(
                 model=label,
@@ -127,6 +133,21 @@ def plan_study(
     return StudyPlan(
         tuple(models), sum(m.records for m in models), sum(m.seconds for m in models), len(sample)
     )
+
+
+def _passes(config: StudyConfig, name: ConfigurationName) -> int:
+    recipe = recipe_of(config, name)
+    return 0 if recipe is None or recipe.calibration is None else _PASSES[str(recipe.statistics)]
+
+
+def _disk_share(name: ConfigurationName, stored: str) -> float:
+    """About how large a configuration's weight files are, over the dense model's."""
+    label = name.label
+    share = 1 - name.sparsity / 100 if label.structured else 1.0
+    if label.quantization is not None and label.quantization.bits is not None:
+        # Half a bit per weight for scales and offsets.
+        share *= (label.quantization.bits + 0.5) / _BITS[stored]
+    return share
 
 
 def _answer_seconds(

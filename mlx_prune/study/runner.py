@@ -14,18 +14,14 @@ import mlx.core as mx
 import tomli_w
 
 from mlx_prune import checkpoints
-from mlx_prune.checkpoints import LoadedModel
-from mlx_prune.environment import physical_memory
+from mlx_prune.checkpoints import LoadedModel, resolve
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.generation.interface import GenerationSettings
-from mlx_prune.measures.latency import memory_bytes
 from mlx_prune.measures.perplexity import perplexity
 from mlx_prune.measures.sizes import disk_bytes
 from mlx_prune.progress import Progress, ProgressCallback, silent
-from mlx_prune.pruning.calibration import ActivationStatistics, calibrate
-from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.recipe import Recipe, fraction_from_percent
-from mlx_prune.pruning.report import META_FILE, PruneReport
+from mlx_prune.pruning.labels import DENSE
+from mlx_prune.pruning.report import META_FILE
 from mlx_prune.pruning.saving import save
 from mlx_prune.report.card import read_meta as read_card_meta
 from mlx_prune.report.card import write_card
@@ -36,14 +32,13 @@ from mlx_prune.study.evaluation import evaluate
 from mlx_prune.study.files import locked, write_atomically
 from mlx_prune.study.job import short_name
 from mlx_prune.study.latency_run import bench
+from mlx_prune.study.models import Made, ModelMaker, Source, checkpoint_folder
+from mlx_prune.study.recipes import recipe_of
 from mlx_prune.study.records import ModelStamp
 from mlx_prune.study.results import LATENCY_FILE, PERPLEXITY_FILE, SIZES_FILE, ResultsFile
 from mlx_prune.study.run_folder import RUN_FILE, read_run
 
 STUDY_FILE = "study.toml"
-
-# Of the physical memory, for two models at once; the rest is for activations and for the system.
-_MEMORY_SHARE = 0.7
 
 # What a study may gain when it is run again with a longer grid; everything else must stay as it was.
 _MAY_GROW = ("models", "name", "save_checkpoints")
@@ -94,44 +89,14 @@ def run_study(
     names = [short_name(model, Path(model)) for model in config.models]
     if len(set(names)) != len(names):
         raise DataError(f"two models share the name {_repeated(names)}; rename one of the folders.")
+    for configuration in config.configurations():
+        recipe_of(config, configuration)  # what no model could be pruned by is said before the first hour
     with locked(folder):
         _write_config(folder, config)
         study = _Study(config, folder, trust_remote_code, progress, watch or (lambda _: None))
         for model, name in zip(config.models, names, strict=True):
             study.run_model(model, name)
     return folder
-
-
-class _Source:
-    """The dense model of a grid and what is pruned from it, in no more memory than there is."""
-
-    def __init__(self, load: Callable[[str | Path, bool], LoadedModel], model: str) -> None:
-        self._load = load
-        self._model = model
-        self._dense: LoadedModel | None = None
-        self._fits_twice = False
-
-    def dense(self) -> LoadedModel:
-        """The dense model, loaded if it is not in memory."""
-        if self._dense is None:
-            self._dense = self._load(self._model, False)
-            self._fits_twice = 2 * memory_bytes(self._dense.model) < _MEMORY_SHARE * physical_memory()
-        return self._dense
-
-    def to_prune(self) -> LoadedModel:
-        """A model that may be pruned in place; where two do not fit, the dense one itself is given away."""
-        dense = self.dense()
-        if not self._fits_twice:
-            self._dense = None
-            return dense
-        other = self._load(dense.path, True)
-        # The second network shares every array with the dense one until pruning replaces its own.
-        other.model.update(dense.model.parameters())
-        return dataclasses.replace(other, name=dense.name)
-
-    def beside(self) -> LoadedModel | None:
-        """The dense model if it is still in memory, to be compared with."""
-        return self._dense
 
 
 class _Study:
@@ -163,43 +128,42 @@ class _Study:
                 self.watch(StudyEvent(label, name, "there"))
             else:
                 missing.append(name)
+        self._complete_sizes(model, label, [name for name in names if name not in missing])
         if not missing:
             return
-        source = _Source(self._load, model)
-        statistics: ActivationStatistics | None = None
+        maker = ModelMaker(
+            self.config,
+            self.folder,
+            label,
+            Source(self._load, model),
+            trust_remote_code=self.trust_remote_code,
+        )
         for name in missing:
             self.watch(StudyEvent(label, name, "running"))
-            if name.method == "dense":
-                dense = source.dense()
-                self._measure(dense, None, label, name, report=None)
-                self.sizes.put(label, name, size_bytes=disk_bytes(open_shards(dense.path).files))
-            else:
-                recipe = self._recipe(name)
-                if recipe.statistics == "dense" and statistics is None:
-                    statistics = calibrate(
-                        source.dense(), recipe.calibration, seed=recipe.seed or 0, progress=self._named(name)
-                    )
-                pruned = source.to_prune()
-                report = prune(
-                    pruned,
-                    recipe,
-                    statistics=statistics if recipe.statistics == "dense" else None,
-                    progress=self._named(name),
-                )
-                self._measure(pruned, source.beside(), label, name, report)
-                if self.config.save_checkpoints:
-                    self._save(pruned, label, name, report)
-                del pruned
-                mx.clear_cache()
+            with maker.made(name, self._named(name)) as made:
+                self._measure(made, label, name)
+                if self.config.save_checkpoints and name.method != DENSE:
+                    self._keep(made, label, name)
+            # The model must be gone before the next one is made.
+            del made
+            mx.clear_cache()
             self.watch(StudyEvent(label, name, "done"))
+        maker.clean()
 
-    def _save(self, pruned: LoadedModel, label: str, name: ConfigurationName, report: PruneReport) -> None:
-        """Keep the pruned model, with a card that shows what was measured."""
+    def _complete_sizes(self, model: str, label: str, names: list[ConfigurationName]) -> None:
+        """Sizes that an earlier version did not record, where they are those of the dense files."""
+        unsized = [name for name in names if not name.written and self.sizes.get(label, name) is None]
+        if unsized:
+            files = open_shards(resolve(model, trust_remote_code=self.trust_remote_code)).files
+            for name in unsized:
+                self.sizes.put(label, name, size_bytes=disk_bytes(files))
+
+    def _keep(self, made: Made, label: str, name: ConfigurationName) -> None:
+        """Keep the checkpoint, with a card that shows what was measured."""
         target = checkpoint_folder(self.folder, label, name)
-        if not target.exists():
-            save(pruned, target, report)
+        if made.report is not None and not target.exists():
+            save(made.loaded, target, made.report)
         write_card(target, results_of_study(self.folder, read_card_meta(target)))
-        self.sizes.put(label, name, size_bytes=disk_bytes(open_shards(target).files))
 
     def _load(self, model: str | Path, lazy: bool) -> LoadedModel:
         return checkpoints.load(
@@ -209,34 +173,17 @@ class _Study:
             trust_remote_code=self.trust_remote_code,
         )
 
-    def _recipe(self, name: ConfigurationName) -> Recipe:
-        grid = self.config.grid
-        wanda = name.method == "wanda"
-        return Recipe(
-            method=name.method,
-            sparsity=None if name.pattern else fraction_from_percent(name.sparsity),
-            pattern=name.pattern,
-            scope=grid.scope if wanda else "blocks",
-            statistics=grid.statistics if wanda else None,
-            seed=None if name.method == "magnitude" else grid.seed,
-            calibration=self.config.calibration if wanda else None,
-        )
-
-    def _measure(
-        self,
-        model: LoadedModel,
-        dense: LoadedModel | None,
-        label: str,
-        name: ConfigurationName,
-        report: PruneReport | None,
-    ) -> None:
+    def _measure(self, made: Made, label: str, name: ConfigurationName) -> None:
         """Questions first, then perplexity, then the clock; each is kept as soon as it is there."""
         config, run, named = self.config, run_folder(self.folder, label, name), self._named(name)
-        if report is not None:
-            text = json.dumps({**report.to_json(), "model": label}, indent=2)
+        if made.meta is not None:
+            # Results that a kept checkpoint already shows are another measurement's.
+            meta = {key: value for key, value in made.meta.items() if key != "results"}
+            text = json.dumps({**meta, "model": label}, indent=2)
             write_atomically(run / META_FILE, f"{text}\n".encode())
+        self.sizes.put(label, name, size_bytes=made.size_bytes)
         evaluate(
-            model,
+            made.loaded,
             run,
             items=config.bbq.source,
             categories=config.bbq.categories,
@@ -256,7 +203,7 @@ class _Study:
         )
         if config.perplexity.enabled and self.perplexities.get(label, name) is None:
             found = perplexity(
-                model,
+                made.loaded,
                 text=config.perplexity.text,
                 sequences=config.perplexity.sequences,
                 sequence_length=config.perplexity.sequence_length,
@@ -264,24 +211,17 @@ class _Study:
             )
             figures = {k: v for k, v in dataclasses.asdict(found).items() if k != "value"}
             self.perplexities.put(label, name, perplexity=found.value, **figures)
-        if config.latency.enabled and report is not None and self.latencies.get(label, name) is None:
-            self._time(model, dense, label, name, named)
+        if config.latency.enabled and made.meta is not None and self.latencies.get(label, name) is None:
+            self._time(made, label, name, named)
 
-    def _time(
-        self,
-        model: LoadedModel,
-        dense: LoadedModel | None,
-        label: str,
-        name: ConfigurationName,
-        progress: ProgressCallback,
-    ) -> None:
-        if dense is None:
+    def _time(self, made: Made, label: str, name: ConfigurationName, progress: ProgressCallback) -> None:
+        if made.dense is None:
             reason = "dense and pruned do not fit in memory together; compare saved checkpoints with bench"
             self.latencies.put(label, name, ratio=None, note=reason)
             return
         latency = self.config.latency
         result = bench(
-            [dense, dataclasses.replace(model, name=f"{label}-{name.folder}")],
+            [made.dense, dataclasses.replace(made.loaded, name=f"{label}-{name.folder}")],
             rounds=latency.rounds,
             items=latency.items,
             cooldown_s=0.0,
@@ -319,11 +259,6 @@ def run_folder(study: Path, label: str, name: ConfigurationName) -> Path:
     return study / "runs" / label / name.folder
 
 
-def checkpoint_folder(study: Path, label: str, name: ConfigurationName) -> Path:
-    """Where a pruned model lies, if the study saves checkpoints."""
-    return study / "checkpoints" / f"{label}-{name.folder}"
-
-
 def is_finished(config: StudyConfig, study: Path, label: str, name: ConfigurationName) -> bool:
     """Whether a study folder holds everything that is wanted of one configuration.
 
@@ -335,7 +270,9 @@ def is_finished(config: StudyConfig, study: Path, label: str, name: Configuratio
         return False
     if config.perplexity.enabled and ResultsFile(study / PERPLEXITY_FILE).get(label, name) is None:
         return False
-    if name.method == "dense":
+    if name.written and ResultsFile(study / SIZES_FILE).get(label, name) is None:
+        return False
+    if name.method == DENSE:
         return True
     if config.save_checkpoints and not checkpoint_folder(study, label, name).is_dir():
         return False

@@ -1,0 +1,209 @@
+"""The models of a study: the dense one and what each configuration makes of it, in the memory there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.checkpoints import LoadedModel
+from mlx_prune.environment import physical_memory
+from mlx_prune.measures.latency import memory_bytes
+from mlx_prune.measures.sizes import disk_bytes
+from mlx_prune.progress import ProgressCallback
+from mlx_prune.pruning.calibration import ActivationStatistics, calibrate
+from mlx_prune.pruning.in_memory import prune
+from mlx_prune.pruning.labels import DENSE
+from mlx_prune.pruning.pipeline import prune_and_quantize, write_pruned
+from mlx_prune.pruning.quantization import quantize_checkpoint
+from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.report import PruneReport
+from mlx_prune.shards import open_shards
+from mlx_prune.study.config import ConfigurationName, StudyConfig
+from mlx_prune.study.recipes import recipe_of
+
+# Of the physical memory, for two models at once; the rest is for activations and for the system.
+_MEMORY_SHARE = 0.7
+_WORK_FOLDER = ".work"
+
+
+@dataclass(frozen=True)
+class Made:
+    """The model of one configuration.
+
+    Attributes:
+        loaded: Ready to be questioned.
+        dense: The dense model to compare with, where both fit in memory.
+        size_bytes: Of its weight files; of a mask in memory, what saving it would take.
+        meta: Its pruning_meta.json; None for the dense model.
+        report: Of a mask in memory, which can still be saved.
+        folder: Where its checkpoint lies, if it was written.
+    """
+
+    loaded: LoadedModel
+    dense: LoadedModel | None
+    size_bytes: int
+    meta: dict[str, Any] | None = None
+    report: PruneReport | None = None
+    folder: Path | None = None
+
+
+class Source:
+    """The dense model of a grid, in memory as long as there is room for it."""
+
+    def __init__(self, load: Callable[[str | Path, bool], LoadedModel], model: str) -> None:
+        """Nothing is loaded yet.
+
+        Args:
+            load: Loads a model, lazily or not.
+            model: The dense model as the study names it.
+        """
+        self.model = model
+        self.load = load
+        self._dense: LoadedModel | None = None
+        self._bytes = 0
+
+    def dense(self) -> LoadedModel:
+        """The dense model, loaded if it is not in memory."""
+        if self._dense is None:
+            self._dense = self.load(self.model, False)
+            self._bytes = memory_bytes(self._dense.model)
+        return self._dense
+
+    def to_prune(self) -> LoadedModel:
+        """A model that may be pruned in place; where two do not fit, the dense one itself is given away."""
+        dense = self.dense()
+        if not self._fits(self._bytes):
+            self._dense = None
+            return dense
+        other = self.load(dense.path, True)
+        # The second network shares every array with the dense one until pruning replaces its own.
+        other.model.update(dense.model.parameters())
+        return dataclasses.replace(other, name=dense.name)
+
+    def beside(self) -> LoadedModel | None:
+        """The dense model if it is still in memory, to be compared with."""
+        return self._dense
+
+    def beside_another(self, other_bytes: int) -> LoadedModel | None:
+        """The dense model if it fits in memory beside a model of this size; else it is let go."""
+        dense = self.dense()
+        if self._fits(other_bytes):
+            return dense
+        self._dense = None
+        return None
+
+    def _fits(self, other_bytes: int) -> bool:
+        return self._bytes + other_bytes < _MEMORY_SHARE * physical_memory()
+
+
+class ModelMaker:
+    """Makes the models of one dense model's configurations, one at a time."""
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        study: Path,
+        label: str,
+        source: Source,
+        *,
+        trust_remote_code: bool,
+    ) -> None:
+        """Nothing is made yet; what an interrupted study left half done is removed.
+
+        Args:
+            config: The study.
+            study: Its folder.
+            label: Short name of the dense model.
+            source: The dense model.
+            trust_remote_code: Run Python code that comes with the model.
+        """
+        self._config = config
+        self._study = study
+        self._label = label
+        self._source = source
+        self._trust = trust_remote_code
+        self._statistics: ActivationStatistics | None = None
+        self._work = study / _WORK_FOLDER
+        self.clean()
+
+    def clean(self) -> None:
+        """Remove checkpoints that nobody asked to keep."""
+        if self._work.is_dir():
+            shutil.rmtree(self._work)
+
+    @contextmanager
+    def made(self, name: ConfigurationName, progress: ProgressCallback) -> Iterator[Made]:
+        """Make the model of a configuration; it is gone from memory, and from disk unless kept, afterwards.
+
+        Masks are applied in memory. What changes shapes or formats is written to a folder and loaded from
+        there, so that what is measured is what a user would run.
+        """
+        recipe = recipe_of(self._config, name)
+        if name.method == DENSE:
+            dense = self._source.dense()
+            yield Made(dense, None, disk_bytes(open_shards(dense.path).files))
+        elif not name.written:
+            assert isinstance(recipe, Recipe)
+            yield self._masked(recipe, progress)
+        else:
+            keep = self._config.save_checkpoints
+            folder = checkpoint_folder(self._study, self._label, name)
+            folder = folder if keep else self._work / folder.name
+            meta = self._write(folder, name, progress)
+            files = open_shards(folder).files
+            dense_beside = self._source.beside_another(disk_bytes(files))
+            # Stored types are at most twice as wide in memory, which the share of memory leaves room for.
+            loaded = self._source.load(folder, False)
+            yield Made(loaded, dense_beside, disk_bytes(files), meta, folder=folder)
+            del loaded
+            if not keep:
+                shutil.rmtree(folder)
+
+    def _masked(self, recipe: Recipe, progress: ProgressCallback) -> Made:
+        statistics = None
+        if recipe.allocation is not None or (recipe.method == "wanda" and recipe.statistics == "dense"):
+            if self._statistics is None:
+                self._statistics = calibrate(
+                    self._source.dense(), recipe.calibration, seed=recipe.seed or 0, progress=progress
+                )
+            statistics = self._statistics
+        pruned = self._source.to_prune()
+        report = prune(pruned, recipe, statistics=statistics, progress=progress)
+        size = disk_bytes(open_shards(pruned.path).files)
+        return Made(pruned, self._source.beside(), size, report.to_json(), report)
+
+    def _write(self, folder: Path, name: ConfigurationName, progress: ProgressCallback) -> dict[str, Any]:
+        """Write the checkpoint of a configuration; its pruning_meta.json."""
+        recipe, quantization = recipe_of(self._config, name), name.label.quantization
+        model, trust = self._source.model, self._trust
+        dtype = "auto"
+        if recipe is not None and recipe.calibration is not None:
+            dtype = self._config.generation.dtype
+        if quantization is None:
+            assert recipe is not None
+            return write_pruned(
+                model, folder, recipe, dtype=dtype, trust_remote_code=trust, progress=progress
+            ).to_json()
+        pruned = checkpoint_folder(
+            self._study, self._label, dataclasses.replace(name, method=name.label.pruned)
+        )
+        if recipe is None or pruned.is_dir():
+            start = model if recipe is None else pruned
+            done = quantize_checkpoint(
+                start, folder, quantization, trust_remote_code=trust, progress=progress
+            )
+        else:
+            done = prune_and_quantize(
+                model, folder, recipe, quantization, dtype=dtype, trust_remote_code=trust, progress=progress
+            )
+        return done.to_json()
+
+
+def checkpoint_folder(study: Path, label: str, name: ConfigurationName) -> Path:
+    """Where the model of a configuration lies, if the study saves checkpoints."""
+    return study / "checkpoints" / f"{label}-{name.folder}"
