@@ -207,9 +207,11 @@ class BlockSteps:
             self.states.put(number, out)
         self.states.advance()
 
-    def run(self, index: int, number: int) -> mx.array:
-        """Run one block on one batch; the result is lazy."""
-        return replay(self._blocks[index], self.states.get(number), self._calls[number][index])
+    def run(self, index: int, number: int, hidden: mx.array | None = None) -> mx.array:
+        """Run one block on one batch, or on other hidden states of that batch; the result is lazy."""
+        if hidden is None:
+            hidden = self.states.get(number)
+        return replay(self._blocks[index], hidden, self._calls[number][index])
 
 
 def _over_all_processes(sums: dict[str, S]) -> dict[str, S]:

@@ -1,4 +1,4 @@
-"""Write a checkpoint without the blocks that change the hidden states of the calibration text least."""
+"""Choose the blocks that change the hidden states of the calibration text least."""
 
 from __future__ import annotations
 
@@ -8,21 +8,12 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_flatten, tree_unflatten
 
-from mlx_prune.checkpoints import blocks
 from mlx_prune.errors import CheckpointError
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.calibration import BlockSteps
-from mlx_prune.pruning.engine import Stopwatch
-from mlx_prune.pruning.folder import OutputFolder
-from mlx_prune.pruning.saving import check_space
-from mlx_prune.pruning.structured import configuration, tensors, verify
-from mlx_prune.pruning.structured.recipe import StructuredRecipe
 from mlx_prune.pruning.structured.scores import angular_distances, cosine_sum
-from mlx_prune.pruning.structured.source import Source, Written, forget_states
-from mlx_prune.pruning.structured.transformers_config import with_block_kinds
-from mlx_prune.pruning.writer import plan
+from mlx_prune.pruning.structured.source import block_in_memory
 
 
 @dataclass(frozen=True)
@@ -37,56 +28,6 @@ class BlockChange:
 
     influence: np.ndarray[Any, np.dtype[np.float64]]
     last_tokens: np.ndarray[Any, np.dtype[np.float32]]
-
-
-def shorten(
-    source: Source,
-    recipe: StructuredRecipe,
-    folder: OutputFolder,
-    *,
-    steps: BlockSteps,
-    watch: Stopwatch,
-    progress: ProgressCallback,
-) -> Written:
-    """Remove whole blocks, and write the weights of the others.
-
-    Args:
-        source: The model.
-        recipe: What to remove.
-        folder: Where the weight files go.
-        steps: The calibration pass, before block 0.
-        watch: Gets the seconds.
-        progress: Told after each block that was measured.
-
-    Returns:
-        What was written.
-
-    Raises:
-        RecipeError: The model's configuration cannot say what would be left.
-        CheckpointError: The disk is too small; hidden states are not finite.
-    """
-    count = configuration.depth_of(source.config)
-    removing = recipe.removed_blocks(count)
-    with watch.timing("calibrate"):
-        change = measure(source.network, steps, progress)
-    forget_states(folder)
-    gone, scores = choose(change, removing, contiguous=recipe.contiguous)
-    kept = [index for index in range(count) if index not in gone]
-    config = with_block_kinds(source.config, configuration.with_blocks(source.config, kept), kept)
-    verify.check_kinds(source.config, config, kept)
-    layout = tensors.layout_for_blocks(source.shards, source.network)
-    held = tensors.SourceTensors(
-        source.path, source.shards, layout, trust_remote_code=source.trust_remote_code
-    )
-    names = tensors.renumbered(held.names, tensors.block_prefix(source.network), kept)
-    with watch.timing("write"):
-        taken = held.take(names)
-        values = {new: taken.pop(old) for old, new in names.items()}
-        writer = plan(folder.partial, "mlx", source.shards, values)
-        check_space(writer, folder)
-        writer.create({}, values)
-    removed = {"blocks": {"before": count, "after": len(kept), "removed": gone, "scores": scores}}
-    return Written(config, kept, {}, removed, None, layout)
 
 
 def measure(network: nn.Module, steps: BlockSteps, progress: ProgressCallback) -> BlockChange:
@@ -107,20 +48,17 @@ def measure(network: nn.Module, steps: BlockSteps, progress: ProgressCallback) -
     ends = [[_last_token(steps.states.get(number)) for number in batches]]
     influence = []
     for index in range(steps.count):
-        block = blocks(network)[index]
-        for _, values in tree_flatten(block.parameters()):
-            mx.eval(values)
         total, tokens, end = 0.0, 0, []
-        for number in batches:
-            before = steps.states.get(number)
-            after = steps.run(index, number)
-            similar = cosine_sum(before, after)
-            last = _last_token(after)
-            mx.eval(after, similar)
-            total += float(np.array(similar))
-            tokens += before.size // before.shape[-1]
-            end.append(last)
-            steps.states.put(number, after)
+        with block_in_memory(network, index):
+            for number in batches:
+                before = steps.states.get(number)
+                after = steps.run(index, number)
+                similar = cosine_sum(before, after)
+                mx.eval(after, similar)
+                total += float(np.array(similar))
+                tokens += before.size // before.shape[-1]
+                end.append(_last_token(after))
+                steps.states.put(number, after)
         steps.states.advance()
         steps.states.forget_before(index + 1)
         if not np.isfinite(total):
@@ -130,8 +68,6 @@ def measure(network: nn.Module, steps: BlockSteps, progress: ProgressCallback) -
             )
         influence.append(1 - total / tokens)
         ends.append(end)
-        block.update(tree_unflatten([(name, mx.zeros((0,))) for name, _ in tree_flatten(block.parameters())]))
-        mx.clear_cache()
         progress(Progress("calibrate", index + 1, steps.count, f"block {index}"))
     states = np.stack([np.concatenate(end) for end in ends])
     return BlockChange(np.array(influence), states)

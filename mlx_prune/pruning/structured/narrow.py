@@ -11,14 +11,13 @@ from mlx.utils import tree_flatten
 
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback
-from mlx_prune.pruning.calibration import BlockSteps
 from mlx_prune.pruning.engine import Stopwatch
 from mlx_prune.pruning.folder import OutputFolder
 from mlx_prune.pruning.saving import check_space
 from mlx_prune.pruning.structured import configuration
 from mlx_prune.pruning.structured.cuts import BlockCuts, Indices, cut_shapes, group_cuts, neuron_cuts
 from mlx_prune.pruning.structured.recipe import StructuredRecipe
-from mlx_prune.pruning.structured.source import Source, Written, forget_states
+from mlx_prune.pruning.structured.source import CalibrationPass, Source, Written
 from mlx_prune.pruning.structured.tensors import SourceTensors, layout_for_cuts
 from mlx_prune.pruning.structured.transformers_config import check_readable
 from mlx_prune.pruning.structured.width import WidthJob
@@ -32,7 +31,7 @@ def narrow(
     recipe: StructuredRecipe,
     folder: OutputFolder,
     *,
-    steps: BlockSteps | None,
+    calibration: CalibrationPass | None,
     watch: Stopwatch,
     progress: ProgressCallback,
 ) -> Written:
@@ -42,7 +41,7 @@ def narrow(
         source: The model.
         recipe: What to remove.
         folder: Where the weight files go.
-        steps: The calibration pass, before block 0; None where the recipe measures nothing.
+        calibration: The text; None where the recipe measures nothing.
         watch: Gets the seconds.
         progress: Told after each block.
 
@@ -65,6 +64,8 @@ def narrow(
         writer = plan(folder.partial, "mlx", source.shards, values)
         check_space(writer, folder)
         writer.create({name: prod(narrowed[name]) for name in names}, values)
+    with watch.timing("calibrate"):
+        steps = None if calibration is None else calibration.steps(source.network)
     job = WidthJob(
         network=source.network,
         linears=source.linears,
@@ -77,7 +78,8 @@ def narrow(
         watch=watch,
     )
     job.run(progress)
-    forget_states(folder)
+    if calibration is not None:
+        calibration.forget()
     columns: dict[str, Indices] = {}
     for kind, chosen in job.chosen.items():
         for part, units in zip((p for p in parts if p.kind == kind), chosen, strict=True):

@@ -16,18 +16,17 @@ from mlx_prune.checkpoints import load_network, load_tokenizer, prunable_linears
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.calibration import BlockSteps
 from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
 from mlx_prune.pruning.engine import Stopwatch, peak_rss_bytes
 from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.pruning.hashes import quick_hash
 from mlx_prune.pruning.report import META_FILE, read_meta
 from mlx_prune.pruning.structured import sizes, verify
-from mlx_prune.pruning.structured.depth import shorten
 from mlx_prune.pruning.structured.narrow import narrow
 from mlx_prune.pruning.structured.recipe import StructuredRecipe
 from mlx_prune.pruning.structured.report import Change, StructuredReport, report_from_json
-from mlx_prune.pruning.structured.source import Source, Written, calibration_steps
+from mlx_prune.pruning.structured.shorten import shorten
+from mlx_prune.pruning.structured.source import CalibrationPass, Source, Written
 from mlx_prune.report.card import CARD_FILE, model_card
 from mlx_prune.shards import Shards, open_shards
 
@@ -59,7 +58,7 @@ def prune_structured(
         trust_remote_code: Run Python files of the checkpoint.
         force: Replace what is in the folder already.
         hidden_limit: Hidden states above this many bytes are kept on disk, beside the folder.
-        progress: Told after each block, stage "calibrate" (depth) or "prune" (width).
+        progress: Told after each block, stage "calibrate" and "repair" (depth) or "prune" (width).
 
     Returns:
         What was done, as recorded in the folder's pruning_meta.json.
@@ -125,11 +124,13 @@ def _write(
 ) -> StructuredReport:
     """Write the weights, check them, add everything else, and let the folder appear."""
     before = sizes.measure(source.network, source.linears, source.config)
-    watch, steps = Stopwatch(), None
-    if data is not None:
-        with watch.timing("calibrate"):
-            steps = calibration_steps(source, data, folder, hidden_limit)
-    written = _smaller(source, recipe, folder, steps, watch, progress)
+    watch = Stopwatch()
+    calibration = None if data is None else CalibrationPass(source, data, folder, hidden_limit)
+    if recipe.method == "width":
+        written = narrow(source, recipe, folder, calibration=calibration, watch=watch, progress=progress)
+    else:
+        assert calibration is not None
+        written = shorten(source, recipe, folder, calibration=calibration, watch=watch, progress=progress)
     seconds = dict(watch.seconds)
     copy_side_files(source.path, folder.partial)
     write_json(folder.partial / "config.json", written.config)
@@ -146,7 +147,7 @@ def _write(
         peak_memory_bytes=mx.get_peak_memory(),
         peak_rss_bytes=peak_rss_bytes(),
         dtype=source.compute,
-        calibration=None if data is None or steps is None else _described(data, steps),
+        calibration=None if calibration is None else calibration.described,
         layout=written.layout,
         versions=versions(),
         device=dict(device()),
@@ -157,20 +158,6 @@ def _write(
     (folder.partial / CARD_FILE).write_text(model_card(meta), encoding="utf-8")
     folder.publish()
     return report
-
-
-def _smaller(
-    source: Source,
-    recipe: StructuredRecipe,
-    folder: OutputFolder,
-    steps: BlockSteps | None,
-    watch: Stopwatch,
-    progress: ProgressCallback,
-) -> Written:
-    if recipe.method == "width":
-        return narrow(source, recipe, folder, steps=steps, watch=watch, progress=progress)
-    assert steps is not None
-    return shorten(source, recipe, folder, steps=steps, watch=watch, progress=progress)
 
 
 def _checked(source: Source, folder: Path, written: Written) -> tuple[dict[str, int], int]:
@@ -188,10 +175,6 @@ def _checked(source: Source, folder: Path, written: Written) -> tuple[dict[str, 
     whole = opened(source.path, source.shards)
     verify.check_blocks((whole, source.shards), (result, shards), written.kept, written.columns)
     return sized, sizes.weight_bytes(shards)
-
-
-def _described(data: CalibrationTokens, steps: BlockSteps) -> dict[str, Any]:
-    return {**data.describe(), "batch_size": steps.batch_size}
 
 
 def _finished(out: Path, fingerprint: str, recipe: StructuredRecipe) -> StructuredReport:

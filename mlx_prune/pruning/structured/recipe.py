@@ -31,7 +31,9 @@ class StructuredRecipe:
             similarity of its input and output (Men et al. 2024, arXiv 2403.03853).
         contiguous: Depth removes one run of blocks, the one whose input and output are closest by angle
             (Gromov et al. 2024, arXiv 2403.17887).
-        repair: Correct the next projection by least squares on the calibration activations; width only.
+        repair: Correct weights by least squares on the calibration activations, without training and
+            without a bias: after width the projection that lost inputs, after depth the last projection of
+            the block before each gap.
         multiple: Kept neurons are rounded to a multiple of this; None is 64 for 1,024 neurons and more, 32
             for 256 and more, else 8.
         statistics: "sequential" measures each block on the outputs of those already narrowed, "dense" on the
@@ -158,11 +160,6 @@ class StructuredRecipe:
             raise RecipeError(
                 "Depth scores all blocks on the dense model, so sequential statistics would be ignored; "
                 "leave them out."
-            )
-        if self.repair:
-            raise RecipeError(
-                "Depth leaves no projection that reads what was removed, so there is nothing to repair by "
-                "least squares; leave repair out."
             )
 
     def _check_width(self) -> None:

@@ -50,13 +50,25 @@ def corrected(weight: mx.array, gram: GramSums, kept: Indices) -> mx.array:
     """
     removed = np.setdiff1d(np.arange(weight.shape[1]), kept)
     w, g = _float64(weight), np.array(gram.sums, copy=False)
-    system = g[np.ix_(kept, kept)].astype(np.float64)
-    # Where all kept inputs are zero on the text there is nothing to predict from: a unit ridge keeps W_K.
-    system[np.diag_indices_from(system)] += RIDGE * float(system.diagonal().mean()) or 1.0
-    coupling = g[np.ix_(kept, removed)].astype(np.float64)
-    factor = scipy.linalg.cho_factor(system, overwrite_a=True, check_finite=False)
-    solved = scipy.linalg.cho_solve(factor, coupling @ w[:, removed].T, overwrite_b=True, check_finite=False)
-    return mx.array((w[:, kept] + solved.T).astype(np.float32)).astype(weight.dtype)
+    coupling = g[np.ix_(kept, removed)].astype(np.float64) @ w[:, removed].T
+    added = solved(g[np.ix_(kept, kept)].astype(np.float64), coupling).T
+    return mx.array((w[:, kept] + added).astype(np.float32)).astype(weight.dtype)
+
+
+def solved(gram: Matrix, right: Matrix) -> Matrix:
+    """Solve ``(gram + ridge I) x = right``; both may be overwritten.
+
+    Args:
+        gram: [n, n] float64, symmetric and positive semi-definite.
+        right: [n, outputs] float64.
+
+    Returns:
+        [n, outputs].
+    """
+    # Where all inputs are zero on the text there is nothing to predict from: a unit ridge gives zero.
+    gram[np.diag_indices_from(gram)] += RIDGE * float(gram.diagonal().mean()) or 1.0
+    factor = scipy.linalg.cho_factor(gram, overwrite_a=True, check_finite=False)
+    return np.asarray(scipy.linalg.cho_solve(factor, right, overwrite_b=True, check_finite=False))
 
 
 def output_error(weight: mx.array, gram: GramSums, kept: Indices, repaired: mx.array) -> OutputError:

@@ -47,8 +47,8 @@ class StructuredReport:
         flops_per_token: Of one new token after a context of :data:`sizes.CONTEXT` tokens.
         removed: What is gone: under "blocks", "neurons" or "groups", how many there were and are
             ("before", "after"), and which went (not of neurons); for blocks also the score each had.
-        repair: Relative errors of the corrected projections per block, with and without; None if not asked
-            for.
+        repair: Relative errors with and without: of the corrected projection of each block under "neurons"
+            and "groups", of the hidden states after each gap under "blocks"; None if not asked for.
         prune_time_s: Measuring, choosing and writing, in seconds.
         calibration_time_s: The part of it spent on running the model on text.
         peak_memory_bytes: Highest memory MLX held.
@@ -111,6 +111,9 @@ class StructuredReport:
                     f"{entry['before'] - entry['after']} of {entry['before']} {_NAMES[unit]} is "
                     f"{100 * share:.1f} %, not {100 * self.recipe.sparsity:g} %: the count was rounded."
                 )
+        gone = self.removed.get("blocks", {}).get("removed", [])
+        if self.recipe.repair and 0 in gone:
+            found.append("No block comes before the first that is gone, so repair could not make up for it.")
         return tuple(found)
 
     def rows(self) -> list[tuple[str, str]]:
@@ -130,12 +133,12 @@ class StructuredReport:
             (f"FLOPs per token (at {CONTEXT} tokens)", f"{_change(self.flops_per_token)}"),
         ]
         for kind, entries in (self.repair or {}).items():
+            if not entries:
+                continue
             without, repaired = (
                 sum(e[key] for e in entries) / len(entries) for key in ("without", "repaired")
             )
-            found.append(
-                (f"Output error, {kind}", f"{without:.3f} -> {repaired:.3f} by repair (mean over blocks)")
-            )
+            found.append((f"Output error, {kind}", f"{without:.3f} -> {repaired:.3f} by repair (mean)"))
         return found
 
     def to_json(self) -> dict[str, Any]:

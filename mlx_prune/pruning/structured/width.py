@@ -8,7 +8,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_flatten, tree_unflatten
+from mlx.utils import tree_flatten
 
 from mlx_prune.checkpoints import PrunableLinear, blocks
 from mlx_prune.progress import Progress, ProgressCallback
@@ -20,6 +20,7 @@ from mlx_prune.pruning.structured import scores
 from mlx_prune.pruning.structured.cuts import BlockCuts, Indices
 from mlx_prune.pruning.structured.recipe import StructuredRecipe
 from mlx_prune.pruning.structured.repair import OutputError, corrected, output_error
+from mlx_prune.pruning.structured.source import release
 from mlx_prune.pruning.structured.tensors import SourceTensors
 from mlx_prune.pruning.writer import CheckpointWriter
 
@@ -90,7 +91,7 @@ class WidthJob:
                     self._steps.advance(index)
             if self._steps is not None:
                 self._steps.states.forget_before(index + 1)
-            self._release(index)
+            release(blocks(self._network)[index])
             progress(Progress("prune", index + 1, count, f"block {index}"))
 
     def _measure(self, index: int, consumers: list[str], *, advance: bool) -> dict[str, Sums]:
@@ -128,12 +129,6 @@ class WidthJob:
             layer = self._linears[cut.consumer].module
             layer.weight = spread(narrowed[consumer].astype(layer.weight.dtype), columns, weight.shape[1])
             mx.eval(layer.weight)
-
-    def _release(self, index: int) -> None:
-        block = blocks(self._network)[index]
-        names = [name for name, _ in tree_flatten(block.parameters())]
-        block.update(tree_unflatten([(name, mx.zeros((0,))) for name in names]))
-        mx.clear_cache()
 
 
 def spread(narrow: mx.array, columns: Indices, width: int) -> mx.array:
