@@ -26,7 +26,7 @@ class SummaryRow:
 
     Attributes:
         model: Short name of the dense model.
-        method: "dense" or the pruning method.
+        method: "dense" or the method label.
         pattern: N:M pattern.
         target_sparsity: Percent.
         actual_sparsity: Percent, from the zeros.
@@ -121,8 +121,8 @@ def study_table(rows: list[SummaryRow]) -> Table:
 
 
 def _recipe(row: SummaryRow) -> str:
-    if row.method == "dense":
-        return "dense"
+    if not row.target_sparsity:
+        return row.method
     return f"{row.method} {row.pattern or f'{row.target_sparsity:g} %'}"
 
 

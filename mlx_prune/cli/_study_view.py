@@ -101,7 +101,7 @@ class _View:
 
 
 def _short(name: ConfigurationName) -> str:
-    return name.pattern or (f"{name.sparsity:g} %" if name.method != "dense" else "")
+    return name.pattern or (f"{name.sparsity:g} %" if name.sparsity else "")
 
 
 def _duration(seconds: float) -> str:

@@ -20,6 +20,7 @@ from mlx_prune.errors import MlxPruneError, PublishError
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.publishing.plan import PublishPlan
 from mlx_prune.report.card import CARD_FILE, META_FILE
+from mlx_prune.report.card_methods import short_title
 from mlx_prune.shards import INDEX_FILE, WEIGHT_FILES
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _upload(plan: PublishPlan, api: HfApi, present: Collection[str], progress: P
     commit = api.create_commit(
         plan.repo_id,
         operations=[*additions, *(CommitOperationDelete(name) for name in stale)],
-        commit_message=f"{plan.meta['method']} pruning at {plan.meta['target_sparsity']:g}% with mlx-prune",
+        commit_message=f"{short_title(plan.meta)} with mlx-prune",
     )
     progress(Progress("upload", total, total))
     return str(commit.oid)

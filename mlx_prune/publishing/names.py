@@ -15,7 +15,7 @@ def repository_name(base: str, method: str, sparsity: float, pattern: str | None
 
     Args:
         base: Hub id or short name of the base model.
-        method: Pruning method.
+        method: Method label.
         sparsity: Target sparsity in percent.
         pattern: N:M pattern, if any.
 
@@ -25,7 +25,9 @@ def repository_name(base: str, method: str, sparsity: float, pattern: str | None
     Raises:
         PublishError: The name would be longer than the Hub allows.
     """
-    words = [base.rstrip("/").split("/")[-1].lower(), method, f"s{sparsity:g}"]
+    words = [base.rstrip("/").split("/")[-1].lower(), method]
+    if sparsity:  # a model that was only quantized has none
+        words.append(f"s{sparsity:g}")
     if pattern:
         words.append(pattern.replace(":", "of"))
     # The Hub allows letters, digits, "_", "-" and ".", and neither "--" nor "..".

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_prune.errors import CheckpointError
 from mlx_prune.report import card_sections
 from mlx_prune.report.card_base import BaseModel, base_model
+from mlx_prune.report.card_methods import tags as method_tags
 from mlx_prune.report.card_results import CardResults
 from mlx_prune.study.files import write_atomically
 
@@ -124,7 +125,7 @@ def model_card(
 def _metadata(meta: Mapping[str, Any], base: BaseModel) -> ModelCardData:
     from huggingface_hub import ModelCardData
 
-    tags = ["pruning", str(meta["method"]), "bias-evaluation", "llm-compression", "arxiv:2605.08137"]
+    tags = [*method_tags(meta), "bias-evaluation", "llm-compression", "arxiv:2605.08137"]
     return ModelCardData(
         license=base.license,
         license_name=base.license_name,

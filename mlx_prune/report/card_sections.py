@@ -6,23 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.report.card_base import DEMO_MODEL, BaseModel
+from mlx_prune.report.card_base import BaseModel
+from mlx_prune.report.card_methods import (
+    caveats_of,
+    command_of,
+    configuration_lines,
+    origin_of,
+    short_title,
+)
 from mlx_prune.report.card_results import CardResults, results_table
 
 Meta = Mapping[str, Any]
 
 PAPER = "https://arxiv.org/abs/2605.08137"
 
-_METHODS = {
-    "random": "weights are zeroed by chance, whatever their value; a control for what sparsity alone does",
-    "magnitude": "the weights of smallest absolute value are zeroed",
-    "wanda": "of the weights of one output, those of smallest |w| · ‖x‖ are zeroed, x being the inputs that "
-    "calibration text brings to that weight (Sun et al., ICLR 2024)",
-}
-_SCOPES = {
-    "blocks": "all linear layers inside the transformer blocks (attention and MLP projections)",
-    "paper": "linear layers inside the transformer blocks but o_proj and down_proj, as in the study's Wanda",
-}
 CITATION = """@inproceedings{rath2026weight,
   title         = {Weight Pruning Amplifies Bias: A Multi-Method Study of Compressed {LLMs} for Edge {AI}},
   author        = {Rath, Plawan Kumar and Maliakkal, Rahul},
@@ -35,8 +32,7 @@ CITATION = """@inproceedings{rath2026weight,
 
 def title(meta: Meta, base: BaseModel) -> str:
     """One line that names the checkpoint."""
-    pattern = f" ({meta['pattern']} pattern)" if meta.get("pattern") else ""
-    return f"{base.name}: {meta['method']} pruning at {meta['target_sparsity']:g}% target sparsity{pattern}"
+    return f"{base.name}: {short_title(meta)}"
 
 
 def summary(meta: Meta, base: BaseModel, results: CardResults) -> str:
@@ -53,8 +49,7 @@ def summary(meta: Meta, base: BaseModel, results: CardResults) -> str:
         "on social stereotypes while its perplexity hardly moves "
         f"([Rath & Maliakkal, 2026]({PAPER})). {measured} "
         "Do not put it in front of users or let it decide about people.\n\n"
-        f"{origin}, pruned by mlx-prune: {meta['zero_params']:,} of its weights are zero. Made to study what "
-        f"pruning does to a model.\n\n{_license(base)}"
+        f"{origin}, {origin_of(meta)}. Made to study what compression does to a model.\n\n{_license(base)}"
     )
 
 
@@ -68,22 +63,7 @@ def _license(base: BaseModel) -> str:
 
 def configuration(meta: Meta, base: BaseModel) -> str:
     """What was pruned, and how."""
-    method = str(meta["method"])
-    zeros, prunable = meta["zero_params"], meta["total_prunable_params"]
-    lines = [
-        f"- **Base model**: {base.hub_id or base.name}",
-        f"- **Method**: `{method}`" + (f": {_METHODS[method]}" if method in _METHODS else ""),
-        f"- **Target sparsity**: {meta['target_sparsity']:g}%",
-        f"- **Actual sparsity**: {meta['actual_sparsity']:.2f}%",
-        f"- **Zeroed parameters**: {zeros:,} of {prunable:,} prunable",
-        f"- **Prune time**: {meta['prune_time_s']:.1f} s",
-    ]
-    if meta.get("pattern"):
-        kept, _, group = str(meta["pattern"]).partition(":")
-        lines.insert(2, f"- **Pattern**: {meta['pattern']} ({kept} of every {group} consecutive inputs kept)")
-    scope = meta.get("scope")
-    if scope:
-        lines.append(f"- **Scope**: {_SCOPES.get(scope, scope)}; embeddings, LM head and norms are untouched")
+    lines = [f"- **Base model**: {base.hub_id or base.name}", *configuration_lines(meta)]
     if meta.get("calibration"):
         lines.append(f"- **Calibration**: {_calibration(meta)}")
     if meta.get("seed") is not None:
@@ -148,10 +128,7 @@ def _items_name(source: str) -> str:
 
 def caveats(meta: Meta, results: CardResults) -> str:
     """What pruning does not buy."""
-    size = "the files are as large as the dense model's, because a zero takes as much room as any weight"
-    speed = "MLX multiplies by zeros as by any other weight, so no answer is expected to come sooner"
-    if meta.get("pattern"):
-        speed = f"MLX has no kernels for {meta['pattern']} sparsity and multiplies by the zeros"
+    size, speed = caveats_of(meta)
     if results.latency_ratio is not None or results.latency_s is not None:
         speed += "; what was measured is in the table above"
     unmeasured = "" if results.perplexity is not None else " (it was not measured here)"
@@ -174,23 +151,9 @@ def use(repo_id: str | None) -> str:
 
 def reproduction(meta: Meta, base: BaseModel) -> str:
     """The command that makes this checkpoint again."""
-    model = DEMO_MODEL if meta["model"] == DEMO_MODEL else base.hub_id or base.name
-    words = ["mlxprune prune", model, "-o OUT", f"-m {meta['method']}"]
-    words.append(f"--pattern {meta['pattern']}" if meta.get("pattern") else f"-s {meta['target_sparsity']:g}")
-    if meta.get("scope") not in (None, "blocks"):
-        words.append(f"--scope {meta['scope']}")
-    if meta.get("statistics"):
-        words.append(f"--statistics {meta['statistics']}")
-    used = meta.get("calibration") or {}
-    if used:
-        source = used["source"] if used["source"] in ("demo", "c4") else Path(used["source"]).name
-        words.append(f"--calibration {source} --samples {used['samples']}")
-        words.append(f"--sequence-length {used['sequence_length']}")
-    if meta.get("seed") is not None:
-        words.append(f"--seed {meta['seed']}")
     versions = ", ".join(f"{name} {version}" for name, version in (meta.get("versions") or {}).items())
     made = f"\n\nMade with {versions}." if versions else ""
-    return f"## Reproduce\n\n```sh\n{' '.join(words)}\n```{made}"
+    return f"## Reproduce\n\n```sh\n{command_of(meta, base)}\n```{made}"
 
 
 def citation() -> str:

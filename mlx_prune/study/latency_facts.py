@@ -110,13 +110,16 @@ def labels(models: Sequence[str | Path | LoadedModel]) -> list[str]:
 
 def _recipe(folder: Path, config: dict[str, Any]) -> str:
     """What was done to a checkpoint, from the files that pruning and quantization leave beside it."""
-    words = []
     meta = folder / "pruning_meta.json"
-    if meta.is_file():
-        said = json.loads(meta.read_text(encoding="utf-8"))
-        sparsity = said.get("actual_sparsity")
-        words.append(str(said.get("method", "pruned")) + (f" {sparsity:.1f} %" if sparsity else ""))
+    said = json.loads(meta.read_text(encoding="utf-8")) if meta.is_file() else {}
+    words = []
+    if said:
+        method = str(said.get("method", "pruned"))
+        # Of removed blocks or neurons the target says more; quantization alone has no sparsity.
+        key = "target_sparsity" if "remaining_prunable_params" in said else "actual_sparsity"
+        percent = said.get(key) if said.get("target_sparsity") else None
+        words.append(method + (f" {percent:.1f} %" if percent else ""))
     quantization = config.get("quantization")
-    if isinstance(quantization, dict) and "bits" in quantization:
+    if isinstance(quantization, dict) and "bits" in quantization and "quantization" not in said:
         words.append(f"{quantization['bits']}-bit")
     return ", ".join(words)

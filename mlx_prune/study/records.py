@@ -79,7 +79,7 @@ class ModelStamp:
 
     Attributes:
         model: Short name of the dense model.
-        prune_method: "dense", "random", "magnitude" or "wanda".
+        prune_method: "dense", or a method label (:mod:`mlx_prune.pruning.labels`) such as "wanda+q4".
         pattern: N:M pattern, or None.
         sparsity: Target sparsity in percent; 0 for a dense model.
     """
