@@ -18,7 +18,7 @@ _CALIBRATION = ("statistics", "calibration", "samples", "sequence_length", "seed
 _MASK = ("sparsity", "pattern", "scope", "allocation", *_CALIBRATION)
 _TAKES = {
     "width": ("sparsity", "units", "scores", "multiple", "repair", *_CALIBRATION),
-    "depth": ("sparsity", "contiguous", *_CALIBRATION),
+    "depth": ("sparsity", "contiguous", "repair", *_CALIBRATION),
     "quantize": (),
 }
 _WHY = {

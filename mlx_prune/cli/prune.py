@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     help="Width: keep a multiple of so many neurons. [default: by size]",
 )
 @click.option("--contiguous", is_flag=True, help="Depth: remove one run of neighboring blocks.")
-@click.option("--repair", is_flag=True, help="Width: correct the next projection by least squares.")
+@click.option("--repair", is_flag=True, help="Width, depth: make up for what is gone by least squares.")
 @click.option(
     "--statistics",
     type=click.Choice(["sequential", "dense"]),

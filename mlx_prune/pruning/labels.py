@@ -31,7 +31,7 @@ _MODIFIERS: dict[str, tuple[str, ...]] = {
     "heads": ("width",),
     "both": ("width",),
     "contiguous": ("depth",),
-    "repair": ("width",),
+    "repair": STRUCTURED_BASES,
 }
 _AFFINE = re.compile(r"q(\d{1,2})(?:-g(\d{1,3}))?")
 _KNOWN = (*MASK_BASES, *STRUCTURED_BASES, *_MODIFIERS, *(f"q{bits}" for bits in AFFINE_BITS), *FIXED_MODES)

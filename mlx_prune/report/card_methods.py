@@ -30,8 +30,8 @@ _MODIFIERS = {
     "both": "the units are MLP neurons, and key-value groups with their query heads",
     "contiguous": "the blocks are neighbors, chosen by the angle between what enters and leaves them "
     "(Gromov et al., 2024)",
-    "repair": "the projections that read what was removed are corrected by least squares on the calibration "
-    "text; nothing was trained",
+    "repair": "projections next to what was removed are corrected by least squares on the calibration text; "
+    "nothing was trained",
 }
 _UNITS = {
     "neurons": "MLP neurons per block",

@@ -27,7 +27,7 @@ modifiers = {
     "wanda": [(), ("owl",)],
     "sparsegpt": [(), ("owl",)],
     "width": [(*units, *repair) for units in ((), ("heads",), ("both",)) for repair in ((), ("repair",))],
-    "depth": [(), ("contiguous",)],
+    "depth": [(*run, *repair) for run in ((), ("contiguous",)) for repair in ((), ("repair",))],
     "dense": [()],
 }
 labels = st.sampled_from(sorted(modifiers)).flatmap(
@@ -60,7 +60,7 @@ def test_any_text_is_a_label_with_one_spelling_or_refused(text: str) -> None:
         ("wanda+q4", "wanda", "wanda", 4, 64),
         ("wanda+owl+q2", "wanda", "wanda+owl", 2, 64),
         ("width+mxfp4", "width", "width", 4, 32),
-        ("depth+contiguous+nvfp4", "depth", "depth+contiguous", 4, 16),
+        ("depth+contiguous+repair+nvfp4", "depth", "depth+contiguous+repair", 4, 16),
         ("mxfp8", "dense", "dense", 8, 32),
     ],
 )
@@ -78,7 +78,7 @@ def test_labels_come_apart(text: str, base: str, pruned: str, bits: int, group: 
         ("wanda+repare", "did you mean 'repair'"),
         ("magnitude+owl", "owl goes with wanda and sparsegpt only"),
         ("depth+heads", "heads goes with width only"),
-        ("depth+repair", "repair goes with width only"),
+        ("wanda+repair", "repair goes with width and depth only"),
         ("width+repair+heads", "is written 'width\\+heads\\+repair'"),
         ("width+heads+both", "exclude each other"),
         ("q4+wanda", "Unknown method"),

@@ -138,7 +138,7 @@ class StructuredReport:
             without, repaired = (
                 sum(e[key] for e in entries) / len(entries) for key in ("without", "repaired")
             )
-            found.append((f"Output error, {kind}", f"{without:.3f} -> {repaired:.3f} by repair (mean)"))
+            found.append((f"{_ERRORS[kind]}", f"{without:.3f} -> {repaired:.3f} by repair (mean)"))
         return found
 
     def to_json(self) -> dict[str, Any]:
@@ -201,6 +201,11 @@ _NAMES = {
     "blocks": "blocks",
     "neurons": "MLP neurons per block",
     "groups": "key-value groups per block",
+}
+_ERRORS = {
+    "blocks": "Hidden-state error after the gaps",
+    "neurons": "MLP output error",
+    "groups": "Attention output error",
 }
 
 
