@@ -1,4 +1,4 @@
-"""Prune models: random, magnitude and Wanda, unstructured or N:M, in memory or from folder to folder.
+"""Prune models: random, magnitude, Wanda and SparseGPT, unstructured or N:M, in memory or between folders.
 
 Names are imported from their modules on first use, so that importing the package loads no MLX.
 """

@@ -128,7 +128,8 @@ def outlier_ratio(recipe: Recipe, linears: Sequence[PrunableLinear], sums: Mappi
     Returns:
         A fraction; 0 where nothing is to be pruned.
     """
-    pruned = [linear for linear in linears if recipe.prunes(linear.projection)]
+    # Experts that no token reached have no scores to compare.
+    pruned = [linear for linear in linears if recipe.prunes(linear.projection) and sums[linear.name].count]
     if not pruned:
         return 0.0
     total = sum(linear.size for linear in pruned)
