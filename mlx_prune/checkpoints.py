@@ -98,7 +98,9 @@ class PrunableLinear:
         if self.expert is None:
             self.module.weight = weight
         else:
-            # The new stack takes over the old one's memory, unless somebody else still holds that.
+            # The new stack takes over the old one's memory, unless somebody still holds that, as a matrix
+            # does which is yet to be computed from it.
+            mx.eval(weight)
             self.module.weight = mx.slice_update(
                 self.module.weight, weight[None], mx.array([self.expert]), axes=(0,)
             )

@@ -15,7 +15,7 @@ from mlx_prune.pruning.sparsegpt import BLOCK_SIZE, DAMPING
 
 META_FILE = "pruning_meta.json"
 _SHORTFALL = 0.01
-_NAMED = 6  # matrices in a warning
+_NAMED = 4  # experts in a warning
 _SPARSEGPT = {"damping": DAMPING, "block_size": BLOCK_SIZE}
 
 
@@ -137,11 +137,12 @@ class PruneReport:
                 f"{100 * self.target_sparsity:g} %{why}."
             )
         if self.unseen:
-            names = self.unseen[:_NAMED]
-            more = f" and {len(self.unseen) - len(names)} more" if len(self.unseen) > len(names) else ""
+            experts = list(dict.fromkeys(_expert(name) for name in self.unseen))
+            names = ", ".join(experts[:_NAMED])
+            more = f" and {len(experts) - _NAMED:,} more" if len(experts) > _NAMED else ""
             found.append(
-                f"No token of the calibration text was routed to {', '.join(names)}{more}: scored by their "
-                "weights alone; a longer text may reach them."
+                f"No token of the calibration text was routed to {len(experts):,} experts ({names}{more}), "
+                "which are pruned by their weights alone; a longer text may reach them."
             )
         if self.left_out:
             found.append(
@@ -199,6 +200,12 @@ def report_from_json(meta: dict[str, Any], recipe: Recipe, linears: Sequence[Pru
         allocation=meta.get("allocation"),
         **{key: meta[key] for key in same + more},
     )
+
+
+def _expert(matrix: str) -> str:
+    """The expert of one of its matrices: "switch_mlp[3]" of "switch_mlp.up_proj[3]"."""
+    layer, _, index = matrix.rpartition("[")
+    return f"{layer.rpartition('.')[0]}[{index}"
 
 
 def zeros_by(matrices: Iterable[MatrixZeros], key: str) -> dict[str, dict[str, int]]:

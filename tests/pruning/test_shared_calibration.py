@@ -10,6 +10,7 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
+from tiny_experts import save_tiny_experts
 from tiny_models import save_tiny_model
 
 import mlx_prune
@@ -17,9 +18,13 @@ import mlx_prune
 SCRIPT = Path(__file__).with_name("prune_together.py")
 
 
-@pytest.mark.parametrize("label", ["wanda", "sparsegpt", "wanda+owl"])
-def test_two_processes_prune_as_one_does(tmp_path: Path, label: str) -> None:
-    model = save_tiny_model(tmp_path / "tiny", "llama")
+@pytest.mark.parametrize(
+    ("architecture", "label"),
+    [("llama", "wanda"), ("llama", "sparsegpt"), ("llama", "wanda+owl"), ("mixtral", "wanda")],
+)
+def test_two_processes_prune_as_one_does(tmp_path: Path, architecture: str, label: str) -> None:
+    save = save_tiny_model if architecture == "llama" else save_tiny_experts
+    model = save(tmp_path / "tiny", architecture)
     method, _, allocation = label.partition("+")
     text = mlx_prune.Calibration("demo", 5, 32)
     recipe = mlx_prune.Recipe(method, 0.5, calibration=text, allocation=allocation or None)
