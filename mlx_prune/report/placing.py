@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
 Point = tuple[float, float]
 # Beside, above and below a point first, then its corners.
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
+_CIRCLE = tuple((math.cos(math.tau * n / 16), math.sin(math.tau * n / 16)) for n in range(16))
+_RINGS = 24
 
 
 @dataclass(frozen=True)
@@ -30,21 +36,6 @@ class Box:
     def center(self) -> Point:
         """Its middle."""
         return (self.left + self.right) / 2, (self.bottom + self.top) / 2
-
-    def overlap(self, other: Box) -> float:
-        """Area in common."""
-        width = min(self.right, other.right) - max(self.left, other.left)
-        height = min(self.top, other.top) - max(self.bottom, other.bottom)
-        return max(width, 0.0) * max(height, 0.0)
-
-    def inside(self, other: Box) -> bool:
-        """Whether the other holds all of it."""
-        return (
-            self.left >= other.left
-            and self.right <= other.right
-            and self.bottom >= other.bottom
-            and self.top <= other.top
-        )
 
 
 def place_labels(
@@ -80,32 +71,33 @@ def place_labels(
 
     found: dict[int, Box] = {}
     for number in sorted(range(len(points)), key=crowd):
-        taken = [*obstacles, *found.values()]
-        best, least = None, math.inf
-        for box, cost in _candidates(points[number], sizes[number], reach):
-            if cost >= least:
-                continue
-            hidden = sum(box.overlap(other) for other in taken)
-            area = sizes[number][0] * sizes[number][1]
-            cost += 1e6 * hidden / area + (0.0 if box.inside(room) else 1e7)
-            cost += 4 * reach * sum(box.overlap(other) > 0 for other in faint)
-            if cost < least:
-                best, least = box, cost
-        assert best is not None
-        found[number] = best
+        boxes, cost = _candidates(points[number], sizes[number], reach)
+        hidden = _overlaps(boxes, [*obstacles, *found.values()]).sum(axis=1)
+        cost += 1e6 * hidden / (sizes[number][0] * sizes[number][1])
+        cost += 4 * reach * (_overlaps(boxes, faint) > 0).sum(axis=1)
+        low, high = boxes[:, :2], boxes[:, 2:]
+        leaves = (low < (room.left, room.bottom)) | (high > (room.right, room.top))
+        cost += 1e9 * leaves.any(axis=1)
+        found[number] = Box(*map(float, boxes[int(np.argmin(cost))]))
     return [found[number] for number in range(len(points))]
 
 
-def _candidates(point: Point, size: Point, reach: float) -> Iterator[tuple[Box, float]]:
-    """Boxes around a point and their cost, in rings of growing distance."""
+def _candidates(point: Point, size: Point, reach: float) -> tuple[Floats, Floats]:
+    """Boxes around a point as rows of edges, and their cost, in rings of growing distance."""
     width, height = size
-    for ring in range(24):
+    rows, cost = [], []
+    for ring in range(_RINGS):
         away = reach + ring * 0.6 * height
-        directions = _DIRECTIONS if ring == 0 else _around(16)
-        for preference, (right, up) in enumerate(directions):
-            center = point[0] + right * (away + width / 2), point[1] + up * (away + height / 2)
-            yield Box.around(center, width, height), ring * height + 0.01 * preference * height
+        for preference, (right, up) in enumerate(_DIRECTIONS if ring == 0 else _CIRCLE):
+            x, y = point[0] + right * (away + width / 2), point[1] + up * (away + height / 2)
+            rows.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
+            cost.append((ring + 0.01 * preference) * height)
+    return np.array(rows), np.array(cost)
 
 
-def _around(count: int) -> list[Point]:
-    return [(math.cos(math.tau * n / count), math.sin(math.tau * n / count)) for n in range(count)]
+def _overlaps(boxes: Floats, others: Sequence[Box]) -> Floats:
+    """Area in common of every box (rows) with every other."""
+    edges = np.array([(one.left, one.bottom, one.right, one.top) for one in others]).reshape(-1, 4)
+    low = np.maximum(boxes[:, None, :2], edges[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], edges[None, :, 2:])
+    return np.asarray(np.clip(high - low, 0.0, None).prod(axis=-1))

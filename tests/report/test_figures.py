@@ -4,10 +4,11 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+from mixed_study import MIXED, write_mixed_study
 from report_study import GRID, write_full_study
 
 from mlx_prune.report.figures import FIGURES, STUDY_FIGURES, draw, render
-from mlx_prune.report.panels import CHANCE, method_lines, number, sparsity_axis
+from mlx_prune.report.panels import CHANCE, method_lines, number, sparsity_axis, with_actual
 from mlx_prune.report.style import NARROW, TONES, WIDE, method_style
 from mlx_prune.report.write import report_tables
 
@@ -139,9 +140,59 @@ def test_svg_holds_text_and_colors_of_the_palette_only(wide, name):
     assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) <= allowed
 
 
-def test_methods_differ_in_marker_and_color():
-    styles = [method_style(name) for name in ("dense", "random", "magnitude", "wanda", "sparsegpt")]
-    assert len({style.marker for style in styles}) == len({style.color for style in styles}) == 5
+def test_families_of_methods_differ_in_marker_and_color():
+    families = ("dense", "random", "magnitude", "wanda", "sparsegpt", "width", "depth", "q4")
+    styles = [method_style(name) for name in families]
+    assert len({style.marker for style in styles}) == len({style.color for style in styles}) == 8
+
+
+def test_every_method_of_a_family_looks_different():
+    names = ["wanda", "wanda+owl", "wanda+q4", "wanda+owl+q4"]
+    names += ["width", "width+heads", "width+both", "width+repair", "width+heads+repair"]
+    names += ["width+both+repair", "width+mxfp4"]
+    names += ["depth", "depth+contiguous", "depth+repair", "depth+contiguous+repair"]
+    names += ["q2", "q3", "q4", "q6", "q8", "mxfp4", "mxfp8"]
+    looks = {(style.color, style.marker, style.fill, style.edge) for style in map(method_style, names)}
+    assert len(looks) == len(names)
+    patterned = [method_style(name).points("2:4")["fillstyle"] for name in ("wanda", "wanda+q4")]
+    assert patterned == ["none", "bottom"]
+
+
+def test_a_method_of_another_tool_has_a_style():
+    assert method_style("other-tool").color in {tone.light for tone in TONES}
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    folder = write_mixed_study(tmp_path_factory.mktemp("mixed"), models=("alpha",), items=24)
+    return report_tables(folder)
+
+
+def test_methods_at_one_sparsity_are_points_and_the_dense_model_is_shown(mixed):
+    axes = draw(FIGURES[0], mixed).axes[0]
+    lines = drawn_lines(axes)
+    assert set(lines) == {f"{method} {pattern}" if pattern else method for method, _, pattern in MIXED}
+    assert {line.get_linestyle() for line in lines.values()} == {"None"}
+    assert {len(line.get_xdata()) for line in lines.values()} == {1}
+
+
+def test_labels_say_what_the_sparsity_is_of(mixed):
+    labels = {with_actual(row) for row in mixed["overall"].rows}
+    assert {"q4", "width 50 % (33 % of weights)", "wanda 2:4", "depth 50 %", "dense"} <= labels
+    assert "removed" in sparsity_axis(mixed["overall"].rows)[1]
+
+
+def test_methods_at_50_keep_to_the_band_of_their_category(mixed):
+    kind = next(found for found in FIGURES if found.name == "methods_at_50")
+    axes = draw(kind, mixed).axes[0]
+    places = [line.get_ydata()[0] for line in axes.get_lines() if line.get_marker() not in ("None", None)]
+    assert len(places) == 3 * sum(sparsity == 50 for _, sparsity, _ in MIXED)
+    assert all(abs(place - round(place)) < 0.42 for place in places)
+
+
+def test_removed_and_quantized_weights_are_no_dose(mixed):
+    (row,) = mixed["dose_response"].rows
+    assert (row["sparsity"], row["methods"]) == (50, 5)
 
 
 def test_the_lowest_panel_of_every_column_has_numbers_on_its_axis(tables):

@@ -94,6 +94,7 @@ def test_sections_come_in_reading_order(outline):
     assert sections == [
         "finding",
         "overview",
+        "frontier",
         "figures",
         "categories",
         "tables",

@@ -1,0 +1,246 @@
+"""What was bought and at what price: table, sentences, figure, page and terminal agree with the study."""
+
+import io
+import json
+import math
+import re
+
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from mixed_study import FACTS, MIXED, write_mixed_study
+from rich.console import Console
+
+from mlx_prune.cli._common import PIPED_WIDTH
+from mlx_prune.cli._frontier_table import FRONTIER_LEGEND, frontier_table
+from mlx_prune.measures.dominance import Cost
+from mlx_prune.report.figures import FRONTIER, DrawnFigure, draw, render
+from mlx_prune.report.finding import find
+from mlx_prune.report.finding_frontier import frontier_sentences, undominated_sentences
+from mlx_prune.report.page_frontier import frontier_section
+from mlx_prune.report.panels import configuration_label
+from mlx_prune.report.style import MUTED, NARROW, WIDE
+from mlx_prune.report.tables_frontier import CRITERIA, criteria
+from mlx_prune.report.write import report_tables
+
+FEW = tuple(entry for entry in MIXED if entry[0] in ("dense", "wanda", "width", "q4", "random"))
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    return report_tables(write_mixed_study(tmp_path_factory.mktemp("mixed"), items=40))
+
+
+def few(tmp_path, **options):
+    return report_tables(write_mixed_study(tmp_path, models=("alpha",), items=30, grid=FEW, **options))
+
+
+def by_label(tables, model="alpha"):
+    return {configuration_label(row): row for row in tables["frontier"].where(model=model).rows}
+
+
+def test_every_configuration_has_its_size_time_and_perplexity(tables):
+    assert len(tables["frontier"]) == 2 * len(MIXED)
+    for row in tables["frontier"].rows:
+        name = f"{row['prune_method']} {row['pattern']}" if row["pattern"] else row["prune_method"]
+        size, ratio, perplexity, actual = FACTS[name]
+        assert row["size_ratio"] == pytest.approx(size, rel=1e-6)
+        assert row["latency_ratio"] == pytest.approx(ratio)
+        assert row["perplexity"] == perplexity
+        assert row["actual_sparsity"] == actual
+        spread = math.log(row["perplexity_high"] / row["perplexity_low"])
+        assert spread == pytest.approx(2 * 1.959964 * 0.015, rel=1e-4)
+
+
+def test_bias_is_the_paired_change_of_srs_minus_anti(tables):
+    overall = {(row["model"], configuration_label(row)): row for row in tables["overall"].rows}
+    for row in tables["frontier"].rows:
+        mine = overall[row["model"], configuration_label(row)]
+        assert (row["srs"], row["usr"], row["anti_rate"]) == (mine["srs"], mine["usr"], mine["anti_rate"])
+        if row["prune_method"] != "dense":
+            assert row["direction_change_low"] <= row["direction_change"] <= row["direction_change_high"]
+    parts = tables["direction"].where(category="overall").rows
+    changes = [row["direction_change"] for row in tables["frontier"].rows if row["prune_method"] != "dense"]
+    assert changes == pytest.approx([row["bias_score_delta"] for row in parts])
+
+
+def test_emergence_is_the_excess_above_the_null_with_its_test(tables):
+    rows = [row for row in tables["frontier"].rows if row["prune_method"] != "dense"]
+    for row, emergence in zip(rows, tables["emergence"].rows, strict=True):
+        assert row["emergence_from"] == "fresh answers"
+        assert row["emergence_excess"] == emergence["excess"]
+        assert row["emergence_excess"] == pytest.approx(emergence["expected"] - emergence["null"])
+        assert row["p_emergence"] == emergence["p_excess"]
+
+
+def test_whoever_is_dominated_is_worse_in_something_and_better_in_nothing(tables):
+    for model in ("alpha", "beta"):
+        rows = by_label(tables, model)
+        found = dict(zip(rows, criteria(list(rows.values())), strict=True))
+        assert any(row["standing"] == "undominated" for row in rows.values())
+        for label, row in rows.items():
+            assert (row["standing"] == "dominated") == (row["dominated_by"] is not None)
+            for other in (row["dominated_by"] or "").split(", ") if row["dominated_by"] else ():
+                assert rows[other]["standing"] == "undominated"
+                pairs = list(zip(found[other], found[label], strict=True))
+                assert any(mine.high < its.low for mine, its in pairs)
+                assert not any(its.high < mine.low for mine, its in pairs)
+
+
+def test_zeros_that_buy_nothing_are_dominated_by_the_dense_model_itself(tmp_path):
+    grid = tuple(entry for entry in FEW if entry[0] in ("dense", "wanda", "random"))
+    tables = report_tables(write_mixed_study(tmp_path, models=("alpha",), items=30, grid=grid))
+    rows = by_label(tables)
+    assert rows["dense"]["standing"] == "undominated"
+    assert rows["wanda 50 %"]["dominated_by"] == rows["random 50 %"]["dominated_by"] == "dense"
+    (text,) = frontier_sentences(tables)
+    assert "Of the 4 versions of alpha, only the dense one is undominated" in text
+    assert "The rest is dominated, by dense: random 50 %, wanda 50 % and wanda 2:4." in text
+
+
+def row_of(**changes):
+    row = {"prune_method": "wanda", "size_ratio": 1.0, "latency_ratio": 0.97, "latency_verdict": "same"}
+    for name, ends in (
+        ("latency", (0.96, 0.98)),
+        ("perplexity", (8.0, 9.0)),
+        ("direction_change", (-0.3, 0.1)),
+    ):
+        row |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
+    return row | changes
+
+
+def test_a_time_found_the_same_ties_with_dense_and_a_fall_of_bias_is_no_merit():
+    dense = row_of(prune_method="dense", latency_ratio=1.0, latency_verdict=None)
+    ((size, time, perplexity, bias), _) = criteria([row_of(), dense])
+    assert size.low < 1 < size.high
+    assert (time, perplexity, bias) == (Cost(1.0, 1.0), Cost(8.0, 9.0), Cost(0.0, 0.1))
+    ((_, faster, _, fallen), _) = criteria(
+        [row_of(latency_verdict="faster", direction_change_high=-0.1), dense]
+    )
+    assert (faster, fallen) == (Cost(0.96, 0.98), Cost(0.0, 0.0))
+
+
+def test_a_criterion_that_only_the_dense_model_has_is_left_out():
+    dense = row_of(prune_method="dense", latency_ratio=1.0, latency_verdict=None)
+    unknown = row_of(latency_ratio=0.9, latency_verdict="not settled", latency_low=None, latency_high=None)
+    assert [costs[1] for costs in criteria([dense, unknown])] == [None, None]
+    assert [costs[1] is None for costs in criteria([dense, unknown, row_of()])] == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    ("without", "words", "lost"),
+    [
+        ("latency", "time of an answer was not measured", {"time": 0}),
+        ("sizes", "size was not measured", {"size": 0}),
+        ("perplexity", "perplexity was not measured", {"Perplexity": 0}),
+    ],
+)
+def test_what_was_not_measured_is_left_out_and_said(tmp_path, without, words, lost):
+    tables = few(tmp_path, without=(without,))
+    rows = by_label(tables)
+    assert {row["standing"] for row in rows.values()} <= {"undominated", "dominated"}
+    (text,) = undominated_sentences(tables)
+    assert words in text
+    titles = [axes.get_title(loc="left") for axes in draw(FRONTIER, tables).axes]
+    assert len(titles) == 2
+    assert not any(word in title for word in lost for title in titles)
+    assert words in find(tables).paragraph
+
+
+def test_without_size_and_time_there_is_no_figure_but_a_table(tmp_path):
+    tables = few(tmp_path, without=("latency", "sizes"))
+    assert draw(FRONTIER, tables) is None
+    (text,) = undominated_sentences(tables)
+    assert "in perplexity and directional bias (size and time of an answer were not measured)" in text
+
+
+def test_a_configuration_that_lacks_a_measure_is_not_judged(tmp_path):
+    tables = few(tmp_path, without=(("latency", "alpha", "q4"),))
+    assert by_label(tables)["q4"]["standing"] == "not judged"
+    assert "q4" not in (by_label(tables)["wanda 50 %"]["dominated_by"] or "")
+    (text,) = frontier_sentences(tables)
+    assert "Of the 5 versions of alpha" in text
+    assert "Not judged, for want of a measure: q4." in text
+
+
+def test_a_perplexity_that_overflowed_is_infinite_and_dominated(tmp_path):
+    folder = write_mixed_study(tmp_path, models=("alpha",), items=30, grid=FEW)
+    path = folder / "perplexity.json"
+    results = json.loads(path.read_text())["results"]
+    for row in results:
+        if row["prune_method"] == "random":
+            row["perplexity"] = row["standard_error"] = None
+    path.write_text(json.dumps({"results": results}))
+    tables = report_tables(folder)
+    row = by_label(tables)["random 50 %"]
+    assert row["perplexity"] == math.inf
+    assert row["standing"] == "dominated"
+    svg = render(draw(FRONTIER, tables), "svg").decode()
+    assert "↑ ∞" in svg
+    assert "∞" in frontier_section(tables, [])
+
+
+def test_there_is_nothing_to_weigh_without_dense_or_without_compression(tmp_path):
+    for number, grid in enumerate((FEW[:1], FEW[1:])):
+        tables = report_tables(
+            write_mixed_study(tmp_path / str(number), models=("alpha",), items=20, grid=grid)
+        )
+        assert len(tables["frontier"]) == len(tables["items_changing"]) == 0
+        assert undominated_sentences(tables) == []
+        assert frontier_section(tables, []) == ""
+        assert draw(FRONTIER, tables) is None
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_the_figure_colors_and_names_the_undominated_and_labels_touch_no_other(tables, layout):
+    figure = draw(FRONTIER, tables, layout)
+    assert len(figure.axes) == 8
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for axes, model in zip(figure.axes, ["alpha"] * 4 + ["beta"] * 4, strict=True):
+        rows = tables["frontier"].where(model=model).rows
+        named = {configuration_label(row) for row in rows if row["standing"] == "undominated"} | {"dense"}
+        texts = [text for text in axes.texts if not text.get_text().startswith("↑")]
+        assert {text.get_text() for text in texts} == named
+        points = [line for line in axes.get_lines() if line.get_marker() != "None" and len(line.get_xdata())]
+        gray = sum(line.get_color() == MUTED.light for line in points)
+        assert (len(points), gray) == (len(rows), len(rows) - len(named))
+        # Of the text alone: an annotation's own extent holds its leader line, too.
+        boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]
+        for number, box in enumerate(boxes):
+            assert not any(box.overlaps(other) for other in boxes[:number])
+
+
+def test_the_section_holds_every_configuration_and_its_own_figure(tables):
+    svg = render(draw(FRONTIER, tables), "svg")
+    html = frontier_section(tables, [DrawnFigure(FRONTIER, b"", svg, svg)])
+    assert html.count('id="figure-frontier"') == 1
+    frontier, changing = html.split("Items that change")
+    assert frontier.count("<tr") == 2 * (1 + len(MIXED))
+    assert changing.count("measured here") == 2 * (len(MIXED) - 1)
+    for label, row in by_label(tables).items():
+        bold = f'<td class="best">{re.escape(label)}</td>'
+        assert bool(re.search(bold, frontier.split("<h3>beta")[0])) == (row["standing"] == "undominated")
+
+
+def test_the_terminal_shows_every_row_in_a_hundred_columns(tables):
+    out = io.StringIO()
+    Console(width=PIPED_WIDTH, file=out).print(frontier_table(tables["frontier"].rows))
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= PIPED_WIDTH
+    assert max(map(len, FRONTIER_LEGEND.splitlines())) <= PIPED_WIDTH
+    for label in by_label(tables):
+        assert sum(line.strip().startswith(f"{label} ") for line in lines) >= 2
+    assert any("nothing" in line for line in lines)
+
+
+def test_the_words_for_what_was_done_follow_the_methods(tables, tmp_path):
+    assert "compressed" in find(tables).headline
+    grid = tuple(entry for entry in FEW if entry[0] in ("dense", "wanda"))
+    pruned = report_tables(write_mixed_study(tmp_path, models=("alpha",), items=30, grid=grid))
+    assert "pruned" in find(pruned).headline
+    # Of removed neurons and quantized weights the target is no share of zeros, so none was missed.
+    assert "Targets are not" not in find(tables).paragraph
+
+
+def test_criteria_are_documented_in_the_order_they_are_computed():
+    assert CRITERIA == ("size", "latency", "perplexity", "bias")
