@@ -204,6 +204,8 @@ def test_the_figure_colors_and_names_the_undominated_and_labels_touch_no_other(t
         points = [line for line in axes.get_lines() if line.get_marker() != "None" and len(line.get_xdata())]
         gray = sum(line.get_color() == MUTED.light for line in points)
         assert (len(points), gray) == (len(rows), len(rows) - len(named))
+        for text in axes.texts:
+            text.update_positions(renderer)
         # Of the text alone: an annotation's own extent holds its leader line, too.
         boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]
         for number, box in enumerate(boxes):
