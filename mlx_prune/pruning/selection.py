@@ -38,6 +38,8 @@ def prune_weight(
     """
     if weight.dtype not in _BITS:
         raise CheckpointError(f"{name} is stored as {weight.dtype}, and only float weights can be pruned.")
+    if recipe.method == "sparsegpt":
+        raise ValueError("SparseGPT changes weights, so prune_with_updates takes its place")
     if (recipe.method == "wanda") != (scale is not None):
         raise ValueError("Wanda, and only Wanda, takes a scale")
     if backend() == "cpu" or recipe.method == "random":

@@ -62,25 +62,27 @@ def inverse_factor(gram: GramSums, name: str) -> InverseFactor:
     # inputs on two cores: 0.55 s, scipy 1.2 s in float32 and 1.6 s in float64; NumPy has no triangular
     # inverse. The damping keeps float32 within 5e-6 of float64.
     with mx.stream(mx.cpu):
-        hessian = gram.sums * (2 / gram.count)
-        diagonal = mx.diag(hessian)
+        diagonal = mx.diag(gram.sums) * (2 / gram.count)
         dead = diagonal == 0
-        live = mx.maximum(mx.sum(~dead), 1)
-        mean = mx.sum(diagonal) / live
-        hessian = hessian + mx.diag(mx.where(dead, 1, 0) + DAMPING * mean)
+        damping = DAMPING * mx.sum(diagonal) / mx.maximum(mx.sum(~dead), 1)
         # Both axes reversed, H = L L^T has the inverse L^-T L^-1, whose factors are U^T and U reversed: one
         # factorization and one triangular inverse, and the inverse itself is never formed.
-        lower = mx.linalg.cholesky(hessian[::-1, ::-1])
+        reverse = slice(None, None, -1)
+        hessian = gram.sums[reverse, reverse] * (2 / gram.count) + mx.diag((dead + damping)[reverse])
+        lower = mx.linalg.cholesky(hessian)
+        del hessian
         # A failed factorization is not reported; it leaves a pivot that is not positive.
         if not (mx.diag(lower) > 0).all().item() or not mx.isfinite(lower).all().item():
             raise CheckpointError(
                 f"The inputs of {name} on the calibration text are too close to linearly dependent, or too "
                 "large, for SparseGPT; use more calibration samples, or Wanda."
             )
-        upper = mx.linalg.tri_inv(lower, upper=False)[::-1, ::-1]
-        mx.eval(upper, dead)
+        inverse = mx.linalg.tri_inv(lower, upper=False)
+        del lower
+        mx.eval(inverse, dead)
     # Contiguous: NumPy's products of matrices with negative strides are not BLAS's.
-    return InverseFactor(np.ascontiguousarray(np.array(upper)), np.array(dead))
+    upper = np.ascontiguousarray(np.array(inverse, copy=False)[reverse, reverse])
+    return InverseFactor(upper, np.array(dead))
 
 
 def prune_with_updates(weight: mx.array, factor: InverseFactor, recipe: Recipe, name: str) -> mx.array:
