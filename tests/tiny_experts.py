@@ -44,6 +44,20 @@ _SPECIFIC: dict[str, dict[str, Any]] = {
         "attention_bias": False,
         "hidden_act": "silu",
     },
+    "qwen2_moe": {
+        "architectures": ["Qwen2MoeForCausalLM"],
+        "hidden_size": 40,
+        "intermediate_size": 52,
+        "moe_intermediate_size": 24,
+        "shared_expert_intermediate_size": 28,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "num_experts": EXPERTS,
+        "num_experts_per_tok": 2,
+        "decoder_sparse_step": 1,
+        "norm_topk_prob": False,
+        "hidden_act": "silu",
+    },
     "olmoe": {
         "architectures": ["OlmoeForCausalLM"],
         "hidden_size": 36,
@@ -116,7 +130,7 @@ _SPECIFIC: dict[str, dict[str, Any]] = {
     },
 }
 MIXTURES = tuple(_SPECIFIC)
-ONE_BY_ONE = ("mixtral", "qwen3_moe", "olmoe", "deepseek_v3")
+ONE_BY_ONE = ("mixtral", "qwen3_moe", "qwen2_moe", "olmoe", "deepseek_v3")
 
 
 def save_tiny_experts(

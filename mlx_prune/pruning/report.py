@@ -136,6 +136,11 @@ class PruneReport:
                 f"Actual sparsity is {100 * self.actual_sparsity:.2f} %, short of the target of "
                 f"{100 * self.target_sparsity:g} %{why}."
             )
+        if self.layout == "mlx":
+            found.append(
+                "The source's files hold other matrices than the model runs with, so the weights are written "
+                "under mlx-lm's names and shapes: mlx-lm loads them, transformers does not."
+            )
         if self.unseen:
             experts = list(dict.fromkeys(_expert(name) for name in self.unseen))
             names = ", ".join(experts[:_NAMED])

@@ -120,7 +120,8 @@ def configuration_lines(meta: Meta) -> list[str]:
     )
     if meta.get("scope"):
         named = _SCOPES.get(meta["scope"], meta["scope"])
-        lines.append(f"- **Scope**: {named}; embeddings, LM head and norms are untouched by pruning")
+        left = "".join(f", {projection}" for projection in meta.get("left_out") or ())
+        lines.append(f"- **Scope**: {named}; embeddings, LM head, norms{left} are untouched by pruning")
     return lines
 
 

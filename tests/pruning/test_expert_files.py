@@ -180,6 +180,7 @@ def test_experts_that_are_not_in_the_source_as_they_stand_go_to_mlx_lms_layout(
     save(model, tmp_path / "saved", report)
     streamed = prune_checkpoint(source, tmp_path / "out", recipe)
     assert streamed.layout == "mlx"
+    assert any("transformers does not" in sentence for sentence in streamed.warnings)
     assert streamed.matrices == report.matrices
     assert weight_files(tmp_path / "saved") == weight_files(tmp_path / "out")
     assert_stock_mlx_lm_runs(tmp_path / "out", model)

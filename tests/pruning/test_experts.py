@@ -182,6 +182,7 @@ def test_routers_stay_dense_and_are_neither_counted_nor_silent(tmp_path):
     for architecture, router in (
         ("mixtral", "block_sparse_moe.gate"),
         ("qwen3_moe", "mlp.gate"),
+        ("qwen2_moe", "mlp.shared_expert_gate"),
         ("deepseek_v3", "mlp.gate"),
         ("granitemoe", "block_sparse_moe.router.layer"),
         ("gpt_oss", "mlp.router"),
