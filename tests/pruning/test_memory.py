@@ -46,7 +46,7 @@ def test_peak_memory_does_not_grow_with_depth(tmp_path, kind, calibration):
         peaks[depth] = report.peak_memory_bytes - before
         assert mx.get_active_memory() - before < 0.1 * block
     assert peaks[12] < 1.15 * peaks[3]
-    # SparseGPT also holds a block's Gram matrices (q, k and v share one, gate and up another), and one factor.
+    # SparseGPT also holds a block's Gram matrices (q, k and v share one, gate and up another) and a factor.
     grams = 4 * (3 * 256**2 + 700**2) if kind == "sparsegpt" else 0
     assert peaks[12] < 3 * block + 2 * grams
 

@@ -176,6 +176,11 @@ def test_layers_that_share_inputs_share_the_factor(monkeypatch):
     assert not mx.array_equal(results["gate"], results["down"])
 
 
+def test_a_mask_alone_is_not_sparsegpt():
+    with pytest.raises(ValueError, match="prune_with_updates"):
+        prune_weight(mx.ones((4, 8)), Recipe("sparsegpt", 0.5), "layer")
+
+
 def test_what_cannot_be_factored_is_said():
     indefinite = GramSums(mx.array([[1.0, 2.0], [2.0, 1.0]]), 10)
     with pytest.raises(CheckpointError, match=r"inputs of a\.b .* linearly dependent"):
