@@ -74,6 +74,11 @@ def _found(tables: Tables, about: StudyAbout) -> list[str]:
         found.append(f"{without} items have no single stereotyped option and are kept out of the rates.")
     if any(row["actual_sparsity"] is None for row in tables["overall"].rows if row["prune_method"] != DENSE):
         found.append("The actual sparsity of some models was not recorded; the target stands in for it.")
+    if any(row["perplexity_low"] is not None for row in tables["frontier"].rows):
+        found.append(
+            "Intervals of perplexity take the tokens of a text as independent, which makes them too narrow; "
+            "that all versions read the same text, which makes differences surer than they show, is not used."
+        )
     if not len(tables["evaluation_gap"]):
         found.append("Perplexity was not measured.")
     return found

@@ -153,6 +153,12 @@ def _drill_data(tables: Tables) -> str:
             }
         )
     tones = {tone.light: tone.variable for tone in TONES}
-    colors = {str(row["method"]): tones[method_style(str(row["method"])).color] for row in rows}
-    text = json.dumps({"axis": label, "colors": colors, "rows": rows}, ensure_ascii=False, allow_nan=False)
+    styles = {method: method_style(method) for method in dict.fromkeys(str(row["method"]) for row in rows)}
+    data = {
+        "axis": label,
+        "colors": {method: tones[style.color] for method, style in styles.items()},
+        "hollow": [m for m, style in styles.items() if style.fill != "full" or style.edge != style.color],
+        "rows": rows,
+    }
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
     return text.replace("<", "\\u003c")

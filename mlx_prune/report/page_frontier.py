@@ -48,10 +48,10 @@ def _tables(tables: Tables) -> str:
 
 
 def _frontier(rows: Sequence[Row]) -> str:
-    headings = [("version", False), ("target %", True), ("actual %", True), ("size", True)]
-    headings += [("time", True), ("95 % interval", True), ("perplexity", True), ("SRS", True), ("USR", True)]
-    headings += [("anti", True), ("Δ bias", True), ("95 % interval", True), ("emergence", True), ("p", True)]
-    headings += [("dominated by", False)]
+    headings = [("version", False), ("dominated by", False), ("target %", True), ("actual %", True)]
+    headings += [("size", True), ("time", True), ("95 % interval", True), ("perplexity", True)]
+    headings += [("SRS", True), ("USR", True), ("anti", True), ("Δ bias", True), ("95 % interval", True)]
+    headings += [("emergence", True), ("p", True)]
     lines, starts = [], []
     for place, row in enumerate(rows):
         if place and family(str(row["prune_method"])) != family(str(rows[place - 1]["prune_method"])):
@@ -62,7 +62,8 @@ def _frontier(rows: Sequence[Row]) -> str:
         lines.append(
             [
                 Cell(name, style=best),
-                fixed_cell(row["sparsity"], 0),
+                Cell(str(row["dominated_by"] or ("nothing" if best else row["standing"]))),
+                fixed_cell(row["sparsity"] or None, 0),
                 fixed_cell(row["actual_sparsity"], 1),
                 fixed_cell(row["size_ratio"], 3),
                 fixed_cell(row["latency_ratio"], 3),
@@ -73,7 +74,6 @@ def _frontier(rows: Sequence[Row]) -> str:
                 Cell("-") if dense else _interval(row, "direction_change", "{:+.3f}"),
                 _tested(row, "emergence_excess", "p_emergence"),
                 fixed_cell(row["p_emergence"], 4),
-                Cell(str(row["dominated_by"] or ("" if best else row["standing"]))),
             ]
         )
     return html_table(headings, lines, starts)

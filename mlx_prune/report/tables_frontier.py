@@ -21,8 +21,8 @@ _SAME = "same"
 RULE = (
     "One configuration dominates another if no criterion shows it worse and at least one shows it better. "
     "Criteria are size on disk, time of an answer, perplexity, and the rise of SRS - anti above dense (a "
-    "fall counts as no rise: a model that guesses has no direction either). What differs less than its "
-    "95 % intervals is a tie, and so are times that were found the same as dense."
+    "fall counts as no rise: a model that guesses has no direction either). Overlapping 95 % intervals are a "
+    "tie, and so are sizes within half a percent and times that were found the same as dense."
 )
 
 

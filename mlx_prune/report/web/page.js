@@ -118,9 +118,13 @@
       const entry = document.createElement("span");
       entry.textContent = method;
       entry.style.setProperty("--swatch", color);
+      const hollow = data.hollow.includes(method);
+      if (hollow) entry.className = "hollow";
       legend.append(entry);
       const own = points.filter((row) => row.method === method);
-      const line = method === "dense" ? [] : [...dense, ...own.filter((row) => !row.pattern)].sort((a, b) => a.x - b.x);
+      const joined = own.filter((row) => !row.pattern);
+      const several = method !== "dense" && new Set(joined.map((row) => row.x)).size > 1;
+      const line = several ? [...dense, ...joined].sort((a, b) => a.x - b.x) : [];
       const path = line.map((row) => `${x(row.x)},${y(row[key])}`).join(" ");
       if (line.length > 1) svg("polyline", { points: path, fill: "none", stroke: color, "stroke-width": 2 }, chart);
       for (const row of own) {
@@ -128,7 +132,7 @@
           const bar = { x1: x(row.x), x2: x(row.x), y1: y(row.low), y2: y(row.high), stroke: color, opacity: 0.6 };
           svg("line", bar, chart);
         }
-        const fill = row.pattern ? "var(--paper)" : color;
+        const fill = row.pattern || hollow ? "var(--paper)" : color;
         const dot = { cx: x(row.x), cy: y(row[key]), r: 4.5, fill, stroke: color, "stroke-width": 2 };
         svg("title", {}, svg("circle", dot, chart), `${row.label}: ${row[key].toFixed(3)}`);
       }
