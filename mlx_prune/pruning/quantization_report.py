@@ -88,7 +88,9 @@ class QuantizationReport:
             found.append(
                 ("zeros that survive", f"{self.zeros_kept:,} of {self.zeros_before:,} ({share:.2f} %)")
             )
-        found.append(("zeros as dequantized", f"{self.zeros_after:,} ({100 * self.actual_sparsity:.2f} %)"))
+        found.append(("zeros as dequantized", f"{self.zeros_after:,}"))
+        gone = "removed or zero" if "remaining_prunable_params" in self.meta else "zero"
+        found.append(("actual sparsity", f"{100 * self.actual_sparsity:.2f} % of the blocks' weights {gone}"))
         return found
 
 
