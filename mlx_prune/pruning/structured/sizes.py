@@ -15,7 +15,7 @@ from mlx_prune.pruning.routing import experts_per_token
 from mlx_prune.pruning.structured.configuration import heads_of
 from mlx_prune.shards import Shards
 
-CONTEXT = 2048  # tokens that the attention of one new token looks at
+CONTEXT = 512  # tokens that the attention of one new token looks at
 
 
 def measure(network: nn.Module, linears: Sequence[PrunableLinear], config: dict[str, Any]) -> dict[str, int]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import copy
 import json
-import logging
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -69,16 +69,17 @@ def check_readable(config: dict[str, Any], changed: dict[str, Any]) -> dict[str,
 def _understood(config: dict[str, Any]) -> tuple[dict[str, Any] | None, str]:
     """The config with all that transformers derives from it; or None, and why it cannot be read."""
     from transformers import AutoConfig
+    from transformers.utils import logging
 
-    log = logging.getLogger("transformers")
-    level = log.level
-    with tempfile.TemporaryDirectory() as folder:
+    level = logging.get_verbosity()
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         (Path(folder) / "config.json").write_text(json.dumps(config), encoding="utf-8")
-        log.setLevel(logging.ERROR)
+        logging.set_verbosity_error()
+        warnings.simplefilter("ignore")
         try:
             return dict(AutoConfig.from_pretrained(folder, trust_remote_code=False).to_dict()), ""
         except Exception as error:  # an unknown type of model, or whatever its class makes of the values
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             return None, lines[-1].rstrip(".") if lines else type(error).__name__
         finally:
-            log.setLevel(level)
+            logging.set_verbosity(level)

@@ -213,7 +213,7 @@ def test_blocks_of_experts_go_whole(tmp_path, calibration):
     assert report.actual_sparsity == pytest.approx(1 / 3)
     # Of four experts a token meets two: 2 x (attention + router + half the experts) per block, plus the head.
     attention, router, experts = 2 * 32 * 32 + 2 * 16 * 32, 4 * 32, 4 * 3 * 32 * 48
-    block = 2 * (attention + router + experts // 2) + 4 * 2048 * 32
+    block = 2 * (attention + router + experts // 2) + 4 * 512 * 32
     assert report.flops_per_token.before == 3 * block + 2 * 330 * 32
     assert report.flops_per_token.after == 2 * block + 2 * 330 * 32
 

@@ -64,7 +64,7 @@ def test_sizes_before_and_after_are_those_of_the_files_and_of_hand_counts(tmp_pa
         assert getattr(report.bytes, which) == files
     config = json.loads((source / "config.json").read_text())
     vocabulary = config["vocab_size"]
-    attention = 42 * 42 * 2 + 2 * 14 * 42 + 2 * 2048 * 42
+    attention = 42 * 42 * 2 + 2 * 14 * 42 + 2 * 512 * 42
     assert report.flops_per_token.before == 3 * 2 * (attention + 3 * 42 * 53) + 2 * 42 * vocabulary
     assert report.flops_per_token.after == 3 * 2 * (attention + 3 * 42 * 24) + 2 * 42 * vocabulary
     rows = dict(report.rows())
