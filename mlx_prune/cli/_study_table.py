@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_prune.cli._common import fraction, magnitude
 from mlx_prune.cli._tables import simple_table
+from mlx_prune.measures.methods import removes_weights
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from mlx_prune.report.study_data import StudyData
 
 
-_VERDICTS = {"not settled": "unsettled"}
+_VERDICTS = {"not settled": "open"}
 
 
 @dataclass(frozen=True)
@@ -93,10 +94,11 @@ def study_table(rows: list[SummaryRow]) -> Table:
     """The rows as a table of at most 100 columns."""
     several = len({row.model for row in rows}) > 1
     with_accuracy = any(not math.isnan(row.accuracy) for row in rows)
-    right = ["zeros %", "ppl", "SRS", "USR", "anti", "SRS-anti"]
+    right = [_gone(rows), "ppl", "SRS", "USR", "anti", "SRS-anti"]
     right += ["acc"] if with_accuracy else []
     table = simple_table("", ["model"] if several else [], [])
-    table.add_column("pruning", no_wrap=True)
+    # Long labels wrap rather than crowd out the figures.
+    table.add_column("method", overflow="fold")
     for name in (*right, "time / dense"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
@@ -120,6 +122,11 @@ def study_table(rows: list[SummaryRow]) -> Table:
     return table
 
 
+def _gone(rows: list[SummaryRow]) -> str:
+    """Name of the column of the actual sparsity: where structure was removed, there are no zeros to see."""
+    return "gone %" if any(removes_weights(row.method) for row in rows) else "zeros %"
+
+
 def _recipe(row: SummaryRow) -> str:
     if not row.target_sparsity:
         return row.method
@@ -131,7 +138,9 @@ def _latency(row: SummaryRow) -> str:
         return "1" if row.method == "dense" else "-"
     if row.latency_low is None or row.latency_high is None:
         return f"{row.latency_ratio:.2f}"
-    return f"{row.latency_ratio:.2f} ({row.latency_low:.2f}-{row.latency_high:.2f})"
+    digits = 2 if row.latency_high < 10 else 1
+    low, high = f"{row.latency_low:.{digits}f}", f"{row.latency_high:.{digits}f}"
+    return f"{row.latency_ratio:.{digits}f} ({low}-{high})"
 
 
 def _latencies(folder: Path) -> dict[tuple[str, str, float, str | None], dict[str, Any]]:
@@ -147,12 +156,16 @@ def _latencies(folder: Path) -> dict[tuple[str, str, float, str | None], dict[st
 def legend(rows: list[SummaryRow]) -> str:
     """What the columns mean, in a few lines."""
     lines = [
-        "zeros %: actual sparsity. SRS: answers that fit the stereotype; USR: 'unknown'; anti: the other",
-        "person; in ambiguous contexts, where 'unknown' is right. Means of the categories; chance SRS 0.333.",
+        f"{_gone(rows)}: actual sparsity"
+        + (", weights of the blocks that are zero or removed." if _gone(rows) == "gone %" else "."),
+        "SRS: answers that fit the stereotype; USR: 'unknown'; anti: the other person; in ambiguous",
+        "contexts, where 'unknown' is right. Means of the categories; chance SRS 0.333.",
         "SRS-anti: the directional part. A rise of SRS with an equal rise of anti is lost abstention.",
     ]
     if any(not math.isnan(row.accuracy) for row in rows):
         lines.append("acc: accuracy in disambiguated contexts. ppl: perplexity of held-out text.")
     if any(row.latency_ratio is not None for row in rows):
-        lines.append("time / dense: paired ratio of the time per question, with its 95 % interval.")
+        lines.append(
+            "time / dense: paired ratio of the time per question, with its 95 % interval; open: not settled."
+        )
     return "\n".join(lines)
