@@ -27,8 +27,13 @@ _EXPORTS: dict[str, str] = {
     "ModelStamp": "mlx_prune.study.records",
     "Perplexity": "mlx_prune.measures.perplexity",
     "PruneReport": "mlx_prune.pruning.report",
+    "Quantization": "mlx_prune.pruning.quantization",
+    "QuantizationReport": "mlx_prune.pruning.quantization",
     "Rates": "mlx_prune.measures.rates",
     "Recipe": "mlx_prune.pruning.recipe",
+    "StructuredRecipe": "mlx_prune.pruning.structured",
+    "StructuredReport": "mlx_prune.pruning.structured",
+    "StructuredRecipe": "mlx_prune.pruning.structured.recipe",
     "bench": "mlx_prune.study.latency_run",
     "calibrate": "mlx_prune.pruning.calibration",
     "evaluate": "mlx_prune.study.evaluation",
@@ -38,7 +43,11 @@ _EXPORTS: dict[str, str] = {
     "open_study": "mlx_prune.report.open",
     "perplexity": "mlx_prune.measures.perplexity",
     "prune": "mlx_prune.pruning.in_memory",
+    "prune_and_quantize": "mlx_prune.pruning.pipeline",
     "prune_checkpoint": "mlx_prune.pruning.stream",
+    "prune_structured": "mlx_prune.pruning.structured",
+    "quantize_checkpoint": "mlx_prune.pruning.quantization",
+    "prune_structured": "mlx_prune.pruning.structured.prune",
     "rates": "mlx_prune.measures.rates:from_table",
     "run_study": "mlx_prune.study.runner",
     "save": "mlx_prune.pruning.saving",
@@ -57,8 +66,13 @@ __all__ = [
     "ModelStamp",
     "Perplexity",
     "PruneReport",
+    "Quantization",
+    "QuantizationReport",
     "Rates",
     "Recipe",
+    "StructuredRecipe",
+    "StructuredReport",
+    "StructuredRecipe",
     "__version__",
     "bench",
     "calibrate",
@@ -69,7 +83,11 @@ __all__ = [
     "open_study",
     "perplexity",
     "prune",
+    "prune_and_quantize",
     "prune_checkpoint",
+    "prune_structured",
+    "quantize_checkpoint",
+    "prune_structured",
     "rates",
     "run_study",
     "save",
@@ -89,10 +107,15 @@ if TYPE_CHECKING:
     from mlx_prune.pruning.calibration import ActivationStatistics, calibrate
     from mlx_prune.pruning.in_memory import prune
     from mlx_prune.pruning.inspection import inspect
+    from mlx_prune.pruning.pipeline import prune_and_quantize
+    from mlx_prune.pruning.quantization import Quantization, QuantizationReport, quantize_checkpoint
     from mlx_prune.pruning.recipe import Calibration, Recipe
     from mlx_prune.pruning.report import PruneReport
     from mlx_prune.pruning.saving import save
     from mlx_prune.pruning.stream import prune_checkpoint
+    from mlx_prune.pruning.structured import StructuredRecipe, StructuredReport, prune_structured
+    from mlx_prune.pruning.structured.prune import prune_structured
+    from mlx_prune.pruning.structured.recipe import StructuredRecipe
     from mlx_prune.report.open import open_study
     from mlx_prune.report.write import write_report
     from mlx_prune.study.evaluation import Evaluation, evaluate
