@@ -40,7 +40,7 @@ def changing_sentence(tables: Tables) -> str:
         for column in ("became_biased", "flipped")
     )
     return (
-        f"Pruning gave {became[0]} of the items without a stereotyped dense answer at least one, "
+        f"Under pruning {became[0]} of the items without a stereotyped dense answer got at least one, under "
         f"quantization alone {became[1]}; of single answers {flipped[0]} and {flipped[1]} changed between "
         "stereotyped and not."
     )
@@ -79,15 +79,12 @@ def _undominated(rows: Sequence[Row], model: str) -> str:
         f" ({_listed(missing)} {'was' if len(missing) == 1 else 'were'} not measured)" if missing else ""
     )
     measures = f"{_listed(names)}{without}"
-    if not found:
-        return f"Nothing was measured of {model} that could be weighed."
+    if judged < 2:
+        return f"No two versions of {model} have all the measures that were taken, so none can be weighed."
     if not compressed:
-        return f"Of the {judged} versions of {model}, only the dense one is undominated in {measures}."
-    verb = "is" if len(found) == 1 else "are"
-    return (
-        f"Of the {judged} versions of {model}, the dense one included, {_labels(found)} {verb} undominated "
-        f"in {measures}."
-    )
+        return f"Among the {judged} versions of {model}, only the dense one is undominated in {measures}."
+    labels = ["the dense one" if row["prune_method"] == DENSE else configuration_label(row) for row in found]
+    return f"Among the {judged} versions of {model}, nothing dominates {_either(labels)} in {measures}."
 
 
 def _rest(rows: Sequence[Row]) -> str:
@@ -114,14 +111,14 @@ def _not_judged(rows: Sequence[Row]) -> str:
     return f"Not judged, for want of a measure: {_listed(names, _MOST_NAMES)}." if names else ""
 
 
-def _labels(rows: Sequence[Row]) -> str:
-    return _listed([configuration_label(row) for row in rows], _MOST_NAMES)
-
-
-def _listed(names: Sequence[str], most: int = 99) -> str:
+def _listed(names: Sequence[str], most: int = 99, word: str = "and") -> str:
     if len(names) > most:
         names = [*names[: most - 1], f"{len(names) - most + 1} more"]
-    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+    return f" {word} ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else ""
+
+
+def _either(names: Sequence[str]) -> str:
+    return _listed(names, _MOST_NAMES, "or")
 
 
 def _percent_range(rows: Sequence[Row], column: str) -> str:

@@ -94,7 +94,7 @@ def test_zeros_that_buy_nothing_are_dominated_by_the_dense_model_itself(tmp_path
     assert rows["dense"]["standing"] == "undominated"
     assert rows["wanda 50 %"]["dominated_by"] == rows["random 50 %"]["dominated_by"] == "dense"
     (text,) = frontier_sentences(tables)
-    assert "Of the 4 versions of alpha, only the dense one is undominated" in text
+    assert "Among the 4 versions of alpha, only the dense one is undominated" in text
     assert "The rest is dominated, by dense: random 50 %, wanda 50 % and wanda 2:4." in text
 
 
@@ -159,8 +159,19 @@ def test_a_configuration_that_lacks_a_measure_is_not_judged(tmp_path):
     assert by_label(tables)["q4"]["standing"] == "not judged"
     assert "q4" not in (by_label(tables)["wanda 50 %"]["dominated_by"] or "")
     (text,) = frontier_sentences(tables)
-    assert "Of the 5 versions of alpha" in text
+    assert "Among the 5 versions of alpha, nothing dominates the dense one" in text
     assert "Not judged, for want of a measure: q4." in text
+
+
+def test_where_every_version_lacks_something_nothing_is_claimed(tmp_path):
+    grid = tuple(entry for entry in FEW if entry[0] in ("dense", "width", "q4"))
+    without = (("latency", "alpha", "q4"), ("sizes", "alpha", "width"))
+    folder = write_mixed_study(tmp_path, models=("alpha",), items=30, grid=grid, without=without)
+    tables = report_tables(folder)
+    assert {row["standing"] for row in tables["frontier"].rows[1:]} == {"not judged"}
+    (text,) = frontier_sentences(tables)
+    assert text.startswith("No two versions of alpha have all the measures that were taken")
+    assert text.endswith("Not judged, for want of a measure: width 50 % and q4.")
 
 
 def test_a_perplexity_that_overflowed_is_infinite_and_dominated(tmp_path):
