@@ -31,9 +31,8 @@ _EXPORTS: dict[str, str] = {
     "QuantizationReport": "mlx_prune.pruning.quantization",
     "Rates": "mlx_prune.measures.rates",
     "Recipe": "mlx_prune.pruning.recipe",
-    "StructuredRecipe": "mlx_prune.pruning.structured",
-    "StructuredReport": "mlx_prune.pruning.structured",
     "StructuredRecipe": "mlx_prune.pruning.structured.recipe",
+    "StructuredReport": "mlx_prune.pruning.structured.report",
     "bench": "mlx_prune.study.latency_run",
     "calibrate": "mlx_prune.pruning.calibration",
     "evaluate": "mlx_prune.study.evaluation",
@@ -45,9 +44,8 @@ _EXPORTS: dict[str, str] = {
     "prune": "mlx_prune.pruning.in_memory",
     "prune_and_quantize": "mlx_prune.pruning.pipeline",
     "prune_checkpoint": "mlx_prune.pruning.stream",
-    "prune_structured": "mlx_prune.pruning.structured",
-    "quantize_checkpoint": "mlx_prune.pruning.quantization",
     "prune_structured": "mlx_prune.pruning.structured.prune",
+    "quantize_checkpoint": "mlx_prune.pruning.quantization",
     "rates": "mlx_prune.measures.rates:from_table",
     "run_study": "mlx_prune.study.runner",
     "save": "mlx_prune.pruning.saving",
@@ -72,7 +70,6 @@ __all__ = [
     "Recipe",
     "StructuredRecipe",
     "StructuredReport",
-    "StructuredRecipe",
     "__version__",
     "bench",
     "calibrate",
@@ -87,7 +84,6 @@ __all__ = [
     "prune_checkpoint",
     "prune_structured",
     "quantize_checkpoint",
-    "prune_structured",
     "rates",
     "run_study",
     "save",
@@ -113,9 +109,9 @@ if TYPE_CHECKING:
     from mlx_prune.pruning.report import PruneReport
     from mlx_prune.pruning.saving import save
     from mlx_prune.pruning.stream import prune_checkpoint
-    from mlx_prune.pruning.structured import StructuredRecipe, StructuredReport, prune_structured
     from mlx_prune.pruning.structured.prune import prune_structured
     from mlx_prune.pruning.structured.recipe import StructuredRecipe
+    from mlx_prune.pruning.structured.report import StructuredReport
     from mlx_prune.report.open import open_study
     from mlx_prune.report.write import write_report
     from mlx_prune.study.evaluation import Evaluation, evaluate
