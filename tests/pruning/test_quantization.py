@@ -11,6 +11,7 @@ import mlx_lm
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten
+from tiny_experts import save_tiny_experts
 from tiny_models import ARCHITECTURES, save_tiny_model
 
 from mlx_prune.errors import CheckpointError, RecipeError
@@ -75,6 +76,29 @@ def test_every_mode_equals_mlx_lms(
     assert left.keys() == right.keys()
     for name in left:
         assert mx.array_equal(left[name], right[name]).item(), name
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe"])
+def test_experts_are_quantized_as_mlx_lm_does_and_counted_as_inspect_does(kind: str, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "num_key_value_heads": 2}
+    more = {"moe_intermediate_size": 32, "head_dim": 16} if kind == "qwen3_moe" else {}
+    dense = save_tiny_experts(tmp_path / "dense", kind, num_hidden_layers=2, **sizes, **more)
+    prune_checkpoint(dense, tmp_path / "pruned", Recipe("magnitude", 0.5))
+    report = quantize_checkpoint(tmp_path / "pruned", tmp_path / "ours", Quantization("mxfp4"))
+    theirs = tmp_path / "theirs"
+    mlx_lm.convert(str(tmp_path / "pruned"), str(theirs), quantize=True, q_mode="mxfp4")
+    np.testing.assert_array_equal(logits(tmp_path / "ours"), logits(theirs))
+    assert report.zeros_kept == report.zeros_before
+    assert report.zeros_before == inspect(tmp_path / "pruned").meta["zero_params"]  # type: ignore[index]
+    assert inspect(tmp_path / "ours").disagreements == ()
+
+
+def test_a_sharded_source_gives_the_same_checkpoint(tmp_path: Path) -> None:
+    one, three = source(tmp_path / "one"), source(tmp_path / "three", shards=3)
+    for folder in (one, three):
+        quantize_checkpoint(folder, tmp_path / f"{folder.name}-q", Quantization(bits=4, group_size=32))
+    np.testing.assert_array_equal(logits(tmp_path / "one-q"), logits(tmp_path / "three-q"))
+    assert len(list((tmp_path / "three-q").glob("*.safetensors"))) == 1
 
 
 def test_layers_that_no_group_divides_are_named_and_stay_as_they_are(tmp_path: Path) -> None:

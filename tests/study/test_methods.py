@@ -139,6 +139,24 @@ def test_latency_is_measured_against_the_dense_model_for_every_kind(
     assert all(row["ratio"] > 0 for row in rows)
 
 
+def test_where_two_models_do_not_fit_the_dense_one_goes_and_the_figures_stay(
+    config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = dataclasses.replace(
+        config,
+        grid=Grid(methods=("magnitude", "q8", "depth"), sparsities=(50.0,)),
+        latency=LatencyMeasure(items=2, rounds=1),
+    )
+    run_study(dataclasses.replace(small, latency=LatencyMeasure(enabled=False)), tmp_path / "room")
+    monkeypatch.setattr("mlx_prune.study.models.physical_memory", lambda: 1)
+    run_study(small, tmp_path / "tight")
+    perplexities = [json.loads((tmp_path / f / "perplexity.json").read_text()) for f in ("room", "tight")]
+    assert perplexities[0] == perplexities[1]
+    rows = json.loads((tmp_path / "tight" / "latency.json").read_text())["results"]
+    assert len(rows) == 3
+    assert all(row["ratio"] is None and "do not fit" in row["note"] for row in rows)
+
+
 def test_a_plan_knows_every_kind_of_method(config: StudyConfig, tmp_path: Path) -> None:
     (model,) = plan_study(config, tmp_path).models
     assert model.configurations == model.unfinished == len(FOLDERS)
