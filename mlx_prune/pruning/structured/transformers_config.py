@@ -38,10 +38,12 @@ def with_block_kinds(config: dict[str, Any], changed: dict[str, Any], kept: Sequ
         return changed
     now = check_readable(config, changed)
     found = copy.deepcopy(changed)
-    for name, value in before.items():
-        wanted = [value[old] for old in kept] if per_block(name, value, depth_of(config)) else None
-        if wanted is not None and now.get(name) != wanted:
-            found[name] = wanted
+    for name in ("", "text_config"):
+        was, will, part = ((c.get(name) if name else c) for c in (before, now, found))
+        if isinstance(was, dict) and isinstance(will, dict) and isinstance(part, dict):
+            kinds = {key: value for key, value in was.items() if per_block(key, value, depth_of(config))}
+            wanted = {key: [value[old] for old in kept] for key, value in kinds.items()}
+            part |= {key: value for key, value in wanted.items() if will.get(key) != value}
     check_readable(config, found)
     return found
 

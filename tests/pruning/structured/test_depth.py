@@ -16,6 +16,8 @@ from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.blockwise import calls_replaced
 from mlx_prune.pruning.calibration_text import calibration_tokens
 from mlx_prune.pruning.structured import StructuredRecipe, prune_structured
+from mlx_prune.pruning.structured.configuration import with_blocks
+from mlx_prune.pruning.structured.transformers_config import with_block_kinds
 from mlx_prune.shards import open_shards
 
 LONG = [[int(n) for n in np.random.default_rng(1).integers(5, 300, 24)]]
@@ -144,6 +146,25 @@ def test_kinds_that_transformers_derives_from_the_index_are_listed(tmp_path, cal
     kept = [kinds[i] for i in range(5) if i not in gone]
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config.get("layer_types", kinds[:4]) == kept
+
+
+def test_kinds_are_listed_in_the_part_of_the_language_model():
+    text = {
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 8,
+        "hidden_size": 32,
+        "intermediate_size": 40,
+        "sliding_window_pattern": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "vocab_size": 330,
+    }
+    kept = [0, 2, 3, 5, 6, 7]
+    config = {"model_type": "gemma3", "text_config": text}
+    found = with_block_kinds(config, with_blocks(config, kept), kept)
+    kinds = ["full_attention" if index % 3 == 2 else "sliding_attention" for index in kept]
+    assert found == {**config, "text_config": {**text, "num_hidden_layers": 6, "layer_types": kinds}}
 
 
 def test_lists_with_an_entry_per_block_are_shortened(tmp_path, calibration):
