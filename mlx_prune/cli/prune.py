@@ -127,7 +127,7 @@ def command(
     random, magnitude, wanda and sparsegpt set single weights to zero; width removes neurons or heads, depth
     whole blocks. --bits or --mode quantizes the result, and -m quantize the model as it is.
 
-    One block of the model is in memory at a time. A run that was stopped carries on.
+    Pruning holds one block of the model in memory at a time, and carries on where it was stopped.
     """
     for name in ("bits", "group_size"):
         options[name] = None if options[name] is None else int(options[name])
