@@ -64,7 +64,9 @@ def write_mixed_study(folder, *, models=("alpha", "beta"), items=60, grid=MIXED,
             if method != "dense":
                 same = abs(ratio - 1) < 0.02
                 ends = {"low": ratio * 0.985, "high": ratio * 1.015, "verdict": "same" if same else "faster"}
-                files["latency"].append(name | {"ratio": ratio, **ends, "dense_ms": 20.0, "pruned_ms": 20 * ratio})
+                files["latency"].append(
+                    name | {"ratio": ratio, **ends, "dense_ms": 20.0, "pruned_ms": 20 * ratio}
+                )
     for file, rows in files.items():
         left = [row for row in rows if (file, row["model"], row["prune_method"]) not in without]
         if file not in without:

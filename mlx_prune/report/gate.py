@@ -20,13 +20,12 @@ from mlx_prune.measures.gate import (
 )
 from mlx_prune.measures.outcomes import DENSE, Configuration
 from mlx_prune.report.rows import OVERALL, number_or_nan
-from mlx_prune.report.study_data import RunData, StudyData, combine
+from mlx_prune.report.study_data import NORMAL_95, RunData, StudyData, combine
 from mlx_prune.report.table import Row
 from mlx_prune.report.tables_change import direction_table, emergence_table, paired_test_table
 
 # What two runs must share for their answers to be compared.
 CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
-_NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -174,5 +173,5 @@ def _perplexity(dense: Measured, candidate: Measured, same: bool) -> list[Estima
         return [Estimate("perplexity_rise", "text", rise, rise, rise, tokens, "tokens")]
     error = math.hypot(before.standard_error / before.value, after.standard_error / after.value)
     log_ratio = math.log(after.value / before.value)
-    value, low, high = (math.expm1(log_ratio + shift * _NORMAL_95 * error) for shift in (0, -1, 1))
+    value, low, high = (math.expm1(log_ratio + shift * NORMAL_95 * error) for shift in (0, -1, 1))
     return [Estimate("perplexity_rise", "text", value, low, high, tokens, "tokens")]

@@ -24,6 +24,8 @@ Look = Callable[[Row], float | None]
 BandOf = Callable[[Row], Band | None]
 
 CHANCE = 1 / 3
+# Points this near along the sparsity axis, in percent, would hide one another.
+_NEIGHBORS = 1.5
 _KEY = ("model", "prune_method", "pattern", "sparsity")
 Key = tuple[Any, ...]
 
@@ -153,18 +155,32 @@ def method_lines(rows: Sequence[Row], axis: str, value: Look, band: BandOf) -> l
 
 def draw_lines(axes: Axes, lines: Sequence[Line], **changes: Any) -> None:
     """Draw lines with their intervals; what would hide one another is shifted a little."""
-    step = min(0.5, 5 / max(len(lines), 1))
-    for place, line in enumerate(lines):
+    for line, shift in zip(lines, _shifts(lines), strict=True):
         style = method_style(line.method)
-        shift = step * (place - (len(lines) - 1) / 2)
         look = style.points(line.pattern) | {"linestyle": style.line if line.joined else "none"}
         # Where lines meet, the dense model stays in sight.
         look["zorder"] = 3 if line.method == DENSE else 2
-        xs = line.xs if line.joined or line.method == DENSE else [x + shift for x in line.xs]
+        xs = line.xs if line.joined else [x + shift for x in line.xs]
         axes.plot(xs, line.ys, **(look | {"label": line.label} | changes))
         for x, band in zip(line.xs, line.bands, strict=True):
             if band is not None and band[1] > band[0]:
                 axes.plot([x + shift] * 2, band, color=style.color, linewidth=1, alpha=0.75)
+
+
+def _shifts(lines: Sequence[Line]) -> list[float]:
+    """How far to move each line's intervals: joined lines among themselves, points among their neighbors."""
+    shifts = []
+    for line in lines:
+        mates = [
+            other
+            for other in lines
+            if other.method != DENSE
+            and other.joined == line.joined
+            and (line.joined or abs(other.xs[0] - line.xs[0]) <= _NEIGHBORS)
+        ]
+        place = mates.index(line) if line in mates else (len(mates) - 1) / 2
+        shifts.append(min(0.5, 4 / max(len(mates), 1)) * (place - (len(mates) - 1) / 2))
+    return shifts
 
 
 def chance_line(axes: Axes) -> None:

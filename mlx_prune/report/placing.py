@@ -50,7 +50,8 @@ def place_labels(
     """Choose a box for the label of every point.
 
     Labels are placed one after the other, those of crowded points first, each at the free place nearest to
-    its point. Where no place in the room is free the one with the least overlap is taken.
+    its point, and rather not nearer to an obstacle than to its point. Where no place in the room is free the
+    one with the least overlap is taken.
 
     Args:
         points: Where the labeled points are, in any unit.
@@ -75,6 +76,8 @@ def place_labels(
         hidden = _overlaps(boxes, [*obstacles, *found.values()]).sum(axis=1)
         cost += 1e6 * hidden / (sizes[number][0] * sizes[number][1])
         cost += 4 * reach * (_overlaps(boxes, faint) > 0).sum(axis=1)
+        mine = _distances(boxes, [points[number]])
+        cost += 3 * reach * (_distances(boxes, [box.center for box in obstacles]) < mine).sum(axis=1)
         low, high = boxes[:, :2], boxes[:, 2:]
         leaves = (low < (room.left, room.bottom)) | (high > (room.right, room.top))
         cost += 1e9 * leaves.any(axis=1)
@@ -93,6 +96,13 @@ def _candidates(point: Point, size: Point, reach: float) -> tuple[Floats, Floats
             rows.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
             cost.append((ring + 0.01 * preference) * height)
     return np.array(rows), np.array(cost)
+
+
+def _distances(boxes: Floats, places: Sequence[Point]) -> Floats:
+    """Distance of every box (rows) from every place."""
+    to = np.array(places).reshape(-1, 2)
+    gaps = np.maximum(boxes[:, None, :2] - to, to - boxes[:, None, 2:])
+    return np.asarray(np.hypot(*np.moveaxis(np.clip(gaps, 0.0, None), -1, 0)))
 
 
 def _overlaps(boxes: Floats, others: Sequence[Box]) -> Floats:

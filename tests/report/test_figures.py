@@ -173,6 +173,11 @@ def test_methods_at_one_sparsity_are_points_and_the_dense_model_is_shown(mixed):
     lines = drawn_lines(axes)
     assert set(lines) == {f"{method} {pattern}" if pattern else method for method, _, pattern in MIXED}
     assert {line.get_linestyle() for line in lines.values()} == {"None"}
+    actual = {row["prune_method"]: row["actual_sparsity"] for row in mixed["overall"].rows}
+    # Only what would be hidden is moved, and not far.
+    assert lines["dense"].get_xdata()[0] == 0
+    for method in ("q4", "wanda", "depth", "width"):
+        assert abs(lines[method].get_xdata()[0] - actual[method]) <= 2
     assert {len(line.get_xdata()) for line in lines.values()} == {1}
 
 

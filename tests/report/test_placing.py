@@ -59,6 +59,16 @@ def test_whiskers_are_avoided_where_another_side_is_free():
     assert math.dist(box.center, (200.0, 120.0)) < 60
 
 
+def test_a_label_is_nearest_to_its_own_point_where_it_can_be():
+    points = [(200.0, 120.0), (210.0, 134.0), (190.0, 106.0)]
+    for point, box in zip(points, placed(points, width=40.0), strict=True):
+        gaps = [
+            math.hypot(max(box.left - x, x - box.right, 0), max(box.bottom - y, y - box.top, 0))
+            for x, y in points
+        ]
+        assert points[gaps.index(min(gaps))] == point
+
+
 def test_without_any_room_every_label_still_has_a_place():
     points = [(float(x), float(y)) for x in range(20, 400, 50) for y in range(10, 250, 24)]
     assert len(placed(points, width=200.0)) == len(points)

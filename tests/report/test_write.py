@@ -55,6 +55,14 @@ def test_every_file_named_is_there_and_no_other(reported):
     assert names == {f"{kind.name}.{suffix}" for kind in FIGURES for suffix in ("png", "svg")}
 
 
+def test_the_rows_of_the_frontier_are_printed_as_json(reported):
+    _, printed = reported
+    assert [row["prune_method"] for row in printed["frontier"]] == ["dense", "wanda", "wanda"]
+    assert printed["frontier"][1]["dominated_by"] == "dense"
+    # Nothing says how large the checkpoints are.
+    assert printed["frontier"][1]["size_ratio"] is None
+
+
 def test_csv_holds_full_precision_and_actual_sparsity(reported):
     folder, _ = reported
     with open(folder / "tables/overall.csv", encoding="utf-8", newline="") as file:
