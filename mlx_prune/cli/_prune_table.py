@@ -59,7 +59,7 @@ def mask_costs(model: str, out: Path, *, trust_remote_code: bool) -> Costs:
     from mlx.utils import tree_flatten
 
     from mlx_prune.checkpoints import load_network, resolve
-    from mlx_prune.pruning.structured.sizes import flops_per_token, weight_bytes
+    from mlx_prune.pruning.structured.sizes import CONTEXT, flops_per_token, weight_bytes
     from mlx_prune.shards import open_shards
 
     found = []
@@ -71,7 +71,9 @@ def mask_costs(model: str, out: Path, *, trust_remote_code: bool) -> Costs:
         count = sum(values.size for _, values in tree_flatten(network.parameters()))
         found.append((count, weight_bytes(shards), flops_per_token(network, config)))
     before, after = found
-    return {key: {"before": before[i], "after": after[i]} for i, key in enumerate(_COSTS)}
+    costs = {key: {"before": before[i], "after": after[i]} for i, key in enumerate(_COSTS)}
+    costs["flops_per_token"]["context"] = CONTEXT
+    return costs
 
 
 def cost_rows(values: Mapping[str, Any]) -> Rows:
@@ -83,7 +85,8 @@ def cost_rows(values: Mapping[str, Any]) -> Rows:
             continue
         before, after = found["before"], found["after"]
         change = f" -> {shown(after)} ({100 * after / before:.1f} %)" if before != after else ", unchanged"
-        rows.append((name, shown(before) + change))
+        context = f" (at {found['context']:,} tokens)" if "context" in found else ""
+        rows.append((name + context, shown(before) + change))
     return rows
 
 

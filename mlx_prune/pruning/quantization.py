@@ -84,7 +84,7 @@ def quantize_checkpoint(
     shards = open_shards(path)
     _refuse_quantized(path)
     source = read_meta(path)
-    label = extend(str(source["method"]) if source else DENSE, quantization)
+    label = extend(str(source.get("method", "")) if source else DENSE, quantization)
     origin = origin or f"{quick_hash(shards)} {(source or {}).get('fingerprint')}"
     if out.exists() and not force:
         return finished(out, origin, quantization)
