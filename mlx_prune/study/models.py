@@ -89,10 +89,12 @@ class Source:
         """The dense model if it is still in memory, to be compared with."""
         return self._dense
 
-    def beside_another(self, other_bytes: int) -> LoadedModel | None:
-        """The dense model if it fits in memory beside a model of this size; else it is let go."""
+    def beside_another(self, file_bytes: int) -> LoadedModel | None:
+        """The dense model if it fits in memory beside one with weight files of this size; else it goes."""
         dense = self.dense()
-        if self._fits(other_bytes):
+        # A compute type wider than the stored one; of quantized weights it widens the scales only.
+        widening = self._bytes / disk_bytes(open_shards(dense.path).files)
+        if self._fits(int(file_bytes * max(1.0, widening))):
             return dense
         self._dense = None
         return None
@@ -157,7 +159,6 @@ class ModelMaker:
             meta = self._write(folder, name, progress)
             files = open_shards(folder).files
             dense_beside = self._source.beside_another(disk_bytes(files))
-            # Stored types are at most twice as wide in memory, which the share of memory leaves room for.
             loaded = self._source.load(folder, False)
             yield Made(loaded, dense_beside, disk_bytes(files), meta, folder=folder)
             del loaded
