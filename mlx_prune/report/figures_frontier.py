@@ -133,8 +133,9 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], x: _Axis, y: _Axis) -> list[_Do
     _set_scale(axes.xaxis, [dot.at[0] for dot in dots], x)
     _set_scale(axes.yaxis, [dot.at[1] for dot in dots], y)
     axes.margins(0.1, 0.14)
-    if x.column == "size_ratio":
-        axes.set_xlim(left=0)
+    left, right = axes.get_xlim()
+    # Differences of a percent are not to look like any.
+    axes.set_xlim(*((0, right) if x.column == "size_ratio" else (min(left, 0.85), max(right, 1.15))))
     dense = next((dot for dot in dots if dot.row["prune_method"] == DENSE), None)
     if dense:
         # Left of one thin line and below the other is better.

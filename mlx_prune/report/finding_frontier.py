@@ -51,16 +51,24 @@ def reported_sentence(tables: Tables) -> str:
     rows = tables["items_changing"].where(kind=REPORTED).rows
     if not rows:
         return ""
-    parts = []
-    for row in rows:
-        column = "became_biased" if row["became_biased_high"] is not None else "flipped"
-        low, high = number(row[f"{column}_low"]), number(row[f"{column}_high"])
-        share = f"up to {_percent(high)}" if low is None else f"{_percent(low)} to {_percent(high)}"
-        parts.append(f"{share} % ({row['source']})")
-    return (
-        "Reported by others, on their models: " + "; ".join(parts) + ". The first and the last count "
-        "different things: items at five answers each in one direction, and single answers in both."
+    items, answers = (
+        [f"{_reported_range(row, column)} ({_reported_name(row)})" for row in rows if row[f"{column}_high"]]
+        for column in ("became_biased", "flipped")
     )
+    return (
+        f"Others report, of their models: {_listed(items)} of unbiased items that became biased, and "
+        f"{_listed(answers)} of single answers that changed in either direction. The pruning study sets its "
+        "figure of the first kind against one of the second."
+    )
+
+
+def _reported_name(row: Row) -> str:
+    return f"{row['prune_method']} {row['sparsity']:g} %" if row["sparsity"] else str(row["prune_method"])
+
+
+def _reported_range(row: Row, column: str) -> str:
+    low, high = number(row[f"{column}_low"]), number(row[f"{column}_high"])
+    return f"up to {_percent(high)} %" if low is None else f"{_percent(low)} to {_percent(high)} %"
 
 
 def _by_model(tables: Tables) -> list[tuple[str, tuple[Row, ...]]]:

@@ -92,18 +92,19 @@ def _tested(row: Row, name: str, test: str) -> Cell:
 
 def _changing(tables: Tables) -> str:
     table = tables["items_changing"]
-    headings = [("model", False), ("compression", False), ("became biased %", True), ("95 % interval", True)]
-    headings += [("answers flipped %", True), ("95 % interval", True), ("source", False)]
+    headings = [("version", False), ("became biased %", True), ("95 % interval", True)]
+    headings += [("answers flipped %", True), ("95 % interval", True), ("source", False), ("model", False)]
     lines = []
     for row in table.rows:
         measured = row["kind"] == MEASURED
         name = configuration_label(row) if measured else str(row["prune_method"])
         if not measured and row["sparsity"]:
             name = f"{name} {row['sparsity']:g} %"
-        line = [Cell(str(row["model"])), Cell(name)]
+        line = [Cell(name)]
         for column in ("became_biased", "flipped"):
             line += [_percent(row[column]), _range(row, column)]
-        lines.append([*line, Cell("measured here" if measured else str(row["source"]))])
+        source = "measured here" if measured else str(row["source"])
+        lines.append([*line, Cell(source), Cell(str(row["model"]))])
     sentences = " ".join(filter(None, (changing_sentence(tables), reported_sentence(tables))))
     return (
         f"<h3>{escape(table.title)}</h3><p>{escape(sentences)}</p>"
