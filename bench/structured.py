@@ -3,9 +3,9 @@
     python bench/structured.py [--width 1024] [--blocks 8] [--items 12] [--rounds 3]
 
 A Llama-shaped model with random weights is pruned to 50 % by Wanda, width and depth. First its MLP is timed
-alone, dense and pruned in turns; then `mlxprune bench`'s loop times all models against the dense one. The MLP
-holds half the neurons, so its time should halve where the arithmetic, not the calls, takes the time; a mask's
-file is as large as the dense one's and takes as long.
+alone, then the whole model, dense and pruned in turns; then `mlxprune bench`'s loop times all models against
+the dense one. The MLP holds half the neurons, so its time should halve where the arithmetic, not the calls,
+takes the time; a mask's file is as large as the dense one's and takes as long.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from _common import interleaved, table
 
@@ -29,6 +31,7 @@ from mlx_prune.report.latency_table import interval_text
 from mlx_prune.study.latency_run import bench
 
 VOCABULARY = 1000
+COLUMNS = ["", "ms", "of dense", "CPU ms", "of dense"]
 
 
 def write_tokenizer(folder: Path) -> None:
@@ -64,23 +67,35 @@ def time_mlp(models: dict[str, Path], width: int, rounds: int) -> None:
     rows = []
     for tokens in (1, 16, 128):
         x = mx.random.normal((1, tokens, width)).astype(mlps["dense"].up_proj.weight.dtype)
-        repeats = max(1, 64 // tokens)
+        rows += rows_of(mlps, [x + number for number in range(max(1, 64 // tokens))], tokens, rounds)
+    table("One MLP, best of the rounds", COLUMNS, rows)
 
-        def run(name: str, x: mx.array = x, repeats: int = repeats) -> None:
-            mx.eval([mlps[name](x + number) for number in range(repeats)])
 
-        times = interleaved({name: lambda name=name: run(name) for name in mlps}, rounds)
-        for name, timing in times.items():
-            rows.append(
-                [
-                    f"{name}, {tokens} tokens",
-                    f"{1e3 * timing.wall / repeats:.2f}",
-                    f"{timing.wall / times['dense'].wall:.2f}",
-                    f"{1e3 * timing.cpu / repeats:.2f}",
-                    f"{timing.cpu / times['dense'].cpu:.2f}",
-                ]
-            )
-    table("One MLP, best of the rounds", ["", "ms", "of dense", "CPU ms", "of dense"], rows)
+def time_forwards(models: dict[str, Path], rounds: int) -> None:
+    networks = {name: load(folder).model for name, folder in models.items()}
+    rows = []
+    for tokens in (1, 128):
+        ids = mx.random.randint(2, VOCABULARY, (1, tokens))
+        rows += rows_of(networks, [ids], tokens, rounds)
+    table("One forward of the whole model, best of the rounds", COLUMNS, rows)
+
+
+def rows_of(calls: dict[str, Any], inputs: list[mx.array], tokens: int, rounds: int) -> list[list[str]]:
+    def contender(name: str) -> Callable[[], object]:
+        return lambda: mx.eval([calls[name](x) for x in inputs])
+
+    times = interleaved({name: contender(name) for name in calls}, rounds)
+    dense = times["dense"]
+    return [
+        [
+            f"{name}, {tokens} tokens",
+            f"{1e3 * timing.wall / len(inputs):.2f}",
+            f"{timing.wall / dense.wall:.2f}",
+            f"{1e3 * timing.cpu / len(inputs):.2f}",
+            f"{timing.cpu / dense.cpu:.2f}",
+        ]
+        for name, timing in times.items()
+    ]
 
 
 def time_models(models: dict[str, Path], items: int, rounds: int, new_tokens: int) -> None:
@@ -126,6 +141,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         models = pruned(Path(folder), arguments.width, arguments.blocks, arguments.dtype)
         time_mlp(models, arguments.width, 3 * arguments.rounds)
+        time_forwards(models, 3 * arguments.rounds)
         time_models(models, arguments.items, arguments.rounds, arguments.generate)
 
 
