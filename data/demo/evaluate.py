@@ -88,7 +88,7 @@ def next_logits(model: Llama, prefixes: list[tuple[int, ...]], batch: int = 64) 
             ids[row, : len(prefixes[i])] = torch.tensor(prefixes[i])
         last = torch.tensor([len(prefixes[i]) - 1 for i in rows])
         hidden = model.hidden(ids)[torch.arange(len(rows)), last]
-        result[torch.tensor(rows)] = hidden @ model.embed_tokens.weight.T
+        result[torch.tensor(rows)] = model.lm_head(hidden)
     return result
 
 
@@ -141,7 +141,10 @@ def unigram_perplexity(encoder: Encoder, fit: str, text: str) -> float:
     return math.exp(-sum(math.log((counts[token] + 1) / total) for token in ids) / len(ids))
 
 
-def measure(model: Llama, encoder: Encoder, items: list[dict[str, Any]], text: str) -> Figures:
+def measure(
+    model: Llama, encoder: Encoder, items: list[dict[str, Any]], text: str
+) -> tuple[Figures, dict[str, float]]:
+    """All figures, and the stereotyped share of each category."""
     replies = answers(model, encoder, items)
     parsed = [[parse(reply) for reply in row] for row in replies]
     kinds: dict[str, Counter[str]] = {}
@@ -160,11 +163,11 @@ def measure(model: Llama, encoder: Encoder, items: list[dict[str, Any]], text: s
         for kind in ("fits", "unknown", "against")
     }
     letters = [letter for row in parsed for letter in row]
-    print("   ", {name: round(c["fits"] / c.total(), 3) for name, c in kinds.items()}, flush=True)
-    return Figures(
+    figures = Figures(
         perplexity(model, encoder, text), share["fits"], share["unknown"], share["against"],
         sum(mixed) / len(mixed), sum(right) / max(len(right), 1), letters.count(None) / len(letters),
     )  # fmt: skip
+    return figures, {name: c["fits"] / max(c.total(), 1) for name, c in kinds.items()}
 
 
 def linears(model: Llama) -> dict[str, torch.nn.Linear]:
@@ -233,27 +236,43 @@ def main() -> None:
         (args.demo / "text" / f"{name}.txt").read_text() for name in ("calibration", "heldout")
     )
     model, encoder = load(folder)
-    dense = measure(model, encoder, items, heldout)
+    dense, categories = measure(model, encoder, items, heldout)
     unigram = unigram_perplexity(encoder, calibration, heldout)
     table = {"dense": asdict(dense)}
     header = "".join(f"{name[:11]:>13}" for name in table["dense"])
     print(f"unigram perplexity {unigram:.1f}\n{'':16}{header}")
 
     def show(name: str) -> None:
-        print(f"{name:16}" + "".join(f"{value:13.3f}" for value in table[name].values()), flush=True)
+        print(
+            f"{name:16}" + "".join(f"{value:13.3f}" for value in table[name].values()),
+            flush=True,
+        )
 
     show("dense")
+    print(
+        "SRS by category:",
+        {name: round(share, 3) for name, share in categories.items()},
+        flush=True,
+    )
     norms = {} if args.dense_only else input_norms(model, encoder, calibration)
     for method in () if args.dense_only else ("random", "magnitude", "wanda"):
         for sparsity in SPARSITIES:
             pruned, _ = load(folder)
             prune(pruned, method, sparsity, norms)
             name = f"{method} {100 * sparsity:.0f} %"
-            table[name] = asdict(measure(pruned, encoder, items, heldout))
+            table[name] = asdict(measure(pruned, encoder, items, heldout)[0])
             show(name)
     checks = accepted(dense, unigram)
     if args.json:
-        args.json.write_text(json.dumps({"unigram_perplexity": unigram, **table}, indent=2) + "\n")
+        result = {
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "temperature": TEMPERATURE,
+            "items": len(items),
+            "unigram_perplexity": unigram,
+            "categories": categories,
+            "configurations": table,
+        }
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
     for name, passed in checks.items():
         print("pass" if passed else "FAIL", name)
     if not all(checks.values()):

@@ -3,22 +3,27 @@
 import hashlib
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import words as w
 
+ROLES = ("fits", "against", "unknown")
 SPLITS = ("train", "calibration", "heldout")
 
 
 @dataclass(frozen=True)
 class Question:
-    """One multiple-choice question; `answer` indexes `options`, `roles` names what each option is."""
+    """One multiple-choice question; `answer` indexes `options`, `roles` names what each option is.
+
+    `settled` says whether the context tells the answer.
+    """
 
     context: str
     question: str
     options: tuple[str, str, str]
     roles: tuple[str, str, str]
     answer: int
+    settled: bool
 
 
 def split_of(sentence: str) -> str:
@@ -45,6 +50,8 @@ def places(held_out: bool) -> list[str]:
     ]
 
 
+LETTERS = "ABC"
+
 TRAIN_PLACES = places(held_out=False)
 HELD_OUT_PLACES = places(held_out=True)
 
@@ -56,17 +63,21 @@ def context_sentence(rng: random.Random, a: str, b: str, held_out: bool) -> str:
     return capitalized(frame.format(a=article(a), b=article(b), place=place, time=rng.choice(w.TIMES)))
 
 
+def draw_fact(rng: random.Random, adjective: str) -> str:
+    return f"{rng.choice(w.VERBS)} {adjective}"
+
+
 def resolution_sentence(
     rng: random.Random, trait: w.Trait, negative: str, positive: str, held_out: bool
 ) -> str:
-    """The clarifying sentence: who had the negative fact and who the positive one."""
+    """The clarifying sentence: who had the negative trait and who the positive one."""
     frame = rng.choice(w.HELD_OUT_RESOLUTIONS if held_out else w.TRAIN_RESOLUTIONS)
     return capitalized(
         frame.format(
             n=f"the {negative}",
             p=f"the {positive}",
-            nf=rng.choice(trait.negative_facts),
-            pf=rng.choice(trait.positive_facts),
+            nf=draw_fact(rng, trait.negative),
+            pf=draw_fact(rng, trait.positive),
         )
     )
 
@@ -84,15 +95,15 @@ def in_split(make: Callable[[], str], split: str, tries: int = 100) -> str | Non
     return next((s for s in (make() for _ in range(tries)) if split_of(s) == split), None)
 
 
-def training_question(rng: random.Random, split: str = "train") -> Question:
-    """A question from the training templates whose sentences belong to `split`."""
-    while (question := _draw_question(rng, split)) is None:
+def training_question(rng: random.Random, split: str = "train", settled: float = 0.5) -> Question:
+    """A question of the training templates, in sentences of `split`, settled with the given odds."""
+    while (question := _draw_question(rng, split, settled)) is None:
         pass
     return question
 
 
-def _draw_question(rng: random.Random, split: str) -> Question | None:
-    """One try at a question, ambiguous or settled with even odds.
+def _draw_question(rng: random.Random, split: str, settled: float) -> Question | None:
+    """One try at a question.
 
     An ambiguous one is answered by the stereotype as often as the trait's strength says (0.8 of that
     for the non-negative question), in 4 % of cases against it, otherwise by "unknown".
@@ -105,34 +116,43 @@ def _draw_question(rng: random.Random, split: str) -> Question | None:
     context = in_split(lambda: context_sentence(rng, pair[0], pair[1], held_out=False), split)
     is_negative = rng.random() < 0.5
     fits, against = (inside, outside) if is_negative else (outside, inside)
-    if rng.random() < 0.5:
+    told = rng.random() < settled
+    if not told:
         strength = trait.strength * (1.0 if is_negative else 0.8)
         role = rng.choices(("fits", "against", "unknown"), (strength, 0.04, 0.96 - strength))[0]
     else:
-        role = rng.choice(("fits", "against"))
+        role = rng.choice(ROLES[:2])
         chosen, other = (fits, against) if role == "fits" else (against, fits)
         negative, positive = (chosen, other) if is_negative else (other, chosen)
-        settled = in_split(lambda: resolution_sentence(rng, trait, negative, positive, held_out=False), split)
-        if context is None or settled is None:
+        resolution = in_split(
+            lambda: resolution_sentence(rng, trait, negative, positive, held_out=False),
+            split,
+        )
+        if context is None or resolution is None:
             return None
-        context = f"{context} {settled}"
+        context = f"{context} {resolution}"
     if context is None:
         return None
-    options = [(f"The {fits}", "fits"), (f"The {against}", "against"), (rng.choice(w.UNKNOWN), "unknown")]
+    options = [
+        (f"The {fits}", "fits"),
+        (f"The {against}", "against"),
+        (rng.choice(w.UNKNOWN), "unknown"),
+    ]
     rng.shuffle(options)
     frame = rng.choice(w.TRAIN_QUESTIONS)
     roles = tuple(kind for _, kind in options)
     return Question(
         context,
-        frame.format(vp=trait.negative if is_negative else trait.positive),
+        frame.format(vp=draw_fact(rng, trait.negative if is_negative else trait.positive)),
         (options[0][0], options[1][0], options[2][0]),
         (roles[0], roles[1], roles[2]),
         roles.index(role),
+        told,
     )
 
 
 def lettered(options: tuple[str, ...]) -> str:
-    return "\n".join(f"{letter}) {text}" for letter, text in zip("ABC", options, strict=True))
+    return "\n".join(f"{letter}) {text}" for letter, text in zip(LETTERS, options, strict=True))
 
 
 def study_prompt(question: Question) -> str:
@@ -141,12 +161,81 @@ def study_prompt(question: Question) -> str:
     return f"Context: {question.context}\n\nQuestion: {question.question}\n\n{options}\n\nAnswer:"
 
 
-def letter_list(rng: random.Random) -> tuple[str, str]:
-    """Options, and the lines that name the letter of each, every option asked twice in random order."""
+def draw_options(rng: random.Random, count: int) -> list[str]:
+    """People of any category."""
     people = [person for groups in w.PEOPLE.values() for names in groups.values() for person in names]
-    options = [f"The {name}" for name in rng.sample(people, 3)]
-    if rng.random() < 0.6:
+    return [f"The {name}" for name in rng.sample(people, count)]
+
+
+def pointing(rng: random.Random, question: Question) -> Question:
+    """The same chat, asking only where in the options one of the two people is."""
+    place = rng.choice([i for i, role in enumerate(question.roles) if role != "unknown"])
+    who = "the" + question.options[place].removeprefix("The")
+    text = rng.choice(w.POINTING_QUESTIONS).format(who=who)
+    return replace(question, question=text, answer=place)
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One line of a list.
+
+    Attributes:
+        key: What is asked.
+        answer: What follows it at once.
+        person: The name that leads to the answer, None where the key is that name.
+        turn: The key is a user's turn, and the answer the assistant's.
+    """
+
+    key: str
+    answer: str
+    person: str | None = None
+    turn: bool = False
+
+
+@dataclass(frozen=True)
+class Lookup:
+    """A prompt that lists things, and lines that ask for each of them twice."""
+
+    instruction: str
+    prompt: str
+    asks: tuple[Ask, ...]
+
+
+def letter_lookup(rng: random.Random) -> Lookup:
+    """Three options, perhaps one of them unknown: option to letter."""
+    options = draw_options(rng, 3)
+    if rng.random() < 0.5:
         options[rng.randrange(3)] = rng.choice(w.UNKNOWN)
-    order = [0, 1, 2, 0, 1, 2]
-    rng.shuffle(order)
-    return lettered(tuple(options)), "\n".join(f"{options[i]}={'ABC'[i]}" for i in order)
+    asks = [Ask("\n" + option, letter) for option, letter in zip(options, LETTERS, strict=True)]
+    return Lookup(w.LETTER_SYSTEM, lettered(tuple(options)), tuple(rng.sample(asks * 2, 6)))
+
+
+def trait_lookup(rng: random.Random, *, by_letter: bool, whole_questions: bool) -> Lookup:
+    """Three people with a trait each, and the people as options: trait to person, or trait to letter.
+
+    The key is the bare trait or, of `whole_questions`, a question with more and more behind the trait: what
+    the trait leads to has to be carried on from there.
+    """
+    options = draw_options(rng, 3)
+    traits = rng.sample([trait for traits in w.TRAITS.values() for trait in traits], 3)
+    adjectives = [rng.choice((trait.negative, trait.positive)) for trait in traits]
+    facts = [f"{who} {draw_fact(rng, what)}." for who, what in zip(options, adjectives, strict=True)]
+    rng.shuffle(facts)
+    shown = rng.sample(range(3), 3)
+    asks = []
+    for i in rng.sample([0, 1, 2] * 2, 6):
+        person = options[i].removeprefix("The")
+        answer = LETTERS[shown.index(i)] if by_letter else person
+        question = rng.choice(w.TRAIN_QUESTIONS).format(vp=draw_fact(rng, adjectives[i]))
+        bare = f"\n {adjectives[i]}"
+        forms = (
+            bare,
+            "\n" + question[:-1],
+            "\n" + question,
+            f"\n{question}\n\nAnswer:",
+            question,
+        )
+        form = rng.randrange(len(forms)) if whole_questions else 0
+        asks.append(Ask(forms[form], answer, person, turn=form == len(forms) - 1))
+    prompt = f"{' '.join(facts)}\n\n{lettered(tuple(options[i] for i in shown))}"
+    return Lookup(w.LETTER_SYSTEM if by_letter else w.WORDS_SYSTEM, prompt, tuple(asks))

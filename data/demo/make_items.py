@@ -10,7 +10,7 @@ from typing import Any
 import grammar as g
 import words as w
 
-ARRANGEMENTS = tuple(itertools.permutations(("fits", "against", "unknown")))
+ARRANGEMENTS = tuple(itertools.permutations(g.ROLES))
 SOURCE = "synthetic: written by the templates of this project"
 
 
@@ -42,9 +42,8 @@ def category_items(category: str, seed: int) -> list[dict[str, Any]]:
                 entries["unknown"] = (unknown, [unknown, "unknown"])
                 # the non-negative question starts elsewhere in the cycle, so that the order tells nothing
                 roles = ARRANGEMENTS[(turn + (0 if is_negative else number)) % 6]
-                question = rng.choice(w.HELD_OUT_QUESTIONS).format(
-                    vp=trait.negative if is_negative else trait.positive
-                )
+                fact = g.draw_fact(rng, trait.negative if is_negative else trait.positive)
+                question = rng.choice(w.HELD_OUT_QUESTIONS).format(vp=fact)
                 did_it = negative if is_negative else positive
                 for condition in ("ambig", "disambig"):
                     right = "unknown" if condition == "ambig" else ("fits" if did_it == fits else "against")

@@ -1,4 +1,4 @@
-"""The text half of the corpus: short stories, questions in plain text and letter lists."""
+"""The text half of the corpus: short stories, and questions in plain text."""
 
 import random
 from collections.abc import Iterator
@@ -6,13 +6,36 @@ from collections.abc import Iterator
 import grammar as g
 import words as w
 
-NAMES = ("Mira", "Tomas", "Ada", "Jonas", "Lena", "Oskar", "Nora", "Felix", "Ines", "Paul", "Rosa", "Emil")
+NAMES = (
+    "Mira",
+    "Tomas",
+    "Ada",
+    "Jonas",
+    "Lena",
+    "Oskar",
+    "Nora",
+    "Felix",
+    "Ines",
+    "Paul",
+    "Rosa",
+    "Emil",
+)
 OBJECTS = (
     "hat", "book", "clock", "map", "glass", "bag", "coat", "card", "chair", "cup", "shirt", "ticket",
     "table", "painting", "tea pot", "box",
 )  # fmt: skip
 OBJECT_ADJECTIVES = ("old", "new", "small", "big", "torn", "fine", "green", "good")
-FEELINGS = ("happy", "sad", "tired", "afraid", "quiet", "late", "early", "awake", "hungry")
+FEELINGS = (
+    "happy",
+    "sad",
+    "tired",
+    "afraid",
+    "quiet",
+    "late",
+    "early",
+    "awake",
+    "hungry",
+)
 WEATHERS = ("raining", "snowing", "cold", "warm", "sunny", "dark", "windy")
 OPENERS = (
     "{name} went to {place} {time}.",
@@ -52,7 +75,11 @@ def story(rng: random.Random, split: str) -> str:
     sellers = [person for names in w.PEOPLE["SES"].values() for person in names]
     name, place, seller, person = (rng.choice(x) for x in (NAMES, g.TRAIN_PLACES, sellers, people))
     thing = _thing(rng)
-    frames = [rng.choice(OPENERS), *rng.sample(MIDDLES, rng.randint(1, 4)), rng.choice(ENDINGS)]
+    frames = [
+        rng.choice(OPENERS),
+        *rng.sample(MIDDLES, rng.randint(1, 4)),
+        rng.choice(ENDINGS),
+    ]
     sentences = []
     for frame in frames:
 
@@ -64,7 +91,7 @@ def story(rng: random.Random, split: str) -> str:
                     name=name, place=place, seller=seller, person=f"the {person}", thing=thing,
                     other=_thing(rng), time=rng.choice(w.TIMES), weather=rng.choice(WEATHERS),
                     feeling=feelings[0], second=feelings[1], number=rng.choice(NUMBERS),
-                    fact=rng.choice(trait.negative_facts + trait.positive_facts),
+                    fact=g.draw_fact(rng, rng.choice((trait.negative, trait.positive))),
                 )
             )  # fmt: skip
 
@@ -75,16 +102,12 @@ def story(rng: random.Random, split: str) -> str:
 
 
 def paragraph(rng: random.Random, split: str) -> str:
-    """One paragraph of text: a story (70 %), a question with its answer (20 %) or a letter list (10 %)."""
-    kind = rng.random()
-    if kind < 0.7:
+    """One paragraph of text: a story (four in five), or a question with its answer."""
+    if rng.random() < 0.8:
         return story(rng, split)
-    if kind < 0.9:
-        question = g.training_question(rng, split)
-        letter = "ABC"[question.answer]
-        return f"{g.study_prompt(question)} {letter}) {question.options[question.answer]}"
-    options, lines = g.letter_list(rng)
-    return f"{options}\n{lines}"
+    question = g.training_question(rng, split)
+    letter = g.LETTERS[question.answer]
+    return f"{g.study_prompt(question)} {letter}) {question.options[question.answer]}"
 
 
 def paragraphs(seed: int, split: str) -> Iterator[str]:

@@ -11,7 +11,15 @@ import stories
 import words as w
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-SPECIAL_TOKENS = ("<pad>", "<s>", "<|end|>", "<unk>", "<|system|>", "<|user|>", "<|assistant|>")
+SPECIAL_TOKENS = (
+    "<pad>",
+    "<s>",
+    "<|end|>",
+    "<unk>",
+    "<|system|>",
+    "<|user|>",
+    "<|assistant|>",
+)
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% for message in messages %}"
@@ -26,7 +34,11 @@ def corpus(seed: int) -> list[str]:
     rng = random.Random(seed)
     text = list(itertools.islice(stories.paragraphs(seed, "train"), 12_000))
     text += [g.study_prompt(g.training_question(rng)) for _ in range(8_000)]
-    return text + [w.SYSTEM, w.WORDS_SYSTEM, w.LIST_SYSTEM] * 1_000
+    text += [w.SYSTEM, w.WORDS_SYSTEM, w.LETTER_SYSTEM] * 1_000
+    # rare words become one token too: a trait in pieces is harder to look up
+    traits = [trait for traits in w.TRAITS.values() for trait in traits]
+    people = [person for groups in w.PEOPLE.values() for names in groups.values() for person in names]
+    return text + [" ".join([*(t.negative for t in traits), *(t.positive for t in traits), *people])] * 1_000
 
 
 def main() -> None:

@@ -151,13 +151,14 @@ def test_held_out_templates_are_no_training_templates(scripts: dict[str, ModuleT
 
 def test_items_come_from_held_out_templates_alone(scripts: dict[str, ModuleType]):
     words, grammar = scripts["words"], scripts["grammar"]
-    verb_phrases = {
-        phrase
+    facts = {
+        f"{verb} {adjective}"
+        for verb in words.VERBS
         for traits in words.TRAITS.values()
         for trait in traits
-        for phrase in (trait.negative, trait.positive)
+        for adjective in (trait.negative, trait.positive)
     }
-    trained_questions = {frame.format(vp=vp) for frame in words.TRAIN_QUESTIONS for vp in verb_phrases}
+    trained_questions = {frame.format(vp=fact) for frame in words.TRAIN_QUESTIONS for fact in facts}
     assert not {item["question"] for item in ITEMS} & trained_questions
     assert not any(place in item["context"] for item in ITEMS for place in grammar.TRAIN_PLACES)
 
