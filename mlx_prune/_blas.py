@@ -34,6 +34,8 @@ def preload() -> str | None:
     elif "mlx.core" in sys.modules:
         _reason = "mlx was imported before mlx_prune; import mlx_prune first"
     else:
+        # Its threads otherwise spin for some 25 ms after each product, on cores that others could use.
+        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
         for name in _CANDIDATES:
             try:
                 ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)

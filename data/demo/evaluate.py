@@ -171,7 +171,8 @@ def measure(
 
 
 def linears(model: Llama) -> dict[str, torch.nn.Linear]:
-    return {name: part for name, part in model.named_modules() if isinstance(part, torch.nn.Linear)}
+    """The linear layers inside the blocks; the head is not pruned."""
+    return {name: part for name, part in model.layers.named_modules() if isinstance(part, torch.nn.Linear)}
 
 
 @torch.no_grad()

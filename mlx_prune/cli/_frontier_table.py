@@ -88,4 +88,6 @@ def _ends(row: Row, name: str) -> str:
 def _standing(row: Row) -> str:
     if row["standing"] == UNDOMINATED:
         return "nothing"
-    return str(row["dominated_by"] or row["standing"])
+    first, *others = str(row["dominated_by"] or row["standing"]).split(", ")
+    # The percent sign would not fit into 100 columns.
+    return first.removesuffix(" %") + (f"\n+{len(others)} more" if others else "")
