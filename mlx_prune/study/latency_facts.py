@@ -117,7 +117,7 @@ def _recipe(folder: Path, config: dict[str, Any]) -> str:
         method = str(said.get("method", "pruned"))
         # Of removed blocks or neurons the target says more; quantization alone has no sparsity.
         key = "target_sparsity" if "remaining_prunable_params" in said else "actual_sparsity"
-        percent = said.get(key) if said.get("target_sparsity") else None
+        percent = None if said.get("target_sparsity") == 0 else said.get(key)
         words.append(method + (f" {percent:.1f} %" if percent else ""))
     quantization = config.get("quantization")
     if isinstance(quantization, dict) and "bits" in quantization and "quantization" not in said:

@@ -110,7 +110,9 @@ def test_tables_fit_the_terminal_and_cut_no_figure(width: int, workloads: int) -
 
 def test_a_ctrl_c_prints_what_was_measured_and_exits_with_130(folder: Path, tmp_path: Path) -> None:
     words = ["bench", str(folder), str(folder), "--items", "8", "--rounds", "500", "--cooldown", "0.05"]
-    script = "import sys; from mlx_prune.cli.main import run; sys.exit(run(sys.argv[1:]))"
+    # Whoever runs the tests in the background of a shell has interrupts ignored, and children inherit that.
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{heed}; import sys; from mlx_prune.cli.main import run; sys.exit(run(sys.argv[1:]))"
     command = [sys.executable, "-c", script, *words, "--prompt", "6", "--generate", "2", "-o", str(tmp_path)]
     process = subprocess.Popen([*command, "--no-sizes", "--json"], stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 300

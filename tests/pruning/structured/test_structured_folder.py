@@ -173,4 +173,5 @@ def test_peak_memory_does_not_grow_with_depth(tmp_path, method, calibration):
         peaks[depth] = report.peak_memory_bytes - before
         assert mx.get_active_memory() - before < 0.1 * block
     assert peaks[12] < 1.15 * peaks[3]
-    assert peaks[12] < 4 * block
+    # Depth holds a second state of the calibration text besides, how long depends on the blocks that go.
+    assert peaks[12] < 5 * block
