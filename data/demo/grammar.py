@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 import words as w
 
 ROLES = ("fits", "against", "unknown")
-SPLITS = ("train", "calibration", "heldout")
 
 
 @dataclass(frozen=True)

@@ -64,19 +64,20 @@ class OutputFolder:
 
 
 @contextmanager
-def output_folder(out: Path, *, source: Path) -> Iterator[OutputFolder]:
+def output_folder(out: Path, *, source: Path, force: bool) -> Iterator[OutputFolder]:
     """Hold a checkpoint folder for this process.
 
     Args:
         out: Its final name.
         source: The folder that is read.
+        force: What is in the folder already may be replaced.
 
     Yields:
         The folder. Nothing appears under its final name before :meth:`OutputFolder.publish`.
 
     Raises:
-        CheckpointError: Another process writes it, it is the source, or the disk is full or cannot be
-            written.
+        CheckpointError: Another process writes it or has just written it, it is the source, or the disk is
+            full or cannot be written.
     """
     out = out.expanduser().absolute()
     if out.exists() and out.samefile(source):
@@ -92,6 +93,8 @@ def output_folder(out: Path, *, source: Path) -> Iterator[OutputFolder]:
                     f"Another process is writing {out}; wait for it or give another output folder."
                 ) from error
             try:
+                if out.exists() and not force:
+                    raise CheckpointError(f"{out} has just been written by another process.")
                 yield OutputFolder(out, out.with_name(f".{out.name}.partial"))
             finally:
                 lock.unlink(missing_ok=True)

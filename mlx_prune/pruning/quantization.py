@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,14 +20,14 @@ from mlx_prune.checkpoints import load_network, other_projections, read_config, 
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
+from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder
 from mlx_prune.pruning.hashes import quick_hash
 from mlx_prune.pruning.labels import DENSE, Quantization, extend
 from mlx_prune.pruning.quantization_report import QuantizationReport, quantization_meta
-from mlx_prune.pruning.report import META_FILE, read_meta
+from mlx_prune.pruning.report import check_same, read_meta
+from mlx_prune.pruning.saving import check_space, publish
 from mlx_prune.pruning.structured.sizes import flops_per_token, weight_bytes
 from mlx_prune.pruning.zero_survival import compare_zeros
-from mlx_prune.report.card import CARD_FILE, model_card
 from mlx_prune.shards import Shards, open_shards
 
 __all__ = ["Quantization", "QuantizationReport", "quantize_checkpoint"]
@@ -89,9 +88,7 @@ def quantize_checkpoint(
     if out.exists() and not force:
         return finished(out, origin, quantization)
     started = time.perf_counter()
-    with output_folder(out, source=path) as folder:
-        if folder.final.exists() and not force:
-            raise CheckpointError(f"{folder.final} has just been written by another process.")
+    with output_folder(out, source=path, force=force) as folder:
         folder.restart()
         done = _quantize(path, shards, quantization, trust_remote_code)
         _write_weights(folder, path, done)
@@ -125,9 +122,7 @@ def quantize_checkpoint(
             device=dict(device()),
             fingerprint=_fingerprint(origin, quantization),
         )
-        write_json(folder.partial / META_FILE, meta)
-        (folder.partial / CARD_FILE).write_text(model_card(meta), encoding="utf-8")
-        folder.publish()
+        publish(folder, meta)
     return QuantizationReport(meta)
 
 
@@ -175,12 +170,7 @@ def _store_as_declared(network: nn.Module, config: dict[str, Any]) -> None:
 
 def _write_weights(folder: OutputFolder, source: Path, done: _Quantized) -> None:
     needed = sum(array.nbytes for _, array in tree_flatten(done.network.parameters()))
-    free = shutil.disk_usage(folder.final.parent).free
-    if free < needed:
-        raise CheckpointError(
-            f"{folder.final} needs {needed / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; "
-            "free some space or choose another disk."
-        )
+    check_space(needed, folder)
     # Models with a vision tower cannot be built without its part of the configuration.
     has_vision = "vision_tower" in getattr(done.network, "model", {})
     save_model(folder.partial, done.network, donate_model=True)
@@ -203,10 +193,7 @@ def finished(folder: Path, origin: str, quantization: Quantization) -> Quantizat
         CheckpointError: It holds something else.
     """
     meta = read_meta(folder) or {}
-    if meta.get("fingerprint") != _fingerprint(origin, quantization):
-        raise CheckpointError(
-            f"{folder} exists and holds something else; give another folder, or use force to replace it."
-        )
+    check_same(folder, meta, _fingerprint(origin, quantization))
     return QuantizationReport(meta)
 
 

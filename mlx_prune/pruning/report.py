@@ -241,6 +241,23 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
     return meta
 
 
+def check_same(folder: Path, meta: dict[str, Any], fingerprint: str) -> None:
+    """Refuse a folder that holds something else than what is asked for.
+
+    Args:
+        folder: The folder.
+        meta: Its pruning_meta.json, empty where there is none.
+        fingerprint: Of what is asked for.
+
+    Raises:
+        CheckpointError: The fingerprints differ.
+    """
+    if meta.get("fingerprint") != fingerprint:
+        raise CheckpointError(
+            f"{folder} exists and holds something else; give another folder, or use force to replace it."
+        )
+
+
 def _with_percent(zeros: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
     return {
         key: {**entry, "sparsity": _percent(entry["zeros"] / entry["params"])} for key, entry in zeros.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
@@ -46,14 +47,14 @@ def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: boo
     shards = open_shards(model.path)
     linears = prunable_linears(model.model)
     layout = layout_of(shards, linears, model.model)
-    with output_folder(out, source=model.path) as folder:
+    with output_folder(out, source=model.path, force=force) as folder:
         folder.restart()
         stored: dict[str, mx.array] = {}
         if layout.name == "mlx":
             network, _, _ = load_network(model.path, dtype="stored", lazy=True, shards=shards)
             stored = dict(tree_flatten(network.parameters()))
         writer = plan(folder.partial, layout.name, shards, stored)
-        check_space(writer, folder)
+        check_space(writer.nbytes, folder)
         writer.create(layout.rewritten(linears), stored)
         originals = Originals(layout, shards, stored)
         updated = None
@@ -91,16 +92,20 @@ def _with_zeros_of(linear: PrunableLinear, source: mx.array) -> mx.array:
     return result
 
 
-def check_space(writer: CheckpointWriter, folder: OutputFolder) -> None:
+def check_space(nbytes: int, folder: OutputFolder) -> None:
     """Refuse to start what cannot be finished.
+
+    Args:
+        nbytes: Bytes of the weight files.
+        folder: Where they go.
 
     Raises:
         CheckpointError: The disk has less room than the weight files need.
     """
     free = shutil.disk_usage(folder.final.parent).free
-    if free < writer.nbytes:
+    if free < nbytes:
         raise CheckpointError(
-            f"{folder.final} needs {writer.nbytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; "
+            f"{folder.final} needs {nbytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; "
             "free some space or choose another disk."
         )
 
@@ -109,8 +114,12 @@ def finish(folder: OutputFolder, writer: CheckpointWriter, source: Path, report:
     """Add everything but the weights, and let the folder appear; returns the report as recorded."""
     recorded = replace(report, layout=writer.layout)
     copy_side_files(source, folder.partial)
-    meta = recorded.to_json()
+    publish(folder, recorded.to_json())
+    return recorded
+
+
+def publish(folder: OutputFolder, meta: dict[str, Any]) -> None:
+    """Record what was done beside the weights, with a card made of it, and let the folder appear."""
     write_json(folder.partial / META_FILE, meta)
     (folder.partial / CARD_FILE).write_text(model_card(meta), encoding="utf-8")
     folder.publish()
-    return recorded

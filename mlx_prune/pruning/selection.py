@@ -45,7 +45,7 @@ def prune_weight(
     if backend() == "cpu" or recipe.method == "random":
         return _on_cpu(weight, recipe, name, scale, in_place)
     if not mx.isfinite(weight).all().item():
-        raise CheckpointError(_not_finite(name))
+        raise not_finite(name)
     on_gpu: ModuleType = launch if check.usable() else select_portable
     pruned: mx.array
     if recipe.groups is not None:
@@ -64,7 +64,7 @@ def _on_cpu(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None,
     bits: np.ndarray[Any, Any] = np.array(held, copy=False)  # writable, and MLX's own memory
     dtype = _NAMES[weight.dtype]
     if not select_cpu.all_finite(bits, dtype):
-        raise CheckpointError(_not_finite(name))
+        raise not_finite(name)
     factors = None if scale is None else np.array(scale, copy=False)
     if recipe.method == "random":
         assert recipe.seed is not None
@@ -92,5 +92,8 @@ def _group_counts(weight: mx.array, groups: tuple[int, int]) -> tuple[int, int, 
     return size, group_prune_count(size, keep, size), group_prune_count(rest, keep, size)
 
 
-def _not_finite(name: str) -> str:
-    return f"{name} holds NaN or infinite weights; the checkpoint is damaged, download or convert it again."
+def not_finite(name: str) -> CheckpointError:
+    """What to raise where a matrix holds NaN or infinity."""
+    return CheckpointError(
+        f"{name} holds NaN or infinite weights; the checkpoint is damaged, download or convert it again."
+    )

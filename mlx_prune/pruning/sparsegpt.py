@@ -18,6 +18,7 @@ from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.grams import GramSums
 from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count
 from mlx_prune.pruning.select_cpu import Floats, Mask, smallest_in_groups, smallest_in_rows
+from mlx_prune.pruning.selection import not_finite
 
 DAMPING = 0.01  # of the mean diagonal of the Hessian, added to it
 BLOCK_SIZE = 128  # inputs whose mask is decided together
@@ -109,9 +110,7 @@ def prune_with_updates(weight: mx.array, factor: InverseFactor, recipe: Recipe, 
     # By inputs, so that what is worked on together lies together.
     columns: Floats = np.ascontiguousarray(np.array(weight.astype(mx.float32), copy=False).T)
     if not np.isfinite(columns).all():
-        raise CheckpointError(
-            f"{name} holds NaN or infinite weights; the checkpoint is damaged, download or convert it again."
-        )
+        raise not_finite(name)
     inputs, outputs = columns.shape
     size = 1 if recipe.groups is None else recipe.groups[1]
     step = max(size, BLOCK_SIZE // size * size)

@@ -22,7 +22,7 @@ from mlx_prune.checkpoints import (
     prunable_linears,
     resolve,
 )
-from mlx_prune.errors import CheckpointError, RecipeError
+from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
 from mlx_prune.pruning.dense_pass import DensePass
@@ -31,7 +31,7 @@ from mlx_prune.pruning.folder import output_folder
 from mlx_prune.pruning.hashes import quick_hash
 from mlx_prune.pruning.layout import layout_of
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.report import PruneReport, read_meta, report_from_json
+from mlx_prune.pruning.report import PruneReport, check_same, read_meta, report_from_json
 from mlx_prune.pruning.streamed import StreamedPrune
 from mlx_prune.pruning.writer import plan
 from mlx_prune.shards import Shards, open_shards
@@ -105,9 +105,7 @@ def prune_checkpoint(
     meta = _existing(out)
     if meta is not None and not force:
         return _finished(out, meta, fingerprint, recipe, linears)
-    with _own_folder(out) as own, output_folder(own, source=path) as folder:
-        if folder.final.exists() and not force:
-            raise CheckpointError(f"{folder.final} has just been written by another process.")
+    with _own_folder(out) as own, output_folder(own, source=path, force=force) as folder:
         layout = layout_of(shards, linears, network)
         stored = _stored_weights(path, shards, trust_remote_code) if layout.name == "mlx" else {}
         job = StreamedPrune(
@@ -168,10 +166,7 @@ def _finished(
     folder: Path, meta: dict[str, Any], fingerprint: str, recipe: Recipe, linears: list[PrunableLinear]
 ) -> PruneReport:
     """The report of a folder that holds this very prune."""
-    if meta.get("fingerprint") != fingerprint:
-        raise CheckpointError(
-            f"{folder} exists and holds something else; give another folder, or use force to replace it."
-        )
+    check_same(folder, meta, fingerprint)
     return report_from_json(meta, recipe, linears)
 
 

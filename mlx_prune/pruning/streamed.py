@@ -100,7 +100,7 @@ class StreamedPrune:
         if not force and self._resume():
             return
         self._folder.restart()
-        check_space(self._writer, self._folder)
+        check_space(self._writer.nbytes, self._folder)
         rewritten = self._layout.rewritten(filter(self._touches, self._linears))
         self._writer.create(rewritten, self._stored)
         self._record()

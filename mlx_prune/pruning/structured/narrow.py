@@ -62,7 +62,7 @@ def narrow(
     with watch.timing("write"):
         values = tensors.laid_out({name: narrowed[name] for name in names})
         writer = plan(folder.partial, "mlx", source.shards, values)
-        check_space(writer, folder)
+        check_space(writer.nbytes, folder)
         writer.create({name: prod(narrowed[name]) for name in names}, values)
     with watch.timing("calibrate"):
         steps = None if calibration is None else calibration.steps(source.network)

@@ -14,20 +14,20 @@ import mlx.nn as nn
 from mlx_prune import distributed
 from mlx_prune.checkpoints import load_network, load_tokenizer, prunable_linears, read_config, resolve
 from mlx_prune.environment import device, versions
-from mlx_prune.errors import CheckpointError, RecipeError
+from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
 from mlx_prune.pruning.engine import Stopwatch, peak_rss_bytes
 from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.pruning.hashes import quick_hash
-from mlx_prune.pruning.report import META_FILE, read_meta
+from mlx_prune.pruning.report import check_same, read_meta
+from mlx_prune.pruning.saving import publish
 from mlx_prune.pruning.structured import sizes, verify
 from mlx_prune.pruning.structured.narrow import narrow
 from mlx_prune.pruning.structured.recipe import StructuredRecipe
 from mlx_prune.pruning.structured.report import Change, StructuredReport, report_from_json
 from mlx_prune.pruning.structured.shorten import shorten
 from mlx_prune.pruning.structured.source import CalibrationPass, Source, Written
-from mlx_prune.report.card import CARD_FILE, model_card
 from mlx_prune.shards import Shards, open_shards
 
 HIDDEN_LIMIT = 4 << 30
@@ -103,9 +103,7 @@ def prune_structured(
         compute=compute,
         trust_remote_code=trust_remote_code,
     )
-    with output_folder(out, source=path) as folder:
-        if folder.final.exists() and not force:
-            raise CheckpointError(f"{folder.final} has just been written by another process.")
+    with output_folder(out, source=path, force=force) as folder:
         folder.restart()
         try:
             return _write(source, recipe, folder, data, fingerprint, hidden_limit, progress or silent)
@@ -153,10 +151,7 @@ def _write(
         device=dict(device()),
         fingerprint=fingerprint,
     )
-    meta = report.to_json()
-    write_json(folder.partial / META_FILE, meta)
-    (folder.partial / CARD_FILE).write_text(model_card(meta), encoding="utf-8")
-    folder.publish()
+    publish(folder, report.to_json())
     return report
 
 
@@ -180,10 +175,7 @@ def _checked(source: Source, folder: Path, written: Written) -> tuple[dict[str, 
 def _finished(out: Path, fingerprint: str, recipe: StructuredRecipe) -> StructuredReport:
     """The report of a folder that holds this very prune."""
     meta = read_meta(out) or {}
-    if meta.get("fingerprint") != fingerprint:
-        raise CheckpointError(
-            f"{out} exists and holds something else; give another folder, or use force to replace it."
-        )
+    check_same(out, meta, fingerprint)
     return report_from_json(meta, recipe)
 
 

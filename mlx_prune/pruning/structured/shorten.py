@@ -80,7 +80,7 @@ def shorten(
             del weight, better
         values = {new: taken.pop(old) for old, new in names.items()}
         writer = plan(folder.partial, "mlx", source.shards, values)
-        check_space(writer, folder)
+        check_space(writer.nbytes, folder)
         writer.create({}, values)
     return Written(
         config=config,
