@@ -11,8 +11,8 @@ import mlx.nn as nn
 
 from mlx_prune.checkpoints import PrunableLinear
 from mlx_prune.errors import CheckpointError
-from mlx_prune.pruning.identity import places_by_identity
 from mlx_prune.pruning.places import Place, read_part
+from mlx_prune.pruning.stand_ins import places_by_stand_ins
 from mlx_prune.shards import FLOAT_TYPES, Shards
 
 
@@ -110,7 +110,7 @@ def layout_of(shards: Shards, linears: list[PrunableLinear], network: nn.Module)
             )
         places[linear.name] = own_place(linear)
     if elsewhere:
-        found = places_by_identity(shards, elsewhere, network, known={p.tensor for p in places.values()})
+        found = places_by_stand_ins(shards, elsewhere, network, known={p.tensor for p in places.values()})
         if found is None:
             return Layout("mlx", {linear.name: own_place(linear) for linear in linears})
         places |= found

@@ -24,7 +24,7 @@ from mlx_prune.shards import FLOAT_TYPES, Shards, TensorInfo
 _LARGEST = 1 << 26  # stand-in values in all, 256 MB
 
 
-def places_by_identity(
+def places_by_stand_ins(
     shards: Shards, linears: Sequence[PrunableLinear], network: nn.Module, *, known: AbstractSet[str]
 ) -> dict[str, Place] | None:
     """Find matrices that the source's files hold under other names, or as parts of other tensors.
