@@ -10,26 +10,15 @@ import mlx.core as mx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from command_line import Capture, done
 from tiny_models import save_tiny_model
 
 from mlx_prune.cli.main import run
-
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", "llama")
-
-
-def done(arguments: list[Any], capsys: Capture) -> dict[str, Any]:
-    """Run a command that must succeed with --json; its stdout must be that one object."""
-    code = run([str(a) for a in [*arguments, "--json"]])
-    captured = capsys.readouterr()
-    assert code == 0, captured.err
-    payload = json.loads(captured.out)
-    assert isinstance(payload, dict)
-    return payload
 
 
 def refused(arguments: list[Any], capsys: Capture) -> str:

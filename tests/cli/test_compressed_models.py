@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from command_line import Capture, done
 from tiny_models import save_tiny_model
 
 from mlx_prune.cli.main import run
 
-Capture = pytest.CaptureFixture[str]
 SHORT = ["--samples", "2", "--sequence-length", "32"]
 METHODS = {
     "width": ["-m", "width", "-s", "50", *SHORT],
@@ -32,16 +31,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         found[label] = root / label
         assert run(["prune", str(found["dense"]), "-o", str(found[label]), *options]) == 0
     return found
-
-
-def done(arguments: list[Any], capsys: Capture) -> dict[str, Any]:
-    capsys.readouterr()
-    code = run([str(a) for a in [*arguments, "--json"]])
-    captured = capsys.readouterr()
-    assert code == 0, captured.err
-    payload = json.loads(captured.out)
-    assert isinstance(payload, dict)
-    return payload
 
 
 @pytest.mark.parametrize("label", METHODS)

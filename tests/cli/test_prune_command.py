@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import mlx_lm
 import pytest
+from command_line import Capture, done
 from tiny_models import save_tiny_model
 
 from mlx_prune.cli.main import run
-
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture(scope="module")
@@ -22,16 +20,6 @@ def even(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
     return save_tiny_model(tmp_path_factory.mktemp("models") / "even", "llama", **sizes, **heads)
-
-
-def done(arguments: list[Any], capsys: Capture) -> dict[str, Any]:
-    """Run a command that must succeed with --json; its stdout must be that one object."""
-    code = run([str(a) for a in [*arguments, "--json"]])
-    captured = capsys.readouterr()
-    assert code == 0, captured.err
-    payload = json.loads(captured.out)
-    assert isinstance(payload, dict)
-    return payload
 
 
 def test_quantizing_alone_is_recorded_and_evaluated_as_such(

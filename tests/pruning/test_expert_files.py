@@ -8,6 +8,7 @@ import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
+from block_memory import peaks_by_depth
 from mlx_lm.models import mixtral
 from tiny_experts import MIXTURES, ONE_BY_ONE, save_tiny_experts
 
@@ -189,28 +190,14 @@ def test_experts_that_are_not_in_the_source_as_they_stand_go_to_mlx_lms_layout(
 
 @pytest.mark.parametrize("method", ["magnitude", "wanda"])
 def test_peak_memory_stays_below_three_blocks_of_experts(tmp_path, method, calibration):
-    peaks, block = {}, 0
-    for depth in (2, 6):
-        source = save_tiny_experts(
-            tmp_path / str(depth),
-            "mixtral",
-            hidden_size=128,
-            num_attention_heads=4,
-            intermediate_size=192,
-            num_local_experts=16,
-            num_hidden_layers=depth,
-        )
-        linears = prunable_linears(load(source, lazy=True).model)
-        block = 4 * sum(linear.size for linear in linears) // depth
-        recipe = (
-            Recipe("magnitude", 0.5)
-            if method == "magnitude"
-            else Recipe("wanda", 0.5, calibration=calibration)
-        )
-        mx.clear_cache()
-        before = mx.get_active_memory()
-        report = prune_checkpoint(source, tmp_path / f"out-{depth}", recipe, cache=False)
-        peaks[depth] = report.peak_memory_bytes - before
-        assert mx.get_active_memory() - before < 0.1 * block
+    sizes = {"hidden_size": 128, "num_attention_heads": 4, "intermediate_size": 192, "num_local_experts": 16}
+    recipe = (
+        Recipe("magnitude", 0.5) if method == "magnitude" else Recipe("wanda", 0.5, calibration=calibration)
+    )
+    peaks, block = peaks_by_depth(
+        (2, 6),
+        lambda depth: save_tiny_experts(tmp_path / str(depth), "mixtral", **sizes, num_hidden_layers=depth),
+        lambda source, depth: prune_checkpoint(source, tmp_path / f"out-{depth}", recipe, cache=False),
+    )
     assert peaks[6] < 1.15 * peaks[2]
     assert peaks[6] < (1 if method == "magnitude" else 3) * block

@@ -13,6 +13,7 @@ import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
+from block_memory import peaks_by_depth, save_deep_model
 from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoints import load, prunable_linears
@@ -154,24 +155,12 @@ def test_a_full_disk_is_refused_before_the_start(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("method", ["width", "depth"])
 def test_peak_memory_does_not_grow_with_depth(tmp_path, method, calibration):
-    peaks, block = {}, 0
-    for depth in (3, 12):
-        source = save_tiny_model(
-            tmp_path / str(depth),
-            "llama",
-            hidden_size=256,
-            head_dim=64,
-            num_attention_heads=4,
-            intermediate_size=700,
-            num_hidden_layers=depth,
-        )
-        block = 4 * sum(linear.size for linear in prunable_linears(load(source, lazy=True).model)) // depth
-        mx.clear_cache()
-        before = mx.get_active_memory()
-        recipe = StructuredRecipe(method, 0.5, calibration=calibration, repair=method == "depth")
-        report = prune_structured(source, tmp_path / f"out-{depth}", recipe)
-        peaks[depth] = report.peak_memory_bytes - before
-        assert mx.get_active_memory() - before < 0.1 * block
+    recipe = StructuredRecipe(method, 0.5, calibration=calibration, repair=method == "depth")
+    peaks, block = peaks_by_depth(
+        (3, 12),
+        lambda depth: save_deep_model(tmp_path / str(depth), depth),
+        lambda source, depth: prune_structured(source, tmp_path / f"out-{depth}", recipe),
+    )
     assert peaks[12] < 1.15 * peaks[3]
     # Depth holds a second state of the calibration text besides, how long depends on the blocks that go.
     assert peaks[12] < 5 * block
