@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 LETTERS = ("A", "B", "C")
 RULES = ("exact", "leading", "phrase", "first_character", "none")
+STRICT_RULES = RULES[:3]
+"""Those that read an answer as one; what only ``first_character`` finds is a letter in some text."""
 
 _INDEX = {letter: index for index, letter in enumerate(LETTERS)}
 _LEADING = re.compile(r"\(?([abc])[).\s]", re.IGNORECASE)
