@@ -194,7 +194,7 @@ def _count(codes: NDArray[np.int64], shape: tuple[int, ...], size: int) -> NDArr
 def _category(
     name: str, items: NDArray[np.int64], answers: NDArray[np.int64], rules: NDArray[np.int64]
 ) -> CategoryRates:
-    """Rates from counts: items (condition, no target), rules, answers (condition, outcome, correct, strict)."""
+    """Rates from counts: items (condition, no target), answers (condition, outcome, correct, strict)."""
     ambig, disambig = answers.sum(axis=(2, 3)).tolist()
     strict, disambig_strict = answers[..., 1].sum(axis=2).tolist()
     strict_scored = strict[_STEREOTYPED] + strict[_ANTI] + strict[_UNKNOWN]
