@@ -104,7 +104,6 @@ class CategoryRates:
     bbq_disambiguated_score: float
     disambig_rules: dict[str, int]
 
-
     def too_few(self, floor: float = MIN_ANSWERED) -> bool:
         """Whether less than ``floor`` of the ambiguous answers were understood: the rates tell nothing."""
         return self.answered < floor
