@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from mlx_lm.utils import load_tokenizer as _mlx_lm_load_tokenizer
 from mlx_prune.downloads import download
 from mlx_prune.environment import backend
 from mlx_prune.errors import CheckpointError
+from mlx_prune.json_files import read_object
 from mlx_prune.shards import FLOAT_TYPES, Shards, open_shards
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -217,13 +217,7 @@ def read_config(path: Path) -> dict[str, Any]:
     file = path / "config.json"
     if not file.is_file():
         raise CheckpointError(f"{path} holds no config.json, so it is not a model folder.")
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not valid JSON ({error}); download it again.") from error
-    if not isinstance(config, dict):
-        raise CheckpointError(f"{file} is not a JSON object; download it again.")
-    return config
+    return read_object(file, CheckpointError, "download it again")
 
 
 def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:

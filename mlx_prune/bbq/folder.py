@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from mlx_prune.bbq.fields import Row
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.rows import INTERSECTIONAL, is_elfsong, item_from_bbq, item_from_elfsong
 from mlx_prune.errors import DataError
+from mlx_prune.json_files import parse_json
 
 BBQ_CATEGORIES = (
     "Age",
@@ -89,7 +89,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
                     continue
                 where = f"{path}, line {number}"
                 try:
-                    row = json.loads(line)
+                    row = parse_json(line)
                 except ValueError as error:
                     raise DataError(f"{where}: not valid JSON ({error}); the file may be cut off") from None
                 if not isinstance(row, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_prune.cli._common import fraction, magnitude
 from mlx_prune.cli._tables import simple_table
 from mlx_prune.measures.methods import removes_weights
+from mlx_prune.study.results import LATENCY_FILE, read_results
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -144,12 +144,9 @@ def _latency(row: SummaryRow) -> str:
 
 
 def _latencies(folder: Path) -> dict[tuple[str, str, float, str | None], dict[str, Any]]:
-    path = folder / "latency.json"
-    if not path.is_file():
-        return {}
-    rows = json.loads(path.read_text(encoding="utf-8"))["results"]
     return {
-        (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern")): row for row in rows
+        (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern")): row
+        for row in read_results(folder / LATENCY_FILE)
     }
 
 

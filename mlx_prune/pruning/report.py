@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from mlx_prune.checkpoints import PrunableLinear
 from mlx_prune.errors import CheckpointError
+from mlx_prune.json_files import read_object
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.sparsegpt import BLOCK_SIZE, DAMPING
 
@@ -232,13 +232,7 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
     file = folder / META_FILE
     if not file.is_file():
         return None
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not valid JSON ({error}); prune again with --force.") from error
-    if not isinstance(meta, dict):
-        raise CheckpointError(f"{file} is not a JSON object; prune again with --force.")
-    return meta
+    return read_object(file, CheckpointError, "prune again with --force")
 
 
 def check_same(folder: Path, meta: dict[str, Any], fingerprint: str) -> None:

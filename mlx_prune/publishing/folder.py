@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from fnmatch import fnmatch
 from pathlib import Path
 
 from mlx_prune.errors import CheckpointError
+from mlx_prune.json_files import read_object
 from mlx_prune.report.card import CARD_FILE, META_FILE, read_meta
 from mlx_prune.shards import open_shards
 
@@ -66,7 +66,4 @@ def _require_wanted(path: Path) -> None:
 def _require_json(file: Path) -> None:
     if not file.is_file():
         raise CheckpointError(f"{file.parent} holds no {file.name}, so it is incomplete; prune again.")
-    try:
-        json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{file} is not valid JSON ({error}); prune the model again.") from error
+    read_object(file, CheckpointError, "prune the model again")

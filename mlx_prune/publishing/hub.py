@@ -6,7 +6,6 @@ together. An upload that was interrupted therefore shows nothing, and the same c
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_prune import __version__
 from mlx_prune.errors import MlxPruneError, PublishError
+from mlx_prune.json_files import parse_json
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.publishing.plan import PublishPlan
 from mlx_prune.report.card import CARD_FILE, META_FILE
@@ -121,7 +121,7 @@ def _require_same_checkpoint(plan: PublishPlan, api: HfApi, present: Collection[
             )
         return
     try:
-        there: Any = json.loads(Path(api.hf_hub_download(plan.repo_id, META_FILE)).read_text("utf-8"))
+        there: Any = parse_json(Path(api.hf_hub_download(plan.repo_id, META_FILE)).read_text("utf-8"))
     except ValueError:
         there = None
     found = there if isinstance(there, dict) else {}

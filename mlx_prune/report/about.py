@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import RecordsError
+from mlx_prune.json_files import read_object
 
 STUDY_FILE = "study.toml"
 RUN_FILE = "run.json"
@@ -101,10 +101,4 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         RecordsError: If the file is damaged.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise RecordsError(f"{path} cannot be read ({error}); redo the run with --force.") from error
-    if not isinstance(data, dict):
-        raise RecordsError(f"{path} is not as this version writes it; redo the run with --force.")
-    return data
+    return read_object(path, RecordsError, "redo the run with --force")

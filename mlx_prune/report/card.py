@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.errors import CheckpointError
+from mlx_prune.json_files import read_object
 from mlx_prune.report import card_sections
 from mlx_prune.report.card_base import BaseModel, base_model
 from mlx_prune.report.card_methods import tags as method_tags
@@ -46,14 +47,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder} holds no {META_FILE}, so it is not a checkpoint made by `mlxprune prune`."
         )
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise CheckpointError(f"{file} cannot be read ({error}); prune the model again.") from error
-    absent = [key for key in _REQUIRED if not isinstance(meta, dict) or key not in meta]
+    meta = read_object(file, CheckpointError, "prune the model again")
+    absent = [key for key in _REQUIRED if key not in meta]
     if absent:
         raise CheckpointError(f"{file} lacks {', '.join(absent)}; prune the model again.")
-    return dict(meta)
+    return meta
 
 
 def write_card(folder: Path, results: CardResults | None = None) -> Path:

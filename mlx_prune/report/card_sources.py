@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import tomllib
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import RecordsError
+from mlx_prune.json_files import read_object
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.measures.rates import CategoryRates
 from mlx_prune.report.card_base import base_model
@@ -18,6 +18,7 @@ from mlx_prune.report.card_results import CardResults, Figure, figure
 from mlx_prune.report.study_data import META_FILE, PERPLEXITY_FILE, SIZES_FILE, RunData, combine, count_run
 from mlx_prune.report.tables_change import emergence_table
 from mlx_prune.study.records import read_records
+from mlx_prune.study.results import read_results
 
 RUN_FILE = "run.json"
 STUDY_FILE = "study.toml"
@@ -126,8 +127,9 @@ def _text(study: Path) -> str:
 
 def _row(file: Path, configuration: Mapping[str, Any]) -> Json:
     keys = ("model", "prune_method", "sparsity", "pattern")
-    rows = _json(file).get("results", []) if file.is_file() else []
-    return next((row for row in rows if all(row.get(k) == configuration.get(k) for k in keys)), {})
+    return next(
+        (row for row in read_results(file) if all(row.get(k) == configuration.get(k) for k in keys)), {}
+    )
 
 
 def _count(run: Path) -> RunData:
@@ -197,10 +199,4 @@ def _device(about: Mapping[str, Any]) -> str:
 
 
 def _json(file: Path) -> Json:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise RecordsError(f"{file} cannot be read ({error}); measure again.") from error
-    if not isinstance(data, dict):
-        raise RecordsError(f"{file} is not as this version writes it; measure again.")
-    return data
+    return read_object(file, RecordsError, "measure again")

@@ -11,6 +11,7 @@ from mlx_prune.report.about import RUN_FILE, read_json
 from mlx_prune.report.gate import Measured, PerplexityFigure
 from mlx_prune.report.study_data import PERPLEXITY_FILE, count_run
 from mlx_prune.study.records import read_records
+from mlx_prune.study.results import read_results
 
 RUNS_FOLDER = "runs"
 
@@ -79,18 +80,13 @@ def study_runs(study: Path, wanted: tuple[str, ...] = ()) -> list[tuple[Path, Pa
 
 
 def _perplexity(path: Path, configuration: Configuration) -> PerplexityFigure | None:
-    if not path.is_file():
-        return None
-    try:
-        for row in read_json(path)["results"]:
-            key = (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
-            if key == tuple(configuration):
-                value, error = row["perplexity"], row.get("standard_error")
-                return PerplexityFigure(
-                    math.inf if value is None else float(value),
-                    0.0 if error is None else float(error),
-                    int(row.get("tokens") or 0),
-                )
-    except (KeyError, TypeError, ValueError) as error:
-        raise RecordsError(f"{path} is not as this version writes it ({error!r}); measure again.") from error
+    for row in read_results(path):
+        key = (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
+        if key == tuple(configuration):
+            value, error = row.get("perplexity"), row.get("standard_error")
+            return PerplexityFigure(
+                math.inf if value is None else float(value),
+                0.0 if error is None else float(error),
+                int(row.get("tokens") or 0),
+            )
     return None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from mlx_prune.errors import RecordsError
 from mlx_prune.measures.outcomes import Configuration
 from mlx_prune.report.rows import key
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Table, make_table
-from mlx_prune.study.results import LATENCY_FILE
+from mlx_prune.study.results import LATENCY_FILE, read_results
 
 _FIGURES = ("ratio", "low", "high", "verdict", "dense_ms", "pruned_ms")
 
@@ -23,13 +21,10 @@ def latency_ratio_table(data: StudyData, folder: Path) -> Table:
     """
     path = folder / LATENCY_FILE
     found = {}
-    try:
-        for row in json.loads(path.read_text(encoding="utf-8"))["results"] if path.is_file() else ():
-            model, method, sparsity = row["model"], row["prune_method"], float(row["sparsity"])
-            name = Configuration(model, method, sparsity, row.get("pattern"))
-            found[name] = {figure: row.get(figure) for figure in _FIGURES}
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise RecordsError(f"{path} cannot be read ({error!r}); delete it to measure again.") from error
+    for row in read_results(path):
+        model, method, sparsity = row["model"], row["prune_method"], float(row["sparsity"])
+        name = Configuration(model, method, sparsity, row.get("pattern"))
+        found[name] = {figure: row.get(figure) for figure in _FIGURES}
     return make_table(
         "latency_ratios",
         "Time of an answer, relative to dense",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from numpy.typing import NDArray
 
 from mlx_prune.bbq.answers import LETTERS
 from mlx_prune.errors import RecordsError
+from mlx_prune.json_files import read_object
 from mlx_prune.measures.columns import AnswerColumns, from_table
 from mlx_prune.measures.outcomes import (
     DENSE,
@@ -28,6 +28,7 @@ from mlx_prune.measures.outcomes import (
 )
 from mlx_prune.measures.rates import Rates, compute_rates
 from mlx_prune.study.records import read_records
+from mlx_prune.study.results import read_results
 
 META_FILE = "pruning_meta.json"
 PERPLEXITY_FILE = "perplexity.json"
@@ -207,19 +208,14 @@ def _actual_sparsity(run: Path) -> float | None:
 
 def _by_configuration(path: Path, key: str, *, needed: bool = True) -> dict[Configuration, float | None]:
     """Figures of ``{"results": [{"model", "prune_method", "sparsity", "pattern", key}, ...]}``."""
-    if not path.is_file():
-        return {}
-    try:
-        found = {}
-        for row in _json(path)["results"]:
-            name = Configuration(
-                str(row["model"]), str(row["prune_method"]), float(row["sparsity"]), row.get("pattern")
-            )
-            value = row[key] if needed else row.get(key)
-            found[name] = None if value is None else float(value)
-        return found
-    except (KeyError, TypeError, ValueError) as error:
-        raise RecordsError(f"{path} is not as this version writes it ({error!r}); measure again.") from error
+    found = {}
+    for row in read_results(path):
+        name = Configuration(row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
+        if needed and key not in row:
+            raise RecordsError(f"{path} is damaged (a row has no {key}); delete it to measure again.")
+        value = row.get(key)
+        found[name] = None if value is None else float(value)
+    return found
 
 
 def _interval(value: float | None, error: float | None) -> tuple[float, float]:
@@ -231,10 +227,4 @@ def _interval(value: float | None, error: float | None) -> tuple[float, float]:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise RecordsError(f"{path} cannot be read ({error}); measure again.") from error
-    if not isinstance(data, dict):
-        raise RecordsError(f"{path} is not as this version writes it; measure again.")
-    return data
+    return read_object(path, RecordsError, "measure again")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from mlx_prune.checkpoints import LoadedModel
 from mlx_prune.errors import CheckpointError, DataError
 from mlx_prune.generation.engines import make_engine
 from mlx_prune.generation.interface import Engine, GenerationSettings, Prompt
+from mlx_prune.json_files import read_object
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.study.fingerprint import items_fingerprint, model_fingerprint, tokens_fingerprint
 from mlx_prune.study.records import ModelStamp
@@ -146,8 +146,8 @@ def read_stamp(loaded: LoadedModel) -> ModelStamp:
     file = loaded.path / META_FILE
     if not file.exists():
         return ModelStamp(short_name(loaded.name, loaded.path))
+    meta = read_object(file, CheckpointError, "prune the model again, or delete the file")
     try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
         return ModelStamp(
             model=short_name(str(meta["model"]), loaded.path),
             prune_method=str(meta["method"]),

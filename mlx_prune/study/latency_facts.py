@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from mlx_prune.checkpoints import LoadedModel, load
 from mlx_prune.errors import CheckpointError
+from mlx_prune.json_files import read_object
 from mlx_prune.measures.latency import memory_bytes
 from mlx_prune.measures.latency_result import ModelFacts
 from mlx_prune.measures.sizes import GgufSize, disk_bytes, gguf_size, zstd_bytes
@@ -111,7 +111,7 @@ def labels(models: Sequence[str | Path | LoadedModel]) -> list[str]:
 def _recipe(folder: Path, config: dict[str, Any]) -> str:
     """What was done to a checkpoint, from the files that pruning and quantization leave beside it."""
     meta = folder / "pruning_meta.json"
-    said = json.loads(meta.read_text(encoding="utf-8")) if meta.is_file() else {}
+    said = read_object(meta, CheckpointError, "prune the model again") if meta.exists() else {}
     words = []
     if said:
         method = str(said.get("method", "pruned"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import RecordsError
+from mlx_prune.json_files import read_object
 from mlx_prune.study.config import ConfigurationName
 from mlx_prune.study.files import write_atomically
 
@@ -16,6 +17,53 @@ LATENCY_FILE = "latency.json"
 SIZES_FILE = "sizes.json"
 
 Row = dict[str, Any]
+
+_ABOVE_ZERO = ("perplexity", "ratio", "low", "high", "dense_ms", "pruned_ms")
+_FROM_ZERO = ("standard_error", "size_bytes", "tokens", "sequences", "sequence_length")
+
+
+def read_results(path: Path) -> list[Row]:
+    """The rows of ``perplexity.json``, ``latency.json`` or ``sizes.json``; none where there is no file.
+
+    Raises:
+        RecordsError: It is damaged: not JSON, not rows, or a figure that no measurement gives.
+    """
+    if not path.exists():
+        return []
+    advice = "delete it to measure again"
+    rows = read_object(path, RecordsError, advice).get("results")
+    if not isinstance(rows, list):
+        raise RecordsError(f'{path} is damaged (no list "results"); {advice}.')
+    for number, row in enumerate(rows, start=1):
+        fault = _fault(row)
+        if fault:
+            raise RecordsError(f"{path} is damaged (row {number}: {fault}); {advice}.")
+    return rows
+
+
+def _fault(row: Any) -> str:
+    """What is wrong with a row; empty if nothing is."""
+    if not isinstance(row, dict):
+        return "not an object"
+    for field in ("model", "prune_method"):
+        if not isinstance(row.get(field), str):
+            return f"{field} is not a text"
+    if not _is_number(row.get("sparsity")) or not 0 <= row["sparsity"] <= 100:
+        return "sparsity is not a percentage"
+    if not isinstance(row.get("pattern"), str | None):
+        return "pattern is not a text"
+    for field in (*_ABOVE_ZERO, *_FROM_ZERO):
+        value = row.get(field)
+        if value is None:
+            continue
+        if not _is_number(value) or value < 0 or (value == 0 and field in _ABOVE_ZERO):
+            return f"{field} is not a {'positive number' if field in _ABOVE_ZERO else 'number from 0'}"
+    return ""
+
+
+def _is_number(value: Any) -> bool:
+    # A whole number beyond the range of floats is not one that was measured.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 class ResultsFile:
@@ -32,12 +80,7 @@ class ResultsFile:
             RecordsError: The file is damaged.
         """
         self.path = path
-        self._rows: list[Row] = []
-        if path.is_file():
-            try:
-                self._rows = list(json.loads(path.read_text(encoding="utf-8"))["results"])
-            except (ValueError, KeyError, TypeError) as error:
-                raise RecordsError(f"{path} is damaged ({error!r}); delete it to measure again.") from error
+        self._rows = read_results(path)
 
     def get(self, model: str, name: ConfigurationName) -> Row | None:
         """The row of one configuration, or None."""

@@ -16,6 +16,7 @@ import pyarrow as pa
 from mlx_prune import distributed
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import MlxPruneError, RecordsError
+from mlx_prune.json_files import read_object
 from mlx_prune.study.files import RECORDS_FOLDER, locked, remove_leftovers, write_atomically
 from mlx_prune.study.records import from_bytes, part_files, read_records, to_bytes, write_part
 
@@ -35,15 +36,10 @@ def read_run(run: Path) -> dict[str, Any]:
     Raises:
         RecordsError: There is none, or it is damaged.
     """
-    try:
-        data = json.loads((run / RUN_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecordsError(f"{run} holds no {RUN_FILE}; it is not a run folder.") from None
-    except (ValueError, OSError) as error:
-        raise RecordsError(
-            f"{run / RUN_FILE} cannot be read ({error}); redo the run with --force."
-        ) from error
-    if not isinstance(data, dict) or data.get("format") != FORMAT:
+    if not (run / RUN_FILE).exists():
+        raise RecordsError(f"{run} holds no {RUN_FILE}; it is not a run folder.")
+    data = read_object(run / RUN_FILE, RecordsError, "redo the run with --force")
+    if data.get("format") != FORMAT:
         raise RecordsError(f"{run / RUN_FILE} is of another version's format; choose another folder.")
     return data
 
