@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from mlx_prune.cli._common import fraction, magnitude
+from mlx_prune.cli._fitted_table import FittedTable
 from mlx_prune.cli._tables import simple_table
 from mlx_prune.report.panels import configuration_label, number
 from mlx_prune.report.table import Row
 from mlx_prune.report.tables_frontier import UNDOMINATED
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _SIGNIFICANCE = 0.05
 
@@ -23,16 +20,16 @@ FRONTIER_LEGEND = (
 )
 
 
-def frontier_table(rows: Sequence[Row]) -> Table:
+def frontier_table(rows: Sequence[Row]) -> FittedTable:
     """The rows of the table ``frontier`` in at most 100 columns; measures that nobody has are left out."""
     models = list(dict.fromkeys(str(row["model"]) for row in rows))
     table = simple_table("Gain and price", [], [])
-    table.add_column("version", no_wrap=True)
+    table.add_column("version")
     optional = [("size", "size_ratio"), ("time", "latency_ratio"), ("ppl", "perplexity")]
     shown = [(name, key) for name, key in optional if any(row[key] is not None for row in rows)]
     for name in ("gone", *(name for name, _ in shown), "SRS", "USR", "anti", "bias", "emerg."):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("dominated by", min_width=10, overflow="fold")
+        table.add_column(name, justify="right")
+    table.add_column("dominated by", wrap=True)
     cells = {"size_ratio": _size, "latency_ratio": _time, "perplexity": _perplexity}
     for model in models:
         if len(models) > 1:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.cli._common import fraction, magnitude
+from mlx_prune.cli._fitted_table import FittedTable
 from mlx_prune.cli._tables import simple_table
 from mlx_prune.measures.methods import removes_weights
 from mlx_prune.study.results import LATENCY_FILE, read_results
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mlx_prune.report.study_data import StudyData
 
 
@@ -90,7 +89,7 @@ def summarize(folder: Path, study: StudyData) -> list[SummaryRow]:
     return rows
 
 
-def study_table(rows: list[SummaryRow]) -> Table:
+def study_table(rows: list[SummaryRow]) -> FittedTable:
     """The rows as a table of at most 100 columns."""
     several = len({row.model for row in rows}) > 1
     with_accuracy = any(not math.isnan(row.accuracy) for row in rows)
@@ -98,10 +97,10 @@ def study_table(rows: list[SummaryRow]) -> Table:
     right += ["acc"] if with_accuracy else []
     table = simple_table("", ["model"] if several else [], [])
     # Long labels wrap rather than crowd out the figures.
-    table.add_column("method", overflow="fold")
+    table.add_column("method", wrap=True)
     for name in (*right, "time / dense"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
+        table.add_column(name, justify="right")
+    table.add_column("verdict")
     previous = None
     for row in rows:
         if previous is not None and previous != (row.model, row.method):

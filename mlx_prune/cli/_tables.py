@@ -6,34 +6,23 @@ import math
 from typing import TYPE_CHECKING
 
 from mlx_prune.cli._common import fraction, percent
+from mlx_prune.cli._fitted_table import FittedTable
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from mlx_prune.measures.rates import CategoryRates, Rates
 
 
-def simple_table(title: str, left: list[str], right: list[str]) -> Table:
-    """A table with a plain look: left-aligned columns, then right-aligned ones."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-    )
+def simple_table(title: str, left: list[str], right: list[str]) -> FittedTable:
+    """A table with a plain look: left-aligned columns, which name a row, then right-aligned ones."""
+    table = FittedTable(title, keys=max(len(left), 1))
     for name in left:
-        table.add_column(name, no_wrap=True)
+        table.add_column(name)
     for name in right:
-        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column(name, justify="right")
     return table
 
 
-def ambiguous_table(rates: Rates) -> Table:
+def ambiguous_table(rates: Rates) -> FittedTable:
     """SRS, USR and anti rate per category in ambiguous contexts."""
     table = simple_table(
         "Ambiguous contexts",
@@ -56,7 +45,7 @@ def ambiguous_table(rates: Rates) -> Table:
     return table
 
 
-def disambiguated_table(rates: Rates) -> Table:
+def disambiguated_table(rates: Rates) -> FittedTable:
     """Accuracy and BBQ's own score per category in disambiguated contexts."""
     table = simple_table(
         "Disambiguated contexts", ["category"], ["items", "accuracy", "BBQ score", "unparsed"]

@@ -198,14 +198,16 @@ def _refuse_ignored(context: click.Context, names: tuple[str, ...], reason: str)
 
 
 def _print(result: GateResult) -> None:
+    from rich.text import Text
+
     from mlx_prune.cli._tables import simple_table
     from mlx_prune.report.gate_text import TITLES, amount, interval, sentence
 
     screen = console()
     table = simple_table(f"{result.candidate} against {result.dense}", ["", ""], [])
     for name in ("limit", "measured", "95 % interval"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("outcome", no_wrap=True)
+        table.add_column(name, justify="right")
+    table.add_column("outcome")
     for check in result.checks:
         table.add_row(
             TITLES[check.estimate.measure],
@@ -213,7 +215,7 @@ def _print(result: GateResult) -> None:
             amount(check, check.limit, sign=False),
             amount(check, check.estimate.value),
             interval(check),
-            f"[{_COLORS[check.outcome]}]{check.outcome}[/]",
+            Text(check.outcome, style=_COLORS[check.outcome]),
         )
     screen.print(table)
     for check in result.checks:

@@ -10,7 +10,7 @@ from mlx_prune.cli._common import console, emit_json, json_option, progress_bars
 from mlx_prune.cli._tables import simple_table
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from mlx_prune.cli._fitted_table import FittedTable
 
 
 @click.command("inspect", short_help="Where the zeros of a model are.")
@@ -49,7 +49,7 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
         warn(disagreement)
 
 
-def _table(title: str, key: str, zeros: dict[str, dict[str, int]]) -> Table:
+def _table(title: str, key: str, zeros: dict[str, dict[str, int]]) -> FittedTable:
     table = simple_table(title, [key], ["weights", "zeros", "sparsity"])
     for name, entry in zeros.items():
         share = 100 * entry["zeros"] / entry["params"]
