@@ -35,6 +35,7 @@ class ModelFacts:
         memory_bytes: Its parameters in memory.
         disk_bytes: Its safetensors files; None for a model that exists in memory only.
         zstd_bytes: The same files under zstd, or None if not asked for.
+        bitmask_bytes: Their tensors with the zeros left out, or None (:func:`~.sizes.bitmask_bytes`).
         gguf_bytes: Exported by mlx-lm, or None.
         gguf_note: Why there is no GGUF size.
     """
@@ -50,6 +51,7 @@ class ModelFacts:
     zstd_bytes: int | None = None
     gguf_bytes: int | None = None
     gguf_note: str = ""
+    bitmask_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ class Settings:
         rounds: Rounds asked for.
         cooldown_s: Pause between rounds.
         margin: Largest difference that does not matter, as a fraction.
-        confidence: Level of the intervals.
-        seed: Of the order, the synthetic prompts and the resampling.
+        confidence: Level at which the intervals of all comparisons hold together.
+        seed: Of the order and the synthetic prompts.
         bbq: Source of the BBQ prompts, or None for synthetic ones.
         trust_remote_code: Whether the models' own code was allowed to run.
     """
@@ -160,6 +162,7 @@ class BenchResult:
         workloads: What they were given.
         rows: One per model and workload.
         drift: Per model, fraction by which its times grew over the run.
+        run_drift: The same of all measurements together; beyond its limit nothing is settled.
         warnings: Sentences about whatever makes the figures doubtful.
         samples: Every measurement.
         interrupted: Whether the run was cut short.
@@ -177,6 +180,7 @@ class BenchResult:
     drift: tuple[float, ...]
     warnings: tuple[str, ...]
     samples: Samples
+    run_drift: float = math.nan
     interrupted: bool = False
     started: str = ""
     conditions: tuple[dict[str, Any], ...] = ()

@@ -5,6 +5,7 @@ Needs no MLX: a result read back from its file is computed from the same measure
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -50,14 +51,39 @@ def summarize(
     Returns:
         The result.
     """
-    bare = BenchResult(settings, models, workloads, (), (), (), samples, **about)
-    rows = tuple(_row(bare, m, w) for w in range(len(workloads)) for m in range(len(models)))
     drift = tuple(
         fitted_drift(samples.started_s[own], samples.times("total")[own], samples.item[own])
         for own in (samples.model == m for m in range(len(models)))
     )
-    warnings = tuple(_warnings(bare, drift))
-    return BenchResult(settings, models, workloads, rows, drift, warnings, samples, **about)
+    bare = BenchResult(settings, models, workloads, (), drift, (), samples, _run_drift(samples), **about)
+    rows = tuple(_row(bare, m, w) for w in range(len(workloads)) for m in range(len(models)))
+    return dataclasses.replace(bare, rows=rows, warnings=tuple(_warnings(bare)))
+
+
+def _run_drift(samples: Samples) -> float:
+    """Drift of the machine, which is one: from all measurements, each against others of its model and item.
+
+    NaN where nothing was measured twice: then how items and models differ would be taken for drift.
+    """
+    _, alike, times = np.unique(
+        np.stack([samples.model, samples.item]), axis=1, return_inverse=True, return_counts=True
+    )
+    repeated = (times > 1)[alike.ravel()]
+    if not repeated.any():
+        return math.nan
+    return fitted_drift(
+        samples.started_s[repeated], samples.times("total")[repeated], alike.ravel()[repeated]
+    )
+
+
+def _metrics(load: Workload) -> tuple[str, ...]:
+    """What is compared; a single token has no further ones."""
+    return tuple(metric for metric in METRICS if metric != "per_token" or load.new_tokens > 1)
+
+
+def _family(run: BenchResult) -> int:
+    """Comparisons of the run, which share one level."""
+    return (len(run.models) - 1) * sum(len(_metrics(load)) for load in run.workloads)
 
 
 def _row(run: BenchResult, model: int, workload: int) -> Row:
@@ -68,17 +94,17 @@ def _row(run: BenchResult, model: int, workload: int) -> Row:
     times = {metric: samples.times(metric)[own] for metric in METRICS}
     comparisons = {}
     if model > 0:
-        for metric in METRICS:
+        for metric in _metrics(load):
             cube = run.paired_times(metric, workload)
             ratio = paired_ratio(
                 cube[model],
                 cube[0],
                 blocks=run.blocks,
                 confidence=run.settings.confidence,
-                seed=run.settings.seed,
+                family=_family(run),
             )
-            if metric != "per_token" or load.new_tokens > 1:
-                comparisons[metric] = Comparison(ratio, verdict(ratio, run.settings.margin))
+            found = verdict(ratio, run.settings.margin, drift=run.run_drift)
+            comparisons[metric] = Comparison(ratio, found)
     per_token = Spread.of(times["per_token"])
     return Row(
         model,
@@ -92,15 +118,15 @@ def _row(run: BenchResult, model: int, workload: int) -> Row:
     )
 
 
-def _warnings(run: BenchResult, drift: tuple[float, ...]) -> list[str]:
+def _warnings(run: BenchResult) -> list[str]:
     found = []
     if run.interrupted:
         found.append("The run was interrupted; only complete pairs are compared.")
-    if drift and abs(drift[0]) > DRIFT_LIMIT:
-        word = "slower" if drift[0] > 0 else "faster"
+    if abs(run.run_drift) > DRIFT_LIMIT:
+        word = "slower" if run.run_drift > 0 else "faster"
         found.append(
-            f"{run.models[0].label} became {100 * abs(drift[0]):.0f} % {word} during the run; "
-            "let the machine settle, or set a longer cooldown."
+            f"The machine became {100 * abs(run.run_drift):.0f} % {word} during the run, more than the "
+            f"{100 * DRIFT_LIMIT:g} % beyond which nothing is settled; let it settle, or set a longer cooldown."
         )
     for load in run.workloads:
         for facts, lengths in zip(run.models[1:], load.prompt_tokens[1:], strict=True):

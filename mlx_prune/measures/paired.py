@@ -9,19 +9,26 @@ sign from pair to pair at random. The estimate is built to need no more than tha
 2. per item the median over its rounds, which drops a stutter;
 3. over items the 20 % trimmed mean, which drops items that stuttered in most rounds and, unlike the median,
    spends the data well;
-4. an interval by resampling items, because items are what was drawn at random. Percentile intervals of a
-   few dozen values are too narrow; their levels are widened to Student's (Hesterberg 2015, "What Teachers
-   Should Know About the Bootstrap", section 4.3, the expanded percentile interval). Percentile bootstrap and
-   trimmed mean go together well (Wilcox 2012, "Introduction to Robust Estimation", chapter 4).
+4. an interval from the Winsorized spread of the items (Tukey & McLaughlin 1963; Yuen 1974), because items are
+   what was drawn at random.
+
+Several comparisons of one command or study share one error rate: each interval has the level
+``1 - (1 - confidence) / family`` (Bonferroni), so that all of them hold at once in ``confidence`` of the runs.
+Such levels lie far out, where Student's distribution with the usual h - 1 degrees of freedom (h: items that
+trimming leaves) is too narrow by up to a third of the misses; with 0.85 (h - 1) it keeps its level, for 8 to
+60 items and families of 1 to 100 (``bench/verdicts.py``). There, too, resampling signs jointly over comparisons
+that share their items gives intervals no narrower.
 
 Models too large to share the memory run in blocks, with the machine's mood common to all items of a block.
-Resampling items cannot see that, so the interval then also takes in the spread over rounds
+The spread of items cannot show that, so the interval then also takes in the spread over rounds
 (:func:`ratio_interval`, ``blocks=True``).
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
@@ -32,8 +39,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 TRIM = 0.2
-RESAMPLES = 6000
 MIN_ITEMS = 8
+_OF_FREEDOM = 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +51,13 @@ class PairedRatio:
         ratio: Typical paired ratio; 1.25 is 25 % slower.
         low: Lower end of the confidence interval, NaN where there are too few items or rounds for one.
         high: Upper end of the confidence interval, or NaN.
-        confidence: Level of the interval.
+        confidence: Level at which the intervals of the whole family hold together.
         items: Items with at least one complete pair.
         rounds: Rounds with at least one complete pair.
         noise_share: Share of the squared width that more rounds would shrink; the rest is how items differ.
+        family: Comparisons that share the level.
+        errors: Standard errors of the log ratio, each with its degrees of freedom: over items and, of models
+            that ran in blocks, over rounds. Empty where there is no interval.
     """
 
     ratio: float
@@ -57,11 +67,21 @@ class PairedRatio:
     items: int
     rounds: int
     noise_share: float
+    family: int = 1
+    errors: tuple[tuple[float, float], ...] = ()
 
     @property
     def settled(self) -> bool:
         """Whether there is an interval at all."""
         return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def among(self, family: int) -> PairedRatio:
+        """The same ratio with the interval it has as one of ``family`` comparisons."""
+        if not self.errors:
+            return dataclasses.replace(self, low=math.nan, high=math.nan, family=family)
+        half = half_width(self.errors, self.confidence, family)
+        low, high = self.ratio * math.exp(-half), self.ratio * math.exp(half)
+        return dataclasses.replace(self, low=low, high=high, family=family)
 
 
 def log_ratios(times: Floats, dense: Floats) -> Floats:
@@ -83,78 +103,86 @@ def trimmed_mean(values: Floats) -> Floats:
     return cast(Floats, np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut].mean(axis=-1))
 
 
-def bootstrap_interval(values: Floats, confidence: float = 0.95, seed: int = 0) -> tuple[Floats, Floats]:
-    """Expanded percentile bootstrap interval of the 20 % trimmed mean along the last axis.
+def trimmed_error(values: Floats) -> Floats:
+    """Standard error of the trimmed mean along the last axis (Yuen 1974), from Winsorized values.
 
     Args:
-        values: (..., n) with n >= 2 and nothing missing; leading axes are independent samples.
-        confidence: Two-sided level.
-        seed: Of the resampling; the same values give the same interval.
-
-    Returns:
-        Lower and upper ends, each of shape (...).
+        values: (..., n) with n >= 4 and nothing missing; leading axes are independent samples.
     """
-    from scipy import stats
-
     n = values.shape[-1]
-    # A resample of sorted values, its indices sorted, is sorted itself: its trimmed mean is a weighted sum.
-    replicates = np.sort(values, axis=-1) @ _resampling_weights(n, seed).T
-    z = math.sqrt(n / (n - 1)) * float(stats.t.ppf(0.5 + confidence / 2, n - 1))
-    tail = float(stats.norm.cdf(-z))
-    low, high = np.quantile(replicates, [tail, 1 - tail], axis=-1)
-    return low, high
-
-
-@lru_cache(maxsize=16)
-def _resampling_weights(n: int, seed: int) -> Floats:
-    half = np.random.default_rng(seed).integers(0, n, (RESAMPLES // 2, n))
-    # Each resample with its mirror image: exchanging the two models inverts the interval exactly.
-    drawn = np.sort(np.concatenate([half, n - 1 - half]), axis=1)
     cut = int(TRIM * n)
-    kept = drawn[:, cut : n - cut]
-    weights = np.zeros((RESAMPLES, n))
-    np.add.at(weights, (np.arange(RESAMPLES)[:, None], kept), 1 / kept.shape[1])
-    weights.flags.writeable = False
-    return weights
+    kept = n - 2 * cut
+    ordered = np.sort(values, axis=-1)
+    pulled_in = np.clip(ordered, ordered[..., cut : cut + 1], ordered[..., n - cut - 1 : n - cut])
+    squares = ((pulled_in - pulled_in.mean(axis=-1, keepdims=True)) ** 2).sum(axis=-1)
+    return cast(Floats, np.sqrt(squares / (kept * (kept - 1))))
+
+
+def degrees_of_freedom(items: int) -> float:
+    """Of the trimmed mean of so many items: chosen so that far levels are kept, see the module."""
+    return _OF_FREEDOM * (items - 2 * int(TRIM * items) - 1)
+
+
+@lru_cache(maxsize=4096)
+def critical_value(freedom: float, confidence: float, family: int = 1) -> float:
+    """Two-sided point of Student's distribution for one of ``family`` intervals that hold together."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 1 - (1 - confidence) / (2 * family)))
+
+
+def half_width(errors: Sequence[tuple[float, float]], confidence: float, family: int = 1) -> float:
+    """Half an interval: the half-widths of its independent parts, added in squares (Zou & Donner 2008).
+
+    Args:
+        errors: Standard errors with their degrees of freedom.
+        confidence: Level of the family.
+        family: Intervals that hold together.
+    """
+    return math.hypot(*(error * critical_value(freedom, confidence, family) for error, freedom in errors))
 
 
 def ratio_interval(
-    logs: Floats, *, blocks: bool = False, confidence: float = 0.95, seed: int = 0
+    logs: Floats, *, blocks: bool = False, confidence: float = 0.95, family: int = 1
 ) -> tuple[Floats, Floats, Floats]:
     """Estimate and interval of the log ratio, for complete measurements.
 
-    With ``blocks``, the half-widths of the bootstrap over items and of Student's interval over the rounds'
-    own estimates are added in squares (Zou & Donner 2008). The noise of single measurements is in both, so
-    such an interval is a little too wide rather than too narrow.
+    With ``blocks``, Student's interval over the rounds' own estimates is added in squares. The noise of
+    single measurements is in both, so such an interval is a little too wide rather than too narrow.
 
     Args:
         logs: (..., items, rounds) from :func:`log_ratios`, nothing missing.
         blocks: Whether the models ran in blocks, rather than in turn item by item.
         confidence: Two-sided level.
-        seed: Of the resampling.
+        family: Comparisons that share it.
 
     Returns:
-        Estimate, lower and upper end on the log scale, each of shape (...).
+        Estimate, lower and upper end on the log scale, each of shape (...); the ends are NaN for a single
+        round of blocks.
     """
-    from scipy import stats
+    estimate, errors = _estimate(logs, blocks)
+    if not errors:
+        return estimate, np.full_like(estimate, np.nan), np.full_like(estimate, np.nan)
+    parts = [error * critical_value(freedom, confidence, family) for error, freedom in errors]
+    half = np.sqrt(sum(part**2 for part in parts))
+    return estimate, estimate - half, estimate + half
 
+
+def _estimate(logs: Floats, blocks: bool) -> tuple[Floats, list[tuple[Floats, float]]]:
+    """Estimate (...), and its standard errors (...) with their degrees of freedom."""
+    items, rounds = logs.shape[-2:]
     per_item = np.median(logs, axis=-1)
-    estimate = trimmed_mean(per_item)
-    low, high = bootstrap_interval(per_item, confidence, seed)
+    estimate, errors = trimmed_mean(per_item), [(trimmed_error(per_item), degrees_of_freedom(items))]
     if not blocks:
-        return estimate, low, high
-    rounds = logs.shape[-1]
+        return estimate, errors
     if rounds < 2:
-        nothing = np.full_like(estimate, np.nan)
-        return estimate, nothing, nothing
+        return estimate, []
     per_round = trimmed_mean(np.moveaxis(logs, -1, -2))
-    error = per_round.std(axis=-1, ddof=1) / math.sqrt(rounds)
-    half = error * float(stats.t.ppf(0.5 + confidence / 2, rounds - 1))
-    return estimate, estimate - np.hypot(estimate - low, half), estimate + np.hypot(high - estimate, half)
+    return estimate, [*errors, (per_round.std(axis=-1, ddof=1) / math.sqrt(rounds), rounds - 1.0)]
 
 
 def paired_ratio(
-    times: Floats, dense: Floats, *, blocks: bool = False, confidence: float = 0.95, seed: int = 0
+    times: Floats, dense: Floats, *, blocks: bool = False, confidence: float = 0.95, family: int = 1
 ) -> PairedRatio:
     """The paired ratio of one model to the dense one, with its confidence interval.
 
@@ -162,8 +190,8 @@ def paired_ratio(
         times: (items, rounds) times of one model; NaN where a run was cut short.
         dense: Likewise for the dense model, in the same unit.
         blocks: Whether the models ran in blocks (see :func:`ratio_interval`).
-        confidence: Two-sided level.
-        seed: Of the resampling.
+        confidence: Two-sided level of the family.
+        family: Comparisons that share it.
 
     Returns:
         The ratio; without an interval below 8 items (or, in blocks, below 2 rounds). Everything is NaN if
@@ -177,24 +205,17 @@ def paired_ratio(
     items, rounds = logs.shape[0], int((~np.isnan(logs)).any(axis=0).sum())
     nan = math.nan
     if items == 0:
-        return PairedRatio(nan, nan, nan, confidence, 0, 0, nan)
-    per_item = np.nanmedian(logs, axis=1)
-    if items < MIN_ITEMS:
-        ratio = math.exp(float(trimmed_mean(per_item)))
-        return PairedRatio(ratio, nan, nan, confidence, items, rounds, _noise_share(logs))
+        return PairedRatio(nan, nan, nan, confidence, 0, 0, nan, family)
     # Interleaved items cut short in the last round keep the rounds they have; blocks are complete by now.
-    estimate, low, high = ratio_interval(
-        logs if blocks else per_item[:, None], blocks=blocks, confidence=confidence, seed=seed
-    )
-    return PairedRatio(
-        math.exp(float(estimate)),
-        math.exp(float(low)),
-        math.exp(float(high)),
-        confidence,
-        items,
-        rounds,
-        1.0 if blocks else _noise_share(logs),
-    )
+    kept = logs if blocks else np.nanmedian(logs, axis=1)[:, None]
+    share = 1.0 if blocks and items >= MIN_ITEMS else _noise_share(logs)
+    if items < MIN_ITEMS:
+        ratio = math.exp(float(trimmed_mean(np.nanmedian(logs, axis=1))))
+        return PairedRatio(ratio, nan, nan, confidence, items, rounds, share, family)
+    estimate, found = _estimate(kept, blocks)
+    errors = tuple((float(error), freedom) for error, freedom in found)
+    ratio = math.exp(float(estimate))
+    return PairedRatio(ratio, nan, nan, confidence, items, rounds, share, errors=errors).among(family)
 
 
 def _noise_share(logs: Floats) -> float:
@@ -203,14 +224,18 @@ def _noise_share(logs: Floats) -> float:
     The within-item variance times the 95 % point of F, over the variance between items: few rounds by chance
     look as if items differed, and are given the benefit of the doubt.
     """
-    from scipy import stats
-
     counts = (~np.isnan(logs)).sum(axis=1)
     repeated = logs[counts >= 2]
     if len(repeated) < 2:
         return 1.0
     within = float(np.nanmean(np.nanvar(repeated, axis=1, ddof=1)))
     between = float(counts.mean()) * float(np.nanmean(logs, axis=1).var(ddof=1))
-    freedom = int((counts[counts >= 2] - 1).sum())
-    chance = float(stats.f.ppf(0.95, len(logs) - 1, freedom))
+    chance = _f_point(len(logs) - 1, int((counts[counts >= 2] - 1).sum()))
     return 1.0 if between <= chance * within else chance * within / between
+
+
+@lru_cache(maxsize=256)
+def _f_point(above: int, below: int) -> float:
+    from scipy.special import fdtri
+
+    return float(fdtri(above, below, 0.95))
