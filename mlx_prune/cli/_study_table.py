@@ -11,13 +11,10 @@ from mlx_prune.cli._common import fraction, magnitude
 from mlx_prune.cli._fitted_table import FittedTable
 from mlx_prune.cli._tables import simple_table
 from mlx_prune.measures.methods import removes_weights
-from mlx_prune.study.results import LATENCY_FILE, read_results
+from mlx_prune.study.results import read_latencies
 
 if TYPE_CHECKING:
     from mlx_prune.report.study_data import StudyData
-
-
-_VERDICTS = {"not settled": "open"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class SummaryRow:
         latency_ratio: Time per item over the dense model's.
         latency_low: Lower end of its interval.
         latency_high: Upper end.
-        verdict: "same", "faster", "slower" or "not settled".
+        verdict: One of :func:`mlx_prune.measures.equivalence.words`.
     """
 
     model: str
@@ -100,7 +97,7 @@ def study_table(rows: list[SummaryRow]) -> FittedTable:
     table.add_column("method", wrap=True)
     for name in (*right, "time / dense"):
         table.add_column(name, justify="right")
-    table.add_column("verdict")
+    table.add_column("verdict", wrap=True)
     previous = None
     for row in rows:
         if previous is not None and previous != (row.model, row.method):
@@ -117,7 +114,7 @@ def study_table(rows: list[SummaryRow]) -> FittedTable:
             f"{row.srs - row.anti_rate:+.3f}",
         ]
         cells += [fraction(row.accuracy)] if with_accuracy else []
-        table.add_row(*cells, _latency(row), _VERDICTS.get(row.verdict or "", row.verdict or ""))
+        table.add_row(*cells, _latency(row), row.verdict or "")
     return table
 
 
@@ -145,7 +142,7 @@ def _latency(row: SummaryRow) -> str:
 def _latencies(folder: Path) -> dict[tuple[str, str, float, str | None], dict[str, Any]]:
     return {
         (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern")): row
-        for row in read_results(folder / LATENCY_FILE)
+        for row in read_latencies(folder)
     }
 
 
@@ -162,6 +159,7 @@ def legend(rows: list[SummaryRow]) -> str:
         lines.append("acc: accuracy in disambiguated contexts. ppl: perplexity of held-out text.")
     if any(row.latency_ratio is not None for row in rows):
         lines.append(
-            "time / dense: paired ratio of the time per question, with its 95 % interval; open: not settled."
+            "time / dense: paired ratio of the time per question; simultaneous 95 % intervals. faster, "
+            "slower: the whole interval is more than 5 % from dense; open: not settled by what was measured."
         )
     return "\n".join(lines)

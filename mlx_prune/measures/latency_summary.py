@@ -126,7 +126,7 @@ def _warnings(run: BenchResult) -> list[str]:
         word = "slower" if run.run_drift > 0 else "faster"
         found.append(
             f"The machine became {100 * abs(run.run_drift):.0f} % {word} during the run, more than the "
-            f"{100 * DRIFT_LIMIT:g} % beyond which nothing is settled; let it settle, or set a longer cooldown."
+            f"{100 * DRIFT_LIMIT:g} % beyond which nothing is settled; let it rest, or set a longer cooldown."
         )
     for load in run.workloads:
         for facts, lengths in zip(run.models[1:], load.prompt_tokens[1:], strict=True):

@@ -46,6 +46,15 @@ def removes_weights(method: str) -> bool:
     return label is not None and label.structured
 
 
+def keeps_form(method: str) -> bool:
+    """Whether the model computes with the dense model's shapes and types, so that it cannot differ in time.
+
+    So it is where single weights were set to zero and nothing else was done; of unknown methods nobody knows.
+    """
+    label = known_label(method)
+    return label is not None and not label.structured and label.quantization is None
+
+
 def leaves_dose(method: str) -> bool:
     """Whether the target sparsity is a share of weights set to zero, comparable between methods.
 

@@ -13,11 +13,10 @@ sign from pair to pair at random. The estimate is built to need no more than tha
    what was drawn at random.
 
 Several comparisons of one command or study share one error rate: each interval has the level
-``1 - (1 - confidence) / family`` (Bonferroni), so that all of them hold at once in ``confidence`` of the runs.
-Such levels lie far out, where Student's distribution with the usual h - 1 degrees of freedom (h: items that
-trimming leaves) is too narrow by up to a third of the misses; with 0.85 (h - 1) it keeps its level, for 8 to
-60 items and families of 1 to 100 (``bench/verdicts.py``). There, too, resampling signs jointly over comparisons
-that share their items gives intervals no narrower.
+``1 - (1 - confidence) / family`` (Bonferroni), so that all hold at once in ``confidence`` of the runs. Such
+levels lie far out, where Student's distribution with the usual h - 1 degrees of freedom (h: items that
+trimming leaves) misses up to 1.9 times as often as it should; with 0.85 (h - 1) it keeps its level, for 8 to
+60 items and families of 1 to 100 (``bench/verdicts.py``).
 
 Models too large to share the memory run in blocks, with the machine's mood common to all items of a block.
 The spread of items cannot show that, so the interval then also takes in the spread over rounds

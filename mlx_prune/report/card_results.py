@@ -199,7 +199,7 @@ def _ratio(found: Figure | None) -> Row:
         return None
     reference = "1.000 is the dense model's"
     if found.low is not None and found.high is not None:
-        reference += f"; 95 % CI {found.low:.3f} to {found.high:.3f}"
+        reference += f"; simultaneous 95 % CI {found.low:.3f} to {found.high:.3f}"
     return "Latency, pruned over dense", f"{found.value:.3f}", reference
 
 

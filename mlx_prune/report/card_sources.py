@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,10 @@ from mlx_prune.report.card_results import CardResults, Figure, figure
 from mlx_prune.report.study_data import META_FILE, PERPLEXITY_FILE, SIZES_FILE, RunData, combine, count_run
 from mlx_prune.report.tables_change import emergence_table
 from mlx_prune.study.records import read_records
-from mlx_prune.study.results import read_results
+from mlx_prune.study.results import read_latencies, read_results
 
 RUN_FILE = "run.json"
 STUDY_FILE = "study.toml"
-LATENCY_FILE = "latency.json"
 
 # Fields of a run's configuration that must agree before its rates are set beside a dense run's.
 _CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
@@ -98,24 +97,25 @@ def _dense_run(run: Path) -> Path | None:
 
 def _with_measures(results: CardResults, study: Path, configuration: Json) -> CardResults:
     dense = {**configuration, "prune_method": DENSE, "sparsity": 0.0, "pattern": None}
-    found = _row(study / PERPLEXITY_FILE, configuration)
+    perplexities, sizes = (read_results(study / file) for file in (PERPLEXITY_FILE, SIZES_FILE))
+    found = _row(perplexities, configuration)
     if found.get("perplexity") is not None:
-        before = _row(study / PERPLEXITY_FILE, dense).get("perplexity")
+        before = _row(perplexities, dense).get("perplexity")
         results = replace(
             results,
             perplexity=figure(found["perplexity"], before),
             perplexity_text=f"{_text(study)}, {found['sequences']} x {found['sequence_length']} tokens",
         )
-    found = _row(study / LATENCY_FILE, configuration)
+    found = _row(read_latencies(study), configuration)
     if found.get("ratio") is not None:
         results = replace(
             results,
             latency_ratio=figure(found["ratio"], None, found.get("low"), found.get("high")),
             latency_s=figure(found["pruned_ms"] / 1000, found["dense_ms"] / 1000),
         )
-    found = _row(study / SIZES_FILE, configuration)
+    found = _row(sizes, configuration)
     if found.get("size_bytes") is not None:
-        before = _row(study / SIZES_FILE, dense).get("size_bytes")
+        before = _row(sizes, dense).get("size_bytes")
         results = replace(results, size_bytes=figure(found["size_bytes"], before))
     return results
 
@@ -125,11 +125,9 @@ def _text(study: Path) -> str:
     return {"demo": "mlx-prune's held-out text", "tulu": "Tulu 3 SFT mixture"}.get(text, Path(text).name)
 
 
-def _row(file: Path, configuration: Mapping[str, Any]) -> Json:
+def _row(rows: Sequence[Json], configuration: Mapping[str, Any]) -> Json:
     keys = ("model", "prune_method", "sparsity", "pattern")
-    return next(
-        (row for row in read_results(file) if all(row.get(k) == configuration.get(k) for k in keys)), {}
-    )
+    return next((row for row in rows if all(row.get(k) == configuration.get(k) for k in keys)), {})
 
 
 def _count(run: Path) -> RunData:

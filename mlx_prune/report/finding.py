@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from mlx_prune.measures.equivalence import FASTER, SAME
+from mlx_prune.measures.equivalence import words as verdict_words
 from mlx_prune.measures.methods import known_label, leaves_dose
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.finding_frontier import changing_sentence, undominated_sentences
@@ -199,21 +201,13 @@ def _latency(tables: Tables) -> str:
     if not rows:
         return ""
     verdicts = [str(row["verdict"]) for row in rows]
-    faster = verdicts.count("faster")
-    parts = [
-        f"{verdicts.count(word)} {words}"
-        for word, words in (
-            ("same", "as fast as the dense model"),
-            ("slower", "slower"),
-            ("not settled", "not settled"),
-        )
-        if verdicts.count(word)
-    ]
+    faster = verdicts.count(FASTER)
+    others = [word for word in verdict_words() if word != FASTER and word in verdicts]
+    rest = "; ".join(f"{verdicts.count(word)} {'the same' if word == SAME else word}" for word in others)
     if not faster:
-        rest = f" ({', '.join(parts)})" if parts else ""
-        return f"None of the {len(rows)} timed models is faster than its dense one{rest}."
-    rest = f"; {', '.join(parts)}" if parts else ""
-    return f"{faster} of {_count(len(rows), 'timed model')} answer faster than the dense one{rest}."
+        return f"None of the {len(rows)} timed models is faster than its dense one{rest and f' ({rest})'}."
+    timed = _count(len(rows), "timed model")
+    return f"{faster} of {timed} answer faster than the dense one{rest and f'; {rest}'}."
 
 
 def _sparsity(pruned: Sequence[Row]) -> str:

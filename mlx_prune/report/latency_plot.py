@@ -81,11 +81,13 @@ def _draw_differences(axes: Any, result: BenchResult, rows: list[Row]) -> None:
         label = result.models[row.model].label
         if len(result.workloads) > 1:
             label += f", {result.workloads[row.workload].name}"
-        names.append(f"{_short(label)}\n{compared.verdict.word}")
+        names.append(f"{_short(label)}\n{compared.verdict.word.replace(', ', chr(10))}")
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-1.15 * reach, 1.15 * reach)
-    axes.set_xlabel(f"total time against {_short(result.models[0].label)} (%), per item; bar: 95 % interval")
+    axes.set_xlabel(
+        f"total time against {_short(result.models[0].label)} (%), per item; bar: simultaneous 95 % interval"
+    )
     axes.set_title("Paired differences")
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="y", length=0)

@@ -8,9 +8,9 @@ from mlx_prune.measures.outcomes import Configuration
 from mlx_prune.report.rows import key
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Table, make_table
-from mlx_prune.study.results import LATENCY_FILE, read_results
+from mlx_prune.study.results import read_latencies
 
-_FIGURES = ("ratio", "low", "high", "verdict", "dense_ms", "pruned_ms")
+_FIGURES = ("ratio", "low", "high", "verdict", "more_rounds", "more_items", "dense_ms", "pruned_ms")
 
 
 def latency_ratio_table(data: StudyData, folder: Path) -> Table:
@@ -19,17 +19,18 @@ def latency_ratio_table(data: StudyData, folder: Path) -> Table:
     Raises:
         RecordsError: If the file is damaged.
     """
-    path = folder / LATENCY_FILE
     found = {}
-    for row in read_results(path):
+    for row in read_latencies(folder):
         model, method, sparsity = row["model"], row["prune_method"], float(row["sparsity"])
         name = Configuration(model, method, sparsity, row.get("pattern"))
         found[name] = {figure: row.get(figure) for figure in _FIGURES}
     return make_table(
         "latency_ratios",
         "Time of an answer, relative to dense",
-        "Paired ratio of the time per question, measured in turn with the dense model, with its 95 % "
-        "interval; milliseconds are medians.",
+        "Paired ratio of the time per question, measured in turn with the dense model, with its interval; "
+        "all intervals of the study hold at once with 95 % confidence. faster, slower: the whole interval is "
+        "more than 5 % from dense; same: all of it is within 5 %; open: it reaches across that limit, and "
+        "about how many more rounds or items would tell. Milliseconds are medians.",
         [
             key(data, run.configuration) | found[run.configuration]
             for run in data.runs

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mlx_prune.measures.equivalence import FASTER, OPEN, SAME, SLOWER
 from mlx_prune.measures.latency_result import TIMED, BenchResult, Comparison, Row
 
 COLUMNS = (
@@ -32,6 +33,7 @@ COLUMNS = (
     "total_ratio_high",
     "verdict",
     "more_rounds",
+    "more_items",
     "ttft_ratio",
     "ttft_ratio_low",
     "ttft_ratio_high",
@@ -46,6 +48,7 @@ COLUMNS = (
     "peak_bytes",
     "disk_bytes",
     "zstd_bytes",
+    "bitmask_bytes",
     "gguf_bytes",
 )
 
@@ -67,6 +70,7 @@ _MARKDOWN = (
     ("Peak MB", "peak_bytes"),
     ("Disk MB", "disk_bytes"),
     ("zstd MB", "zstd_bytes"),
+    ("Bitmask MB", "bitmask_bytes"),
     ("GGUF MB", "gguf_bytes"),
 )
 
@@ -102,7 +106,8 @@ def _cells(result: BenchResult, row: Row) -> dict[str, Any]:
             cells["verdict" if metric == "total" else f"{metric}_verdict"] = compared.verdict.word
             if metric == "total":
                 cells["more_rounds"] = compared.verdict.more_rounds
-    for name in ("load_s", "memory_bytes", "disk_bytes", "zstd_bytes", "gguf_bytes"):
+                cells["more_items"] = compared.verdict.more_items
+    for name in ("load_s", "memory_bytes", "disk_bytes", "zstd_bytes", "bitmask_bytes", "gguf_bytes"):
         cells[name] = getattr(facts, name)
     known = {name: cells.get(name) for name in COLUMNS}
     return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in known.items()}
@@ -139,12 +144,16 @@ def how_measured(result: BenchResult) -> str:
     settings = result.settings
     items = sum(load.items for load in result.workloads)
     rounds = "1 round" if settings.rounds == 1 else f"{settings.rounds} rounds"
+    margin = f"{100 * settings.margin:g} %"
+    counts = [one.ratio.family for row in result.rows for one in row.comparisons.values()]
+    family = f" of all {counts[0]} comparisons" if counts and counts[0] > 1 else ""
     order = "in turn at every item" if settings.schedule == "interleaved" else "in ABBA blocks with reloads"
     return (
         f"{items} prompts x {rounds}, models {order}, {settings.cooldown_s:g} s between "
         f"rounds; medians and 95th percentiles. Ratio: total time, paired with {result.models[0].label}, "
-        f"{100 * settings.confidence:g} % bootstrap interval over items; within {100 * settings.margin:g} % "
-        f"is the same. Timed: {TIMED}. On {machine(result)}."
+        f"simultaneous {100 * settings.confidence:g} % intervals over items{family}. faster, slower: the "
+        f"whole interval is more than {margin} from 1; same: all of it is within {margin}; open: it reaches "
+        f"across that limit. Timed: {TIMED}. On {machine(result)}."
     )
 
 
@@ -174,13 +183,15 @@ def verdict_sentence(result: BenchResult, row: Row) -> str:
     total = row.comparisons["total"]
     margin = f"{100 * result.settings.margin:g} %"
     says = {
-        "same": f"the same as {dense} within {margin}",
-        "faster": f"faster than {dense}",
-        "slower": f"slower than {dense}",
-        "not settled": f"against {dense} {total.verdict}",
-    }[total.verdict.word]
+        SAME: f"the same as {dense} within {margin}",
+        FASTER: f"faster than {dense}",
+        SLOWER: f"slower than {dense}",
+        OPEN: f"against {dense} {total.verdict}",
+    }.get(total.verdict.word, f"{total.verdict.word} of {dense}")
     if total.verdict.more_rounds is not None:
         says += f" (--rounds {result.settings.rounds + total.verdict.more_rounds})"
+    elif total.verdict.more_items is not None:
+        says += f" (--items {result.workloads[row.workload].items + total.verdict.more_items})"
     others = [
         f"{words} {row.comparisons[metric].verdict.word}"
         for metric, words in (("ttft", "first token"), ("per_token", "further tokens"))

@@ -71,16 +71,30 @@ def differences(
         Per category, and for :data:`OVERALL` (unweighted mean of the categories), one entry per configuration
         after the first.
     """
-    templates = int(outcomes.template.max()) + 1
-    top = cluster_sums(numerator, outcomes.template, templates)
-    bottom = cluster_sums(denominator, outcomes.template, templates)
-    stratum = template_categories(outcomes)
+    top, bottom, stratum = _template_sums(outcomes, numerator, denominator)
     found = {}
     for number, name in enumerate(outcomes.categories):
         mine = stratum == number
         found[name] = paired_difference(top[:1, mine], bottom[:1, mine], top[1:, mine], bottom[1:, mine])
     found[OVERALL] = paired_difference(top[:1], bottom[:1], top[1:], bottom[1:], stratum)
     return found
+
+
+def overall_difference(
+    outcomes: Outcomes, numerator: NDArray[Any], denominator: NDArray[Any], confidence: float
+) -> Difference:
+    """The entry :data:`OVERALL` of :func:`differences` alone, with intervals of another level."""
+    top, bottom, stratum = _template_sums(outcomes, numerator, denominator)
+    return paired_difference(top[:1], bottom[:1], top[1:], bottom[1:], stratum, confidence=confidence)
+
+
+def _template_sums(
+    outcomes: Outcomes, numerator: NDArray[Any], denominator: NDArray[Any]
+) -> tuple[Floats, Floats, NDArray[np.intp]]:
+    """Both summed per template (configurations, templates), and each template's category."""
+    templates = int(outcomes.template.max()) + 1
+    top, bottom = (cluster_sums(sums, outcomes.template, templates) for sums in (numerator, denominator))
+    return top, bottom, template_categories(outcomes)
 
 
 def interval(difference: Difference, number: int, name: str) -> dict[str, Value]:

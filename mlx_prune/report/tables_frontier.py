@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import NormalDist
 
 from mlx_prune.measures.dominance import Cost, criteria_in_use, dominance
-from mlx_prune.measures.outcomes import DENSE, Configuration
+from mlx_prune.measures.equivalence import MARGIN, SAME
+from mlx_prune.measures.methods import keeps_form
+from mlx_prune.measures.outcomes import ANTI, DENSE, STEREOTYPED, Configuration
 from mlx_prune.report.panels import configuration_label, key_of, number
-from mlx_prune.report.rows import OVERALL, key
+from mlx_prune.report.rows import OVERALL, interval, key, overall_difference
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Row, Table, Value, make_table
 
@@ -16,13 +19,18 @@ CRITERIA = ("size", "latency", "perplexity", "bias")
 UNDOMINATED, DOMINATED, NOT_JUDGED = "undominated", "dominated", "not judged"
 # Headers of weight files differ by some bytes; this much of a size is no difference.
 _SAME_SIZE = 0.0025
-_SAME = "same"
+# Each of two times is widened by half of what makes no difference between them.
+_HALF_MARGIN = math.sqrt(1 + MARGIN)
+_CONFIDENCE = 0.95
 
 RULE = (
     "One configuration dominates another if no criterion shows it worse and at least one shows it better. "
-    "Criteria are size on disk, time of an answer, perplexity, and the rise of SRS - anti above dense (a "
-    "fall counts as no rise: a model that guesses has no direction either). Overlapping 95 % intervals are a "
-    "tie, and so are sizes within half a percent and times that were found the same as dense."
+    "Criteria are size on disk, time of an answer, and the rises of perplexity and of SRS - anti above dense "
+    "(a fall counts as no rise: compression is not there to lower perplexity, and a model that guesses has "
+    "no direction either). Of each criterion the intervals of all configurations of the study hold at once "
+    "with 95 % confidence. Overlapping intervals are a tie, and so are sizes within half a percent and times "
+    "within 5 %. Zeros alone change neither shapes nor types, so their time is the dense model's whatever "
+    "was measured; the measured ratio stands in the table latency_ratios."
 )
 
 
@@ -58,15 +66,16 @@ def _model_rows(data: StudyData, tables: Mapping[str, Table], model: str) -> lis
     }
     runs = [run.configuration for run in data.runs if run.configuration.model == model]
     dense = next(name for name in runs if name.prune_method == DENSE)
+    changes = _direction_changes(data, model)
     rows = []
     for name in runs:
         row = key(data, name)
         place = key_of(row)
         row |= _size(data, name, dense)
-        row |= _latency(known["latency_ratios"].get(place), name == dense, bool(known["latency_ratios"]))
+        row |= _latency(row, known["latency_ratios"].get(place), bool(known["latency_ratios"]))
         row |= _perplexity(data, name)
         row |= {rate: known["overall"][place][rate] for rate in ("srs", "usr", "anti_rate")}
-        row |= _direction(known["direction"].get(place), name == dense)
+        row |= _direction(known["direction"].get(place), changes.get(name), name == dense)
         rows.append(row | _emergence(known["emergence"].get(place)))
     labels = [configuration_label(row) for row in rows]
     found = dominance(criteria(rows))
@@ -88,25 +97,53 @@ def _size(data: StudyData, name: Configuration, dense: Configuration) -> dict[st
     return {"size_bytes": None if size is None else int(size), "size_ratio": ratio}
 
 
-def _latency(row: Row | None, dense: bool, timed: bool) -> dict[str, Value]:
-    names = ("ratio", "low", "high")
-    found: dict[str, Value] = {}
-    for name in names:
-        found[f"latency_{name}"] = (1.0 if timed else None) if dense else None if row is None else row[name]
+def _latency(about: Row, row: Row | None, timed: bool) -> dict[str, Value]:
+    """Ratio, interval and verdict; those of the dense model where nothing could make a difference."""
+    found: dict[str, Value] = {"latency_ratio": None, "latency_low": None, "latency_high": None}
+    size = number(about["size_ratio"])
+    alike = keeps_form(str(about["prune_method"])) and (size is None or abs(size - 1) <= 2 * _SAME_SIZE)
+    if alike:
+        verdict = None if about["prune_method"] == DENSE else SAME
+        found = dict.fromkeys(found, 1.0 if timed else None)
+        return found | {"latency_verdict": verdict if timed else None}
+    if row is not None:
+        found = {f"latency_{name}": row[name] for name in ("ratio", "low", "high")}
     return found | {"latency_verdict": None if row is None else row["verdict"]}
 
 
 def _perplexity(data: StudyData, name: Configuration) -> dict[str, Value]:
+    """The figure, with an interval that holds together with those of all other configurations."""
     low, high = data.perplexity_interval.get(name, (None, None))
-    return {"perplexity": data.perplexity.get(name, low), "perplexity_low": low, "perplexity_high": high}
+    value = data.perplexity.get(name, low)
+    if low is not None and high is not None and math.isfinite(high):
+        known = sum(math.isfinite(end) for _, end in data.perplexity_interval.values())
+        # Both are normal on the log scale, so the wider one is the narrower one to a power.
+        power = _normal_point(known) / _normal_point(1)
+        middle = math.sqrt(low * high)
+        low, high = middle * (low / middle) ** power, middle * (high / middle) ** power
+    return {"perplexity": value, "perplexity_low": low, "perplexity_high": high}
 
 
-def _direction(row: Row | None, dense: bool) -> dict[str, Value]:
-    """Change of SRS - anti, which is twice the directional part of the change of SRS."""
-    found: dict[str, Value] = {}
-    for end in ("", "_low", "_high"):
-        part = None if row is None else number(row[f"direction_part{end}"])
-        found[f"direction_change{end}"] = 0.0 if dense else None if part is None else 2 * part
+def _normal_point(family: int) -> float:
+    return NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / (2 * family))
+
+
+def _direction_changes(data: StudyData, model: str) -> dict[Configuration, dict[str, Value]]:
+    """Change of SRS - anti from dense, its intervals holding together with those of the whole study."""
+    outcomes = data.models[model]
+    counts = [len(o.configurations) - 1 for o in data.models.values() if o.dense is not None]
+    direction = outcomes.counts(STEREOTYPED) - outcomes.counts(ANTI)
+    level = 1 - (1 - _CONFIDENCE) / max(sum(counts), 1)
+    change = overall_difference(outcomes, direction, outcomes.parsed(), level)
+    return {
+        name: interval(change, place, "direction_change")
+        for place, name in enumerate(outcomes.configurations[1:])
+    }
+
+
+def _direction(row: Row | None, change: dict[str, Value] | None, dense: bool) -> dict[str, Value]:
+    ends = [f"direction_change{end}" for end in ("", "_low", "_high")]
+    found = dict.fromkeys(ends, 0.0 if dense else None) if change is None else change
     return found | {"q_direction": None if row is None else row["q_direction"]}
 
 
@@ -128,22 +165,32 @@ def criteria(rows: Sequence[Row]) -> list[tuple[Cost | None, ...]]:
     None for what was not measured, and for the dense model where no other configuration has the criterion. A
     time without an interval is taken as not measured.
     """
-    found = [_costs(row) for row in rows]
+    dense = next((row for row in rows if row["prune_method"] == DENSE), None)
+    found = [_costs(row, dense) for row in rows]
     compressed = [costs for row, costs in zip(rows, found, strict=True) if row["prune_method"] != DENSE]
     used = criteria_in_use(compressed)
     return [tuple(cost if use else None for cost, use in zip(one, used, strict=True)) for one in found]
 
 
-def _costs(row: Row) -> tuple[Cost | None, ...]:
+def _costs(row: Row, dense: Row | None) -> tuple[Cost | None, ...]:
     size = number(row["size_ratio"])
-    same = row["prune_method"] == DENSE or row["latency_verdict"] == _SAME
-    rise = _interval(row, "direction_change")
     return (
         None if size is None else Cost(size * (1 - _SAME_SIZE), size * (1 + _SAME_SIZE)),
-        Cost(1.0, 1.0) if same and row["latency_ratio"] is not None else _interval(row, "latency"),
-        _interval(row, "perplexity"),
-        None if rise is None else Cost(max(rise.low, 0.0), max(rise.high, 0.0)),
+        _widened(_interval(row, "latency"), _HALF_MARGIN),
+        _rise(_interval(row, "perplexity"), None if dense is None else _interval(dense, "perplexity")),
+        _rise(_interval(row, "direction_change"), Cost(0.0, 0.0)),
     )
+
+
+def _widened(cost: Cost | None, factor: float) -> Cost | None:
+    return None if cost is None else Cost(cost.low / factor, cost.high * factor)
+
+
+def _rise(cost: Cost | None, dense: Cost | None) -> Cost | None:
+    """A cost that is at least the dense model's."""
+    if cost is None or dense is None:
+        return cost
+    return Cost(max(cost.low, dense.low), max(cost.high, dense.high))
 
 
 def _interval(row: Row, name: str) -> Cost | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
+from mlx_prune.measures.latency_study import together
 from mlx_prune.study.config import ConfigurationName
 from mlx_prune.study.files import write_atomically
 
@@ -39,6 +41,19 @@ def read_results(path: Path) -> list[Row]:
         if fault:
             raise RecordsError(f"{path} is damaged (row {number}: {fault}); {advice}.")
     return rows
+
+
+def read_latencies(study: Path) -> list[Row]:
+    """The rows of a study's ``latency.json``, with intervals that hold together and the verdicts they allow.
+
+    Raises:
+        RecordsError: It is damaged.
+    """
+    path = study / LATENCY_FILE
+    try:
+        return together(read_results(path))
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise RecordsError(f"{path} is damaged ({error!r}); delete it to measure again.") from error
 
 
 def _fault(row: Any) -> str:
@@ -73,13 +88,18 @@ class ResultsFile:
     that is not finite is null.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, together: Callable[[list[Row]], list[Row]] = list) -> None:
         """Read the file, or start empty where there is none.
+
+        Args:
+            path: The file.
+            together: What makes figures that depend on all rows, whenever one is added.
 
         Raises:
             RecordsError: The file is damaged.
         """
         self.path = path
+        self._together = together
         self._rows = read_results(path)
 
     def get(self, model: str, name: ConfigurationName) -> Row | None:
@@ -91,7 +111,7 @@ class ResultsFile:
         """Add or replace the row of one configuration; it is on the disk when this returns."""
         row = {**_key(model, name), **{key: _finite(value) for key, value in figures.items()}}
         old = self.get(model, name)
-        self._rows = [kept for kept in self._rows if kept is not old] + [row]
+        self._rows = self._together([kept for kept in self._rows if kept is not old] + [row])
         text = json.dumps({"results": self._rows}, indent=2, ensure_ascii=False, allow_nan=False)
         write_atomically(self.path, f"{text}\n".encode())
 

@@ -17,6 +17,7 @@ from mlx_prune import checkpoints
 from mlx_prune.checkpoints import LoadedModel, resolve
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.generation.interface import GenerationSettings
+from mlx_prune.measures.latency_study import study_row, together
 from mlx_prune.measures.perplexity import perplexity
 from mlx_prune.measures.sizes import disk_bytes
 from mlx_prune.progress import Progress, ProgressCallback, silent
@@ -116,7 +117,7 @@ class _Study:
         self.progress = progress
         self.watch = watch
         self.perplexities = ResultsFile(folder / PERPLEXITY_FILE)
-        self.latencies = ResultsFile(folder / LATENCY_FILE)
+        self.latencies = ResultsFile(folder / LATENCY_FILE, together)
         self.sizes = ResultsFile(folder / SIZES_FILE)
 
     def run_model(self, model: str, label: str) -> None:
@@ -231,21 +232,7 @@ class _Study:
         )
         if result.interrupted:
             raise KeyboardInterrupt
-        before, after = result.rows
-        total = after.comparisons["total"]
-        self.latencies.put(
-            label,
-            name,
-            ratio=total.ratio.ratio,
-            low=total.ratio.low,
-            high=total.ratio.high,
-            verdict=total.verdict.word,
-            dense_ms=before.times["total"].median_ms,
-            pruned_ms=after.times["total"].median_ms,
-            items=total.ratio.items,
-            rounds=total.ratio.rounds,
-            warnings=list(result.warnings),
-        )
+        self.latencies.put(label, name, **study_row(result))
 
     def _named(self, name: ConfigurationName) -> ProgressCallback:
         def report(step: Progress) -> None:

@@ -74,12 +74,31 @@ def test_a_single_token_has_no_comparison_of_further_tokens() -> None:
     assert math.isnan(row.decode_tps)
 
 
-def test_a_drifting_dense_model_is_flagged() -> None:
+def test_a_machine_that_drifts_is_flagged_and_settles_nothing() -> None:
     # 180 measurements, 0.1 s apart: 18 s in which times grow by e^0.36.
     result = made_up_result(drift_per_s=0.02)
     assert result.drift[0] == pytest.approx(math.expm1(0.36), abs=0.04)
-    assert any("dense became 4" in w and "slower during the run" in w for w in result.warnings)
-    assert result.rows[2].comparisons["total"].verdict.word == "same"
+    assert result.run_drift == pytest.approx(math.expm1(0.36), abs=0.04)
+    assert any("The machine became 4" in w and "slower during the run" in w for w in result.warnings)
+    words = {one.verdict.word for row in result.rows for one in row.comparisons.values()}
+    assert words == {"open"}
+    assert "drifted by +4" in str(result.rows[1].comparisons["total"].verdict)
+
+
+def test_drift_is_unknown_where_nothing_was_measured_twice() -> None:
+    result = made_up_result((1.0, 3.0, 1.0), rounds=1)
+    assert math.isnan(result.run_drift)
+    assert result.warnings == ()
+
+
+def test_all_comparisons_of_a_run_share_one_level() -> None:
+    result = made_up_result(workloads=2)
+    compared = [one.ratio for row in result.rows for one in row.comparisons.values()]
+    assert len(compared) == 2 * 2 * 3
+    assert {ratio.family for ratio in compared} == {12}
+    alone = compared[0].among(1)
+    assert compared[0].low < alone.low < alone.high < compared[0].high
+    assert {row.comparisons["ttft"].ratio.family for row in made_up_result(new_tokens=1).rows[1:]} == {4}
 
 
 def test_an_interrupted_run_says_so_and_keeps_its_pairs() -> None:
@@ -91,7 +110,7 @@ def test_an_interrupted_run_says_so_and_keeps_its_pairs() -> None:
 def test_a_run_cut_before_the_first_pair_compares_nothing() -> None:
     row = made_up_result(drop=179).rows[1]
     assert row.comparisons["total"].ratio.items == 0
-    assert row.comparisons["total"].verdict.word == "not settled"
+    assert row.comparisons["total"].verdict.word == "open"
 
 
 def test_doubtful_conditions_are_warned_about_once(tmp_path: Path) -> None:

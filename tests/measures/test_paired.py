@@ -13,10 +13,12 @@ from simulated_machine import Machine
 
 from mlx_prune.measures.paired import (
     MIN_ITEMS,
-    bootstrap_interval,
+    critical_value,
+    degrees_of_freedom,
     log_ratios,
     paired_ratio,
     ratio_interval,
+    trimmed_error,
     trimmed_mean,
 )
 
@@ -34,13 +36,14 @@ MACHINES = {
 
 @pytest.mark.parametrize("name", list(MACHINES))
 @pytest.mark.parametrize(("items", "rounds", "ratio"), [(40, 5, 1.0), (24, 3, 0.9), (60, 2, 1.3)])
-def test_a_95_percent_interval_holds_the_true_ratio_in_93_to_97_percent_of_runs(
+def test_a_95_percent_interval_holds_the_true_ratio_in_93_percent_of_runs_and_in_few_more(
     name: str, items: int, rounds: int, ratio: float
 ) -> None:
     times, dense = MACHINES[name].run(ratio, simulations=RUNS, items=items, rounds=rounds, seed=items)
     estimate, low, high = ratio_interval(log_ratios(times, dense))
     truth = math.log(ratio)
-    assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.97
+    # With stutters in every tenth pair the interval is a little too wide rather than too narrow.
+    assert 0.93 <= np.mean((low <= truth) & (truth <= high)) <= 0.985
     assert abs(np.mean(estimate) - truth) < 0.005
 
 
@@ -67,14 +70,37 @@ def test_the_simulated_machine_fools_a_benchmark_that_runs_one_model_after_the_o
     assert np.mean((low <= 0) & (high >= 0)) < 0.1
 
 
-def test_the_bootstrap_equals_resampling_by_hand() -> None:
-    values = np.random.default_rng(3).standard_t(3, 23)
-    low, high = bootstrap_interval(values, 0.9, seed=5)
-    drawn = np.random.default_rng(5).integers(0, 23, (3000, 23))
-    ordered = np.sort(values)
-    replicates = [stats.trim_mean(ordered[row], 0.2) for row in [*drawn, *(22 - drawn)]]
-    tail = stats.norm.cdf(-math.sqrt(23 / 22) * stats.t.ppf(0.95, 22))
-    np.testing.assert_allclose([low, high], np.quantile(replicates, [tail, 1 - tail]), rtol=1e-12)
+@given(st.lists(st.floats(-5, 5), min_size=4, max_size=50))
+def test_the_standard_error_is_yuens(values: list[float]) -> None:
+    cut = int(0.2 * len(values))
+    kept = len(values) - 2 * cut
+    winsorized = stats.mstats.winsorize(np.array(values), limits=(cut / len(values) + 1e-9,) * 2)
+    expected = math.sqrt(((winsorized - winsorized.mean()) ** 2).sum() / (kept * (kept - 1)))
+    assert trimmed_error(np.array(values)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize("items", [8, 12, 20, 40])
+@pytest.mark.parametrize("family", [1, 12, 36])
+def test_far_levels_hold_for_normal_noise(items: int, family: int) -> None:
+    runs = 80_000
+    values = np.random.default_rng(items).normal(0, 1, (runs, items))
+    t = np.abs(trimmed_mean(values)) / trimmed_error(values)
+    missed = np.mean(t > critical_value(degrees_of_freedom(items), 0.95, family))
+    wanted = 0.05 / family
+    # Four standard deviations of the count, and a tenth for what the formula is off by.
+    assert missed <= 1.1 * wanted + 4 * math.sqrt(wanted / runs)
+    assert missed >= 0.6 * wanted
+
+
+def test_intervals_of_a_family_are_wider_and_can_be_made_anew() -> None:
+    times, dense = Machine(noise=0.1).run(1.1, simulations=1, items=20, rounds=3, seed=4)
+    alone, twelfth = (paired_ratio(times[0], dense[0], family=family) for family in (1, 12))
+    assert twelfth.low < alone.low < alone.ratio == twelfth.ratio < alone.high < twelfth.high
+    assert alone.among(12) == twelfth
+    assert twelfth.among(1) == alone
+    freedom = degrees_of_freedom(20)
+    wider = stats.t.ppf(1 - 0.05 / 24, freedom) / stats.t.ppf(0.975, freedom)
+    assert math.log(twelfth.high / twelfth.low) == pytest.approx(wider * math.log(alone.high / alone.low))
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=50))
