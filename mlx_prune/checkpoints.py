@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +13,16 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
+from mlx_lm.utils import _decode_tagged_floats
 from mlx_lm.utils import load_model as _mlx_lm_load_model
 from mlx_lm.utils import load_tokenizer as _mlx_lm_load_tokenizer
 
+from mlx_prune.config_file import check_plausible, entries_changed, read_config
 from mlx_prune.downloads import download
 from mlx_prune.environment import backend
-from mlx_prune.errors import CheckpointError
-from mlx_prune.json_files import read_object
+from mlx_prune.errors import CheckpointError, one_line
+from mlx_prune.paths import expanded
+from mlx_prune.rope import check_rope
 from mlx_prune.shards import FLOAT_TYPES, Shards, open_shards
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -124,7 +129,7 @@ def resolve(model: str | Path, *, trust_remote_code: bool = False) -> Path:
         from mlx_prune import demo
 
         return Path(demo.model_path())
-    path = Path(model).expanduser()
+    path = expanded(model)
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{path} holds no config.json, so it is not a model folder.")
@@ -186,38 +191,29 @@ def load_network(
     if dtype not in (*DTYPES, "stored"):
         raise CheckpointError(f"Unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}.")
     config = read_config(path)
-    if "model_type" not in config:
-        raise CheckpointError(
-            f"{path / 'config.json'} names no model_type, so mlx-lm cannot build the model."
-        )
+    check_plausible(path, config, len(shards.tensors))
     if config.get("model_file") is not None and not trust_remote_code:
         raise CheckpointError(
             f"{path} brings its own Python code ({config['model_file']}); "
             "it runs only if you trust it explicitly."
         )
     trust = {"trust_remote_code": True} if trust_remote_code else {}
+    changed = _decode_tagged_floats(entries_changed(path, config))
+    said = io.StringIO()
     try:
-        network, config = _mlx_lm_load_model(path, lazy=True, **trust)
-    except Exception as error:  # whatever an architecture's constructor or loader raises
-        raise CheckpointError(f"mlx-lm cannot load {path}: {_first_sentence(error)}") from error
+        # Some architectures print, and stdout is the caller's; one leaves the process.
+        with contextlib.redirect_stdout(said):
+            network, config = _mlx_lm_load_model(path, lazy=True, model_config=changed, **trust)
+    except (Exception, SystemExit) as error:  # whatever an architecture's constructor or loader raises
+        reason = said.getvalue().strip() if isinstance(error, SystemExit) else one_line(error)
+        raise CheckpointError(f"mlx-lm cannot load {path}: {reason}.") from error
+    check_rope(network, config)
     compute = _compute_dtype(dtype, shards)
     if dtype != "stored":
         network.set_dtype(getattr(mx, compute))
     if not lazy:
         mx.eval(network.parameters())
     return network, config, compute
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """The folder's config.json.
-
-    Raises:
-        CheckpointError: It is absent or not a JSON object.
-    """
-    file = path / "config.json"
-    if not file.is_file():
-        raise CheckpointError(f"{path} holds no config.json, so it is not a model folder.")
-    return read_object(file, CheckpointError, "download it again")
 
 
 def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
@@ -230,9 +226,7 @@ def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
         # Named even when False: transformers would otherwise ask on the terminal.
         return _mlx_lm_load_tokenizer(path, {"trust_remote_code": trust_remote_code})
     except Exception as error:  # transformers raises many kinds for one cause
-        raise CheckpointError(
-            f"The tokenizer in {path} cannot be loaded: {_first_sentence(error)}"
-        ) from error
+        raise CheckpointError(f"The tokenizer in {path} cannot be loaded: {one_line(error)}.") from error
 
 
 def checkpoint_dtype(shards: Shards) -> str:
@@ -248,12 +242,6 @@ def _compute_dtype(dtype: str, shards: Shards) -> str:
     if dtype == "auto" and backend() == "cpu":
         return "float32"
     return checkpoint_dtype(shards) if dtype in ("auto", "stored") else dtype
-
-
-def _first_sentence(error: Exception) -> str:
-    text = str(error).strip()
-    line = text.splitlines()[0] if text else type(error).__name__
-    return line if line.endswith(".") else line + "."
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:

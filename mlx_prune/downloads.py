@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from glob import escape
 from pathlib import Path
 
-from mlx_prune.errors import CheckpointError
+from mlx_prune.errors import CheckpointError, one_line
+from mlx_prune.shards import INDEX_FILE, WEIGHT_FILES, indexed_files
 
-# Never pickles, and nothing that runs unless the caller trusts remote code. The README tells the license.
+# Beside the weights: never pickles, and nothing that runs unless the caller trusts remote code. The README
+# tells the license.
 _HUB_FILES = [
     "*.json",
-    "*.safetensors",
     "*.model",
     "*.tiktoken",
     "*.txt",
@@ -37,6 +39,7 @@ def download(hub_id: str, *, trust_remote_code: bool) -> Path:
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
+        HFValidationError,
         LocalEntryNotFoundError,
         RepositoryNotFoundError,
     )
@@ -44,6 +47,12 @@ def download(hub_id: str, *, trust_remote_code: bool) -> Path:
     patterns = [*_HUB_FILES, "*.py"] if trust_remote_code else _HUB_FILES
     try:
         folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
+        # Of this very commit: the branch may have moved on. Below other folders lie copies in other formats.
+        snapshot_download(
+            hub_id, revision=folder.name, allow_patterns=_weights(folder), ignore_patterns="*/*"
+        )
+    except HFValidationError as error:
+        raise CheckpointError(f"{hub_id} is no id that the Hub could have ({one_line(error)}).") from error
     except GatedRepoError as error:
         raise CheckpointError(
             f"{hub_id} is gated: accept its terms on the Hub, then log in with `hf auth login`."
@@ -58,8 +67,14 @@ def download(hub_id: str, *, trust_remote_code: bool) -> Path:
             "check the connection or give a folder."
         ) from error
     except (HfHubHTTPError, OSError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{hub_id} could not be downloaded from the Hub: {reason}.") from error
+        raise CheckpointError(f"{hub_id} could not be downloaded from the Hub: {one_line(error)}.") from error
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{hub_id} on the Hub holds no config.json, so it is not a model for mlx-lm.")
     return folder
+
+
+def _weights(folder: Path) -> list[str]:
+    """Patterns of the weight files: those that the index names, else what mlx-lm loads."""
+    index = folder / INDEX_FILE
+    named = [escape(name) for name in indexed_files(index)] if index.is_file() else [WEIGHT_FILES]
+    return [*named, "config.json"]  # without anything to fetch, the Hub's client warns

@@ -29,3 +29,15 @@ class RecordsError(MlxPruneError):
 
 class PublishError(MlxPruneError):
     """The Hub refused or could not be reached, or a name or repository there does not fit."""
+
+
+_LONGEST_REASON = 600
+
+
+def one_line(error: BaseException) -> str:
+    """What an error of another library says, whole, on one line and without its last full stop.
+
+    Names often stand on the lines that follow the first; only what is much longer than a sentence is cut off.
+    """
+    text = " ".join(str(error).split()).rstrip(".: ") or type(error).__name__
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON].rstrip(',;: ')} ..."

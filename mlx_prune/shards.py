@@ -7,6 +7,7 @@ without touching the others. Nothing here needs MLX.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlx_prune.errors import CheckpointError
+from mlx_prune.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -43,6 +44,7 @@ _ITEM_BYTES = {
 }
 _BITS_TYPE = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 FLOAT_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_LARGEST_LENGTH = 2**63 - 1
 _LARGEST_HEADER = 100_000_000  # as the safetensors library
 
 
@@ -144,15 +146,15 @@ def read_header(file: Path) -> list[TensorInfo]:
     Raises:
         CheckpointError: The file is not safetensors, or is shorter than its header says.
     """
-    size = file.stat().st_size
-    with open(file, "rb") as opened:
-        start = opened.read(8)
-        if start == b"version ":
-            raise CheckpointError(
-                f"{file} is a Git LFS pointer, not weights; run `git lfs pull` in its folder."
-            )
-        length = struct.unpack("<Q", start)[0] if len(start) == 8 else _LARGEST_HEADER + 1
-        header = opened.read(length) if length <= _LARGEST_HEADER else b""
+    if not file.is_file():  # a folder; or a pipe, which would be waited for
+        raise CheckpointError(f"{file} is not a regular file; download or copy it again.")
+    try:
+        size = file.stat().st_size
+        start, length, header = _read_start(file)
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read ({error.strerror}).") from error
+    if start == b"version ":
+        raise CheckpointError(f"{file} is a Git LFS pointer, not weights; run `git lfs pull` in its folder.")
     if length > _LARGEST_HEADER or not header.lstrip().startswith(b"{"):
         raise CheckpointError(f"{file} is not a safetensors file; download or copy it again.")
     if len(header) < length:
@@ -164,18 +166,20 @@ def read_header(file: Path) -> list[TensorInfo]:
                 name,
                 file,
                 str(entry["dtype"]),
-                tuple(int(n) for n in entry["shape"]),
-                8 + length + int(entry["data_offsets"][0]),
-                int(entry["data_offsets"][1]) - int(entry["data_offsets"][0]),
+                tuple(_length(n) for n in entry["shape"]),
+                8 + length + _length(entry["data_offsets"][0]),
+                _length(entry["data_offsets"][1]) - _length(entry["data_offsets"][0]),
             )
             for name, entry in entries.items()
             if name != "__metadata__"
         ]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise CheckpointError(f"The header of {file} is damaged ({error}); download it again.") from error
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise CheckpointError(
+            f"The header of {file} is damaged ({one_line(error)}); download it again."
+        ) from error
     for info in found:
         width = _ITEM_BYTES.get(info.dtype)
-        if width is not None and int(np.prod(info.shape, dtype=np.int64)) * width != info.nbytes:
+        if info.nbytes < 0 or (width is not None and math.prod(info.shape) * width != info.nbytes):
             raise CheckpointError(
                 f"The header of {file} gives {info.name} a wrong length; download it again."
             )
@@ -185,16 +189,43 @@ def read_header(file: Path) -> list[TensorInfo]:
     return sorted(found, key=lambda info: info.offset)
 
 
+def _read_start(file: Path) -> tuple[bytes, int, bytes]:
+    """The first eight bytes, the header's length that they state, and as much of the header as is there."""
+    with open(file, "rb") as opened:
+        start = opened.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else _LARGEST_HEADER + 1
+        return start, length, opened.read(length) if length <= _LARGEST_HEADER else b""
+
+
+def _length(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _LARGEST_LENGTH:
+        shown = f"{value!r}" if isinstance(value, float | bool | str) else "such a number"
+        raise ValueError(f"{shown} is no length")
+    return value
+
+
 def _truncated(file: Path, wanted: int, size: int) -> str:
     return f"{file} is truncated: it holds {size:,} of {wanted:,} bytes; download or copy it again."
 
 
-def _check_index(index_file: Path, present: set[str]) -> None:
+def indexed_files(index_file: Path) -> list[str]:
+    """The names of the weight files that an index names, sorted.
+
+    Raises:
+        CheckpointError: The index is damaged.
+    """
     try:
         weight_map = json.loads(index_file.read_text(encoding="utf-8"))["weight_map"]
         named = sorted(set(weight_map.values()))
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CheckpointError(f"{index_file} is damaged ({error}); download it again.") from error
+        if not all(isinstance(name, str) for name in named):
+            raise TypeError("a file's name is no text")
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, OSError) as error:
+        raise CheckpointError(f"{index_file} is damaged ({one_line(error)}); download it again.") from error
+    return named
+
+
+def _check_index(index_file: Path, present: set[str]) -> None:
+    named = indexed_files(index_file)
     absent = [name for name in named if name not in present]
     if absent:
         raise CheckpointError(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import DataError
+from mlx_prune.paths import expanded
 
 
 def read_text(path: str | Path) -> str:
@@ -16,7 +17,7 @@ def read_text(path: str | Path) -> str:
     Raises:
         DataError: There is no such file, it is not UTF-8, or a line of JSONL is malformed.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_file():
         raise DataError(f"There is no text file {path}; give a text or JSONL file, or the name of a source.")
     try:

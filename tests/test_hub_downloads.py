@@ -77,6 +77,36 @@ def test_model_by_id_fetches_weights_and_tokenizer_but_no_pickle_and_no_code(hub
     assert not hub.paths_requested(r"\.(bin|pt|py)$")
 
 
+@pytest.mark.parametrize("shards", [1, 2])
+def test_model_by_id_fetches_no_second_copy_of_the_weights(hub: HubServer, tmp_path: Path, shards: int):
+    source = save_tiny_model(tmp_path / "source", "mistral", shards=shards)
+    weights = {path.name for path in source.glob("*.safetensors")}
+    files = {path.name: path.read_bytes() for path in source.iterdir()}
+    copies = [
+        "consolidated.safetensors",
+        "original/model-00001-of-00001.safetensors",
+        "original/x.safetensors",
+    ]
+    if shards > 1:
+        copies.append("model-other.safetensors")
+    hub.add_repo("org/double", files | dict.fromkeys(copies, b"the same weights in another format"))
+    done = hub.python(tmp_path, "-c", LOAD_MODEL, "org/double")
+    assert done.returncode == 0, done.stderr
+    folder = Path(done.stdout.strip())
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*.safetensors")} == weights
+    assert not [path for name in copies for path in hub.paths_requested(name)]
+
+
+def test_damaged_index_on_the_hub_is_one_sentence(hub: HubServer, tmp_path: Path):
+    source = save_tiny_model(tmp_path / "source", "llama", shards=2)
+    (source / "model.safetensors.index.json").write_text('{"weight_map": [1]}')
+    hub.add_repo("org/damaged", source)
+    refused = hub.python(tmp_path, "-c", LOAD_MODEL, "org/damaged")
+    assert refused.returncode == 1
+    assert_one_sentence(refused.stderr)
+    assert "index" in refused.stderr
+
+
 def test_second_load_by_id_downloads_nothing(hub: HubServer, tmp_path: Path):
     hub.add_repo("org/tiny", save_tiny_model(tmp_path / "source", "qwen3"))
     assert hub.python(tmp_path, "-c", LOAD_MODEL, "org/tiny").returncode == 0

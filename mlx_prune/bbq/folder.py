@@ -8,7 +8,7 @@ from pathlib import Path
 from mlx_prune.bbq.fields import Row
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.rows import INTERSECTIONAL, is_elfsong, item_from_bbq, item_from_elfsong
-from mlx_prune.errors import DataError
+from mlx_prune.errors import DataError, one_line
 from mlx_prune.json_files import parse_json
 
 BBQ_CATEGORIES = (
@@ -108,7 +108,6 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
     try:
         rows = pq.read_table(path).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a readable Parquet file ({reason})") from None
+        raise DataError(f"{path}: not a readable Parquet file ({one_line(error)})") from None
     for number, row in enumerate(rows, start=1):
         yield f"{path}, row {number}", row

@@ -9,7 +9,7 @@ from typing import Any
 from mlx_prune.bbq.folder import BBQ_CATEGORIES
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.rows import item_from_elfsong
-from mlx_prune.errors import DataError
+from mlx_prune.errors import DataError, one_line
 
 HUB_DATASET = "Elfsong/BBQ"
 # The data files have not changed since their upload; pinned so that they cannot change under a study either.
@@ -35,9 +35,8 @@ def read_hub_category(
         try:
             rows = datasets.load_dataset(path, split=split, revision=revision)
         except Exception as error:  # the library raises its own, fsspec's, httpx's and pyarrow's errors
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
             raise DataError(
-                f"the {split!r} split of {path} could not be loaded ({reason}); "
+                f"the {split!r} split of {path} could not be loaded ({one_line(error)}); "
                 "check the network, or give a folder of BBQ JSONL files instead"
             ) from error
     items = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from mlx_prune.bbq.folder import canonical_category, category_files, read_category
 from mlx_prune.bbq.item import Item
 from mlx_prune.errors import DataError
+from mlx_prune.paths import expanded
 
 __all__ = ["CONDITIONS", "STUDY_CATEGORIES", "Item", "load_items"]
 
@@ -73,7 +74,7 @@ def _open(source: str | Path) -> tuple[Iterable[str], Callable[[str], list[Item]
 
         folder = demo.items_path()
     else:
-        folder = Path(source).expanduser()
+        folder = expanded(source)
     files = category_files(folder)
     return files, lambda category: read_category(category, files[category])
 

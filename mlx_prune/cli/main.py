@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import click
 
 from mlx_prune import __version__
-from mlx_prune.errors import MlxPruneError
+from mlx_prune.errors import MlxPruneError, one_line
 
 # name -> module; each module defines a Click command called `command`.
 COMMANDS: dict[str, str] = {
@@ -90,9 +90,9 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if os.environ.get("MLX_PRUNE_DEBUG"):
             raise
-        first_line = (str(error).strip().splitlines() or [""])[0]
         click.echo(
-            f"Error: unexpected {type(error).__name__}: {first_line} (MLX_PRUNE_DEBUG=1 shows the traceback)",
+            f"Error: unexpected {type(error).__name__}: {one_line(error)} "
+            "(MLX_PRUNE_DEBUG=1 shows the traceback)",
             err=True,
         )
         return 1

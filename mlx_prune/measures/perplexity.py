@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_prune.checkpoints import LoadedModel
-from mlx_prune.errors import DataError
+from mlx_prune.errors import DataError, one_line
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.text import encode, leading_token, read_text
 
@@ -116,9 +116,8 @@ def _tulu(tokenizer: Any, count: int, length: int) -> NDArray[np.int32]:
     try:
         data = mlx_lm.perplexity.load_data(tokenizer, TULU, count, length)
     except Exception as error:  # datasets passes on errors of several network libraries
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(
-            f"{TULU} cannot be read from the Hub ({reason}); check the connection, or give a file."
+            f"{TULU} cannot be read from the Hub ({one_line(error)}); check the connection, or give a file."
         ) from error
     finally:
         np.random.set_state(state)

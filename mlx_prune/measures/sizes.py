@@ -17,7 +17,9 @@ from typing import Any
 
 from mlx.utils import tree_flatten
 
-from mlx_prune.checkpoints import checkpoint_dtype, load_network, read_config
+from mlx_prune.checkpoints import checkpoint_dtype, load_network
+from mlx_prune.config_file import read_config
+from mlx_prune.errors import one_line
 from mlx_prune.shards import open_shards
 
 _CHUNK = 8 << 20
@@ -113,5 +115,5 @@ def _export(folder: Path, model: Any, config: dict[str, Any], target: Path) -> s
         with contextlib.redirect_stdout(io.StringIO()):
             convert_to_gguf(folder, weights, config, str(target))
     except Exception as error:
-        return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        return f"{type(error).__name__}: {one_line(error)}"
     return ""

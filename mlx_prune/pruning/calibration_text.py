@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mlx_prune.errors import DataError
+from mlx_prune.errors import DataError, one_line
+from mlx_prune.paths import expanded
 from mlx_prune.pruning.recipe import Calibration
 from mlx_prune.text import encode, leading_token, read_text
 
@@ -116,7 +117,7 @@ def _read(source: str | Path) -> tuple[str, str]:
         from mlx_prune import demo
 
         return read_text(demo.calibration_text_path()), "demo"
-    return read_text(source), str(Path(source).expanduser())
+    return read_text(source), str(expanded(source))
 
 
 def _from_c4(
@@ -147,9 +148,8 @@ def _c4_documents() -> Iterator[str]:
         for row in stream:
             yield row["text"]
     except Exception as error:  # datasets passes on errors of several network libraries
-        reason = str(error).strip().splitlines()
         raise DataError(
-            f"C4 cannot be read from the Hub ({reason[0] if reason else type(error).__name__}); "
+            f"C4 cannot be read from the Hub ({one_line(error)}); "
             "check the connection, or calibrate on demo or a file."
         ) from error
 

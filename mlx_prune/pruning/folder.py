@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import CheckpointError
+from mlx_prune.paths import expanded
 
 # What stock mlx-lm and transformers need besides the weights, and what a licence asks to go along.
 _SIDE_FILES = (
@@ -79,7 +80,7 @@ def output_folder(out: Path, *, source: Path, force: bool) -> Iterator[OutputFol
         CheckpointError: Another process writes it or has just written it, it is the source, or the disk is
             full or cannot be written.
     """
-    out = out.expanduser().absolute()
+    out = expanded(out).absolute()
     if out.exists() and out.samefile(source):
         raise CheckpointError(f"{out} is the model to prune; give another output folder.")
     lock = out.with_name(f".{out.name}.lock")

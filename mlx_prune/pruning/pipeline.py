@@ -11,6 +11,7 @@ from pathlib import Path
 from mlx_prune import distributed
 from mlx_prune.checkpoints import resolve
 from mlx_prune.errors import RecipeError
+from mlx_prune.paths import expanded
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.hashes import quick_hash
 from mlx_prune.pruning.labels import Quantization
@@ -88,7 +89,7 @@ def prune_and_quantize(
         raise RecipeError(
             "Under a launcher, prune first and quantize the result with -m quantize afterwards."
         )
-    out = Path(out).expanduser().absolute()
+    out = expanded(out).absolute()
     source = resolve(model, trust_remote_code=trust_remote_code)
     origin = _origin(source, recipe, dtype)
     if out.exists() and not force:
@@ -121,7 +122,7 @@ def prune_and_quantize(
 def _origin(source: Path, recipe: Recipe | StructuredRecipe, dtype: str) -> str:
     """What a pruned checkpoint follows from, known before it is made."""
     text = recipe.calibration.source if recipe.calibration is not None else ""
-    file = Path(text).expanduser()
+    file = expanded(text)
     content = {
         "recipe": dataclasses.asdict(recipe),
         "source": quick_hash(open_shards(source)),

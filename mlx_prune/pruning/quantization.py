@@ -16,7 +16,8 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.utils import quantize_model, save_config, save_model
 
-from mlx_prune.checkpoints import load_network, other_projections, read_config, resolve
+from mlx_prune.checkpoints import load_network, other_projections, resolve
+from mlx_prune.config_file import read_config
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.progress import ProgressCallback, silent

@@ -11,6 +11,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from mlx_prune.checkpoints import LoadedModel, PrunableLinear, load_network, prunable_linears
+from mlx_prune.config_file import CONFIG_FILE, entries_changed, read_config
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.pruning.layout import Originals, layout_of
@@ -114,6 +115,10 @@ def finish(folder: OutputFolder, writer: CheckpointWriter, source: Path, report:
     """Add everything but the weights, and let the folder appear; returns the report as recorded."""
     recorded = replace(report, layout=writer.layout)
     copy_side_files(source, folder.partial)
+    config = read_config(source)
+    if entries_changed(source, config):
+        # Stock mlx-lm would not find the rotary positions where transformers writes them.
+        write_json(folder.partial / CONFIG_FILE, config)
     publish(folder, recorded.to_json())
     return recorded
 

@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune import __version__
+<<<<<<< HEAD
 from mlx_prune.errors import MlxPruneError, PublishError
 from mlx_prune.json_files import parse_json
+=======
+from mlx_prune.errors import MlxPruneError, PublishError, one_line
+>>>>>>> d247a47 (Read rope_parameters, take one copy of a model's weights from the Hub, show upstream errors whole)
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.publishing.plan import PublishPlan
 from mlx_prune.report.card import CARD_FILE, META_FILE
@@ -192,6 +196,5 @@ def _sentence(doing: str, error: Exception) -> str:
     if status == 403:
         return f"{doing} failed because the token may not do that; {_LOGIN}."
     reason = f"HTTP {status}" if status else type(error).__name__
-    message = (str(cause or error).strip().splitlines() or [""])[0].rstrip(".:")
-    detail = f"{reason}: {message}" if message else reason
+    detail = f"{reason}: {one_line(cause or error)}"
     return f"{doing} failed ({detail}); what was sent is kept, and the same command resumes."

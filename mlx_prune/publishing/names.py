@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from mlx_prune.errors import PublishError
+from mlx_prune.errors import PublishError, one_line
 
 _SUFFIX = "pia"  # pruning impact analysis, as in the published names
 _LONGEST = 96
@@ -54,5 +54,6 @@ def check_repo_id(repo_id: str) -> None:
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise PublishError(f"{repo_id!r} is not a repository id that the Hub accepts ({reason}).") from error
+        raise PublishError(
+            f"{repo_id!r} is not a repository id that the Hub accepts ({one_line(error)})."
+        ) from error

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.errors import PublishError
+from mlx_prune.paths import expanded
 from mlx_prune.publishing.folder import publishable_files
 from mlx_prune.publishing.names import check_repo_id, repository_name
 from mlx_prune.report.card import CARD_FILE, META_FILE, model_card, read_meta
@@ -75,7 +76,7 @@ def plan_publication(
         CheckpointError: The folder is not a complete, clean checkpoint of this tool.
         PublishError: The repository's name is not one the Hub accepts.
     """
-    folder = folder.expanduser()
+    folder = expanded(folder)
     files = publishable_files(folder)
     meta = read_meta(folder)
     if results is not None:
@@ -127,7 +128,7 @@ def plan_grid(
         CheckpointError: A checkpoint is not fit to be published.
         PublishError: There is none, or two would have the same name.
     """
-    root = root.expanduser()
+    root = expanded(root)
     folders = find_checkpoints(root)
     if not folders:
         raise PublishError(f"{root} holds no checkpoint made by `mlxprune prune`.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import CheckpointError
+from mlx_prune.paths import expanded
 
 DEMO_MODEL = "demo"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -51,12 +52,12 @@ def base_model(meta: Mapping[str, Any]) -> BaseModel:
     if cached:
         hub_id: str | None = f"{cached[1]}/{cached[2]}"
     else:
-        local = Path(source).expanduser().exists()
+        local = expanded(source).exists()
         hub_id = source if _HUB_ID.fullmatch(source) and not local else None
-    name = hub_id.split("/")[1] if hub_id else Path(source).expanduser().resolve().name
+    name = hub_id.split("/")[1] if hub_id else expanded(source).resolve().name
     if source == DEMO_MODEL:
         return BaseModel("mlx-prune-demo", license="mit", language=("en",))
-    card = Path(source).expanduser() / "README.md"
+    card = expanded(source) / "README.md"
     if not card.is_file() and hub_id:
         card = _cached_card(hub_id) or card
     return with_card(BaseModel(name, hub_id), card_metadata(card) if card.is_file() else {})

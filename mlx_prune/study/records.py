@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlx_prune.bbq.answers import LETTERS, parse_answer
-from mlx_prune.errors import RecordsError
+from mlx_prune.errors import RecordsError, one_line
 from mlx_prune.study.files import RECORDS_FOLDER, write_atomically
 
 if TYPE_CHECKING:
@@ -195,9 +195,9 @@ def read_records(run: Path, columns: Sequence[str] | None = None, *, encoded: bo
             table = pq.read_table(file, columns=wanted.names, read_dictionary=texts)
             tables.append(table.cast(wanted))
         except (pa.ArrowException, OSError, ValueError) as error:
-            reason = str(error).splitlines()[0].rstrip(".")
             raise RecordsError(
-                f"{file} cannot be read ({reason}); delete it and evaluate again to redo its records."
+                f"{file} cannot be read ({one_line(error)}); delete it and evaluate again to redo its "
+                "records."
             ) from error
     return pa.concat_tables(tables).unify_dictionaries() if tables else wanted.empty_table()
 

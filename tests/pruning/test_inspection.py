@@ -11,7 +11,8 @@ from mlx_lm.utils import save_model as mlx_lm_save_model
 from tiny_experts import EXPERTS, save_tiny_experts
 from tiny_models import save_tiny_model
 
-from mlx_prune.checkpoints import load, read_config
+from mlx_prune.checkpoints import load
+from mlx_prune.config_file import read_config
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning import Recipe, inspect, prune_checkpoint
 

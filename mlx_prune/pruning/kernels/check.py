@@ -11,6 +11,7 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_prune.environment import backend
+from mlx_prune.errors import one_line
 from mlx_prune.pruning import norms, select_portable
 from mlx_prune.pruning.kernels import launch
 
@@ -97,7 +98,6 @@ def _one(name: str, kernel: _Call, portable: _Call) -> KernelCheck:
             relative = mx.max(difference / mx.maximum(mx.abs(wanted.astype(mx.float32)), 1e-6))
             worst = max(worst, float(relative.item()))  # type: ignore[arg-type]
         except Exception as error:  # whatever the compiler or the driver says
-            lines = str(error).strip().splitlines()
-            return KernelCheck(name, False, lines[0] if lines else type(error).__name__)
+            return KernelCheck(name, False, one_line(error))
     limit = _TOLERANCE if name == "sum_of_squares" else 0.0
     return KernelCheck(name, worst <= limit, f"largest relative difference {worst:.1e}")

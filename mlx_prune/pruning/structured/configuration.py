@@ -9,7 +9,7 @@ from typing import Any
 import mlx.nn as nn
 from mlx_lm.utils import _get_classes
 
-from mlx_prune.errors import RecipeError
+from mlx_prune.errors import RecipeError, one_line
 
 _DEPTH_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _NEURON_KEYS = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size", "hidden_dim", "mlp_hidden_size")
@@ -134,10 +134,10 @@ def build(config: dict[str, Any]) -> nn.Module:
         )
     try:
         model_class, arguments = _get_classes(config)
-        network: nn.Module = model_class(arguments.from_dict(config))
+        # Some architectures write into the dictionaries they are given.
+        network: nn.Module = model_class(arguments.from_dict(copy.deepcopy(config)))
     except Exception as error:  # whatever an architecture's constructor raises
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RecipeError(
-            f"mlx-lm cannot build the smaller model from its configuration ({lines[0]})."
+            f"mlx-lm cannot build the smaller model from its configuration ({one_line(error)})."
         ) from error
     return network

@@ -12,7 +12,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_prune import distributed
-from mlx_prune.checkpoints import load_network, load_tokenizer, prunable_linears, read_config, resolve
+from mlx_prune.checkpoints import load_network, load_tokenizer, prunable_linears, resolve
+from mlx_prune.config_file import read_config
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback, silent

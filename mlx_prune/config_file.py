@@ -1,0 +1,64 @@
+"""A model folder's config.json: read, made to say what mlx-lm reads, and compared with the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.errors import CheckpointError
+from mlx_prune.json_files import read_object
+from mlx_prune.rope import lifted
+
+CONFIG_FILE = "config.json"
+DEPTH_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The folder's config.json, with rotary positions where mlx-lm reads them (:mod:`mlx_prune.rope`).
+
+    Raises:
+        CheckpointError: It is absent, no JSON object, or states rotary positions that cannot be understood.
+    """
+    return lifted(read_stored(path))
+
+
+def read_stored(path: Path) -> dict[str, Any]:
+    """The folder's config.json as it is.
+
+    Raises:
+        CheckpointError: It is absent or not a JSON object.
+    """
+    file = path / CONFIG_FILE
+    if not file.is_file():
+        raise CheckpointError(f"{path} holds no config.json, so it is not a model folder.")
+    return read_object(file, CheckpointError, "correct it or download it again")
+
+
+def entries_changed(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config says otherwise than the folder's config.json does, by entry."""
+    stored = read_stored(path)
+    return {key: value for key, value in config.items() if key not in stored or stored[key] != value}
+
+
+def check_plausible(path: Path, config: Mapping[str, Any], tensors: int) -> None:
+    """Refuse a config that mlx-lm would try to build without an end.
+
+    Args:
+        path: The model folder.
+        config: Its config.json.
+        tensors: Number of tensors in its weight files.
+
+    Raises:
+        CheckpointError: It names no type of model, or more blocks than there are tensors.
+    """
+    if not isinstance(config.get("model_type"), str):
+        raise CheckpointError(f"{path / CONFIG_FILE} names no model_type, so mlx-lm cannot build the model.")
+    for part in (config, config.get("text_config")):
+        for key in DEPTH_KEYS if isinstance(part, Mapping) else ():
+            count = part[key] if isinstance(part, Mapping) and key in part else None
+            if isinstance(count, int | float) and count > tensors:
+                raise CheckpointError(
+                    f"{path / CONFIG_FILE} gives {key} as {count:,}, and the weight files hold {tensors:,} "
+                    "tensors; correct the file or download it again."
+                )
