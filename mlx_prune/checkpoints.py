@@ -207,7 +207,7 @@ def load_network(
     except (Exception, SystemExit) as error:  # whatever an architecture's constructor or loader raises
         reason = said.getvalue().strip() if isinstance(error, SystemExit) else one_line(error)
         raise CheckpointError(f"mlx-lm cannot load {path}: {reason}.") from error
-    check_rope(network, config)
+    check_rope(network, config, str(path / "config.json"))
     compute = _compute_dtype(dtype, shards)
     if dtype != "stored":
         network.set_dtype(getattr(mx, compute))

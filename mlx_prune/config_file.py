@@ -20,7 +20,7 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: It is absent, no JSON object, or states rotary positions that cannot be understood.
     """
-    return lifted(read_stored(path))
+    return lifted(read_stored(path), str(path / CONFIG_FILE))
 
 
 def read_stored(path: Path) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class _Rope:
         return self.kind not in _UNSCALED and self.factor != 1
 
 
-def lifted(config: Mapping[str, Any]) -> dict[str, Any]:
+def lifted(config: Mapping[str, Any], file: str = "config.json") -> dict[str, Any]:
     """A config whose rotary positions stand where mlx-lm reads them, and where they stood, too.
 
     Values inside ``rope_parameters`` win over those beside it, as in transformers; of a dictionary per kind
@@ -52,6 +52,7 @@ def lifted(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         config: A config.json.
+        file: What errors call it.
 
     Returns:
         The config, with entries added or replaced in itself and its ``text_config``; an equal one where
@@ -62,55 +63,62 @@ def lifted(config: Mapping[str, Any]) -> dict[str, Any]:
     """
     result = dict(config)
     if config.get("model_file") is None:
-        result |= _entries(config)
+        result |= _entries(config, file)
     text = config.get("text_config")
     if isinstance(text, Mapping):
-        result["text_config"] = {**text, **_entries(text)}
+        result["text_config"] = {**text, **_entries(text, file)}
     return result
 
 
-def check_rope(network: nn.Module, config: Mapping[str, Any]) -> None:
+def check_rope(network: nn.Module, config: Mapping[str, Any], file: str = "config.json") -> None:
     """Refuse a network that would compute other rotary positions than its config states.
 
     Args:
         network: As mlx-lm built it.
         config: The config it was built from, lifted.
+        file: What errors call it.
 
     Raises:
         CheckpointError: It has another base, no scaling where one is stated, or turns another part of a head.
     """
     text = config.get("text_config")
     part: Mapping[str, Any] = text if isinstance(text, Mapping) else config
-    stated = _stated(part) or {None: {}}
+    stated = _stated(part, file) or {None: {}}
     found = [module for _, module in network.named_modules() if _turns(module)]
     plain = [module for module in found if isinstance(module, nn.RoPE)]
-    name = str(config.get("model_type"))
     ropes = [_rope(part, values) for values in stated.values()]
     scaled = [rope for rope in ropes if rope.scaled]
+    wrong = ""
     if scaled and found and all(isinstance(module, nn.RoPE) and module.scale == 1 for module in found):
-        raise _ignored(name, f"scales rotary positions by {scaled[0].kind}")
+        wrong = f"scales rotary positions by {scaled[0].kind}"
     if part.get("rope_parameters"):
-        _check_bases(name, ropes, {float(module.base) for module in plain})
+        wrong = wrong or _wrong_base(ropes, {float(module.base) for module in plain})
     head = _head_size(part)
     for rope in ropes:
         share = None if rope.kind == "proportional" else rope.partial
         if head and share is not None and plain and int(head * share) not in {m.dims for m in plain}:
-            raise _ignored(name, f"turns {int(head * share)} of the {head} values of a head")
+            wrong = wrong or f"turns {int(head * share)} of the {head} values of a head"
+    if wrong:
+        raise CheckpointError(
+            f"The model {wrong}, says {file}, and mlx-lm's {config.get('model_type')} computes otherwise, so "
+            "every figure would be wrong; use another version of the model, or of mlx-lm."
+        )
 
 
-def _check_bases(name: str, ropes: list[_Rope], bases: set[float]) -> None:
-    """Refuse bases that are not stated, and stated ones of plain positions that nothing computes with."""
+def _wrong_base(ropes: list[_Rope], bases: set[float]) -> str:
+    """The stated bases, where others are computed with or one of plain positions is not; else empty."""
     thetas = {rope.theta for rope in ropes if rope.theta is not None}
     plain = {rope.theta for rope in ropes if rope.theta is not None and not rope.scaled}
     wrong = [theta for theta in plain if bases and not _among(theta, bases)]
     if wrong or (thetas and any(not _among(base, thetas) for base in bases)):
         named = " and ".join(f"{theta:g}" for theta in sorted(wrong or thetas))
-        raise _ignored(name, f"has rotary positions of base {named}")
+        return f"has rotary positions of base {named}"
+    return ""
 
 
-def _entries(part: Mapping[str, Any]) -> dict[str, Any]:
+def _entries(part: Mapping[str, Any], file: str) -> dict[str, Any]:
     """What to set in a config, or in its text_config."""
-    stated = _stated(part)
+    stated = _stated(part, file)
     if not stated or not part.get("rope_parameters"):
         return {}
     fields = _fields(part)
@@ -136,9 +144,9 @@ def _entries(part: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in part or part[name] != value}
 
 
-def _stated(part: Mapping[str, Any]) -> dict[str | None, Mapping[str, Any]]:
+def _stated(part: Mapping[str, Any], file: str) -> dict[str | None, Mapping[str, Any]]:
     """Rotary parameters by kind of layer, or of all layers under None; empty where none are stated."""
-    parameters, scaling = (_dictionary(part, name) for name in ("rope_parameters", "rope_scaling"))
+    parameters, scaling = (_dictionary(part, name, file) for name in ("rope_parameters", "rope_scaling"))
     nested: dict[str | None, Mapping[str, Any]] = {
         key: value for key, value in parameters.items() if isinstance(value, Mapping)
     }
@@ -151,18 +159,18 @@ def _stated(part: Mapping[str, Any]) -> dict[str | None, Mapping[str, Any]]:
     return {None: flat} if flat else {}
 
 
-def _dictionary(part: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _dictionary(part: Mapping[str, Any], name: str, file: str) -> Mapping[str, Any]:
     value = part.get(name)
     if value is not None and not isinstance(value, Mapping):
         raise CheckpointError(
-            f"config.json gives {name} as {value!r}, and it has to be a JSON object; correct the file or "
+            f"{file} gives {name} as {value!r}, and it has to be a JSON object; correct the file or "
             "download it again."
         )
     for key, entry in (value or {}).items():
         wrong = key in ("rope_theta", "factor", "partial_rotary_factor") and entry is not None
         if wrong and (isinstance(entry, bool) or not isinstance(entry, int | float) or not entry > 0):
             raise CheckpointError(
-                f"config.json gives {key} in {name} as {entry!r}, and it has to be a positive number; "
+                f"{file} gives {key} in {name} as {entry!r}, and it has to be a positive number; "
                 "correct the file or download it again."
             )
     return value or {}
@@ -210,10 +218,3 @@ def _head_size(part: Mapping[str, Any]) -> int | None:
 
 def _among(value: float, others: set[float]) -> bool:
     return any(math.isclose(value, other, rel_tol=1e-6) for other in others)
-
-
-def _ignored(model_type: str, what: str) -> CheckpointError:
-    return CheckpointError(
-        f"The model {what}, says its config.json, and mlx-lm's {model_type} computes otherwise, so every "
-        "figure would be wrong; use another version of the model, or of mlx-lm."
-    )
