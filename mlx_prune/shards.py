@@ -6,7 +6,6 @@ without touching the others. Nothing here needs MLX.
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Iterable
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlx_prune.errors import CheckpointError, one_line
+from mlx_prune.json_files import parse_json
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -160,7 +160,7 @@ def read_header(file: Path) -> list[TensorInfo]:
     if len(header) < length:
         raise CheckpointError(_truncated(file, 8 + length, size))
     try:
-        entries = json.loads(header)
+        entries = parse_json(header)
         found = [
             TensorInfo(
                 name,
@@ -173,7 +173,7 @@ def read_header(file: Path) -> list[TensorInfo]:
             for name, entry in entries.items()
             if name != "__metadata__"
         ]
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise CheckpointError(
             f"The header of {file} is damaged ({one_line(error)}); download it again."
         ) from error
@@ -215,11 +215,11 @@ def indexed_files(index_file: Path) -> list[str]:
         CheckpointError: The index is damaged.
     """
     try:
-        weight_map = json.loads(index_file.read_text(encoding="utf-8"))["weight_map"]
+        weight_map = parse_json(index_file.read_text(encoding="utf-8"))["weight_map"]
         named = sorted(set(weight_map.values()))
         if not all(isinstance(name, str) for name in named):
             raise TypeError("a file's name is no text")
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError, OSError) as error:
+    except (ValueError, KeyError, AttributeError, TypeError, OSError) as error:
         raise CheckpointError(f"{index_file} is damaged ({one_line(error)}); download it again.") from error
     return named
 

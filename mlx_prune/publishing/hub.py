@@ -15,12 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune import __version__
-<<<<<<< HEAD
-from mlx_prune.errors import MlxPruneError, PublishError
-from mlx_prune.json_files import parse_json
-=======
 from mlx_prune.errors import MlxPruneError, PublishError, one_line
->>>>>>> d247a47 (Read rope_parameters, take one copy of a model's weights from the Hub, show upstream errors whole)
+from mlx_prune.json_files import parse_json
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.publishing.plan import PublishPlan
 from mlx_prune.report.card import CARD_FILE, META_FILE
