@@ -11,6 +11,7 @@ import pytest
 from tiny_models import ARCHITECTURES, save_tiny_model
 
 from mlx_prune.checkpoints import blocks, load, prunable_linears, resolve
+from mlx_prune.environment import backend
 from mlx_prune.errors import CheckpointError
 from mlx_prune.shards import open_shards
 
@@ -22,7 +23,7 @@ def test_loads_what_was_saved(tmp_path, architecture, dtype):
     model = load(folder)
     assert model.path == folder
     assert model.name == str(folder)
-    assert model.dtype == ("float32" if mx.default_device() == mx.Device(mx.cpu) else dtype)
+    assert model.dtype == ("float32" if backend() == "cpu" else dtype)
     assert model.config["model_type"] == architecture
     assert not model.model.training
     assert model.tokenizer.decode(model.tokenizer.encode("Who was late?")) == "Who was late?"

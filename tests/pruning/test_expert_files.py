@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import mlx.core as mx
-import mlx_lm
 import numpy as np
 import pytest
 from block_memory import peaks_by_depth
 from mlx_lm.models import mixtral
+from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
 from tiny_experts import MIXTURES, ONE_BY_ONE, save_tiny_experts
 
 from mlx_prune.checkpoints import load, prunable_linears
@@ -18,17 +18,9 @@ from mlx_prune.pruning.layout import layout_of
 from mlx_prune.pruning.places import read_part
 from mlx_prune.shards import open_shards
 
-TOKENS = [[7, 91, 30, 8, 200, 13, 99, 55, 21]]
-
 
 def weight_files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors*"))}
-
-
-def assert_stock_mlx_lm_runs(folder: Path, model) -> None:
-    stock, _ = mlx_lm.load(str(folder))
-    stock.set_dtype(mx.float32)
-    assert mx.array_equal(stock(mx.array(TOKENS)), model.model(mx.array(TOKENS)))
 
 
 @pytest.mark.parametrize("architecture", MIXTURES)
@@ -67,7 +59,7 @@ def test_only_pruned_values_differ_from_the_source(tmp_path, architecture, dtype
     assert in_memory.matrices == report.matrices
     save(model, tmp_path / "saved", in_memory)
     assert weight_files(tmp_path / "saved") == weight_files(tmp_path / "streamed")
-    assert_stock_mlx_lm_runs(tmp_path / "streamed", model)
+    assert_stock_mlx_lm_agrees(tmp_path / "streamed", model)
     before, after = open_shards(source), open_shards(tmp_path / "streamed")
     layout = layout_of(before, prunable_linears(model.model), model.model)
     pruned = {place.tensor for place in layout.places.values()}
@@ -156,7 +148,7 @@ def test_experts_in_another_order_are_followed(tmp_path, monkeypatch, calibratio
     save(model, tmp_path / "saved", prune(model, recipe))
     assert prune_checkpoint(source, tmp_path / "out", recipe).layout == "source"
     assert weight_files(tmp_path / "saved") == weight_files(tmp_path / "out")
-    assert_stock_mlx_lm_runs(tmp_path / "out", model)
+    assert_stock_mlx_lm_agrees(tmp_path / "out", model)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +176,7 @@ def test_experts_that_are_not_in_the_source_as_they_stand_go_to_mlx_lms_layout(
     assert any("transformers does not" in sentence for sentence in streamed.warnings)
     assert streamed.matrices == report.matrices
     assert weight_files(tmp_path / "saved") == weight_files(tmp_path / "out")
-    assert_stock_mlx_lm_runs(tmp_path / "out", model)
+    assert_stock_mlx_lm_agrees(tmp_path / "out", model)
     assert inspect(tmp_path / "out").disagreements == ()
 
 

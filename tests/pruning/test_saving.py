@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 
 import mlx.core as mx
-import mlx_lm
 import numpy as np
 import pytest
+from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
 from tiny_models import ARCHITECTURES, save_tiny_model, save_tokenizer
 
 from mlx_prune.checkpoints import load, prunable_linears
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning import Recipe, inspect, prune, prune_checkpoint, save
 from mlx_prune.shards import open_shards
-
-TOKENS = [[7, 91, 30, 8, 200, 13, 99, 55, 21]]
 
 
 def weight_files(folder):
@@ -52,9 +50,7 @@ def test_stock_mlx_lm_loads_it_with_equal_logits(tmp_path, architecture, calibra
     model = load(source)
     report = prune(model, Recipe("wanda", pattern="2:4", calibration=calibration))
     save(model, tmp_path / "out", report)
-    stock, tokenizer = mlx_lm.load(str(tmp_path / "out"))
-    stock.set_dtype(mx.float32)
-    assert mx.array_equal(stock(mx.array(TOKENS)), model.model(mx.array(TOKENS)))
+    tokenizer = assert_stock_mlx_lm_agrees(tmp_path / "out", model)
     assert tokenizer.encode("Who was late?") == model.tokenizer.encode("Who was late?")
 
 
@@ -148,9 +144,7 @@ def test_a_renamed_and_reshaped_checkpoint_is_written_in_mlx_lms_layout(tmp_path
     streamed = prune_checkpoint(source, tmp_path / "streamed", recipe)
     assert streamed.layout == "mlx"
     assert weight_files(tmp_path / "saved") == weight_files(tmp_path / "streamed")
-    stock, _ = mlx_lm.load(str(tmp_path / "streamed"))
-    stock.set_dtype(mx.float32)
-    assert mx.array_equal(stock(mx.array(TOKENS)), model.model(mx.array(TOKENS)))
+    assert_stock_mlx_lm_agrees(tmp_path / "streamed", model)
     found = inspect(tmp_path / "streamed")
     assert found.disagreements == ()
     assert found.actual_sparsity == report.actual_sparsity
