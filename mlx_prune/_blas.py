@@ -38,13 +38,23 @@ def preload() -> str | None:
         os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
         for name in _CANDIDATES:
             try:
-                ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+                library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
             except OSError:
                 continue
-            _loaded, _reason = name, f"{name} answers MLX's matrix products"
+            _loaded, _reason = name, f"{name}{_kernels(library)} answers MLX's matrix products"
             return _loaded
         _reason = "OpenBLAS not found; `apt install libopenblas0-pthread` makes fp32 models far faster"
     return None
+
+
+def _kernels(library: ctypes.CDLL) -> str:
+    """Whose kernels OpenBLAS runs (``OPENBLAS_CORETYPE`` decides) and its threads: " (Zen, 2 threads)"."""
+    try:
+        core, threads = library.openblas_get_corename, int(library.openblas_get_num_threads())
+    except AttributeError:  # a build whose symbols have a suffix
+        return ""
+    core.restype = ctypes.c_char_p
+    return f" ({core().decode()}, {threads} thread{'s' * (threads != 1)})"
 
 
 def status() -> tuple[bool, str]:

@@ -109,6 +109,14 @@ def compare(
     return Agreement(total, identical, near, unexplained, ended)
 
 
+def assert_agrees(agreement: Agreement) -> None:
+    """Every answer is the reference's, but where two scores are so close that their last digits decide."""
+    assert not agreement.unexplained
+    assert agreement.identical + len(agreement.near_ties) == agreement.answers
+    # So close a draw is rare.
+    assert len(agreement.near_ties) <= 1 + 0.001 * agreement.answers, agreement.near_ties
+
+
 def first_margin(
     model: Any,
     settings: GenerationSettings,

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hub_server import HubServer
@@ -43,6 +44,19 @@ def pytest_configure(config: pytest.Config) -> None:
         early = [name for name in early if name.startswith("mlx_prune.") and name != environment.__name__]
         assert not early, f"{early} asked for the backend before the pretence began"
         environment.backend = lambda: "metal"
+        _multiply_experts_in_any_type()
+
+
+def _multiply_experts_in_any_type() -> None:
+    """MLX's CPU multiplies stacks of experts in float32 alone: do so, and round to the type of the inputs."""
+    import mlx.core as mx
+
+    in_float32 = mx.gather_mm
+
+    def gather_mm(a: mx.array, b: mx.array, /, *args: Any, **kwargs: Any) -> mx.array:
+        return in_float32(a.astype(mx.float32), b.astype(mx.float32), *args, **kwargs).astype(a.dtype)
+
+    mx.gather_mm = gather_mm
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,6 @@
-"""Record tables for tests, two made-up answers to each item."""
+"""Record tables for tests: made-up ones, two answers to each item; and whether two tables hold the same."""
+
+import numpy as np
 
 from mlx_prune.generation.interface import Answer, PromptAnswers
 from mlx_prune.study.records import ModelStamp, record_table
@@ -17,3 +19,21 @@ def table_of(items, skip=frozenset(), **kwargs):
     return record_table(
         STAMP, {i.item_id: i for i in items}, [answered(i, **kwargs) for i in items], set(skip)
     )
+
+
+def assert_same_records(one, other, but=()):
+    """The same answers of the same items and seeds; their probabilities to what float32 sums resolve.
+
+    Args:
+        one: A table of records.
+        other: Another, in any order of rows.
+        but: Columns that may differ.
+    """
+    left, right = (
+        table.drop_columns(list(but)).sort_by([("item_id", "ascending"), ("seed", "ascending")])
+        for table in (one, other)
+    )
+    probabilities = [name for name in left.column_names if name.startswith(("p_", "p1_"))]
+    for name in probabilities:
+        np.testing.assert_allclose(left[name], right[name], atol=1e-5)
+    assert left.drop_columns(probabilities).equals(right.drop_columns(probabilities))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 
 import mlx.core as mx
 import pytest
@@ -44,8 +47,21 @@ def test_openblas_is_reported_as_it_is() -> None:
         assert _blas.preload() is None
 
 
-def test_the_machine_is_described() -> None:
-    assert (backend() == "cpu") == (mx.default_device() == mx.Device(mx.cpu))
+@pytest.mark.skipif(sys.platform != "linux", reason="MLX uses Accelerate there")
+def test_openblas_can_be_switched_off() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from mlx_prune import _blas; print(*_blas.status())"],
+        env={**os.environ, "MLX_PRUNE_OPENBLAS": "0"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "False switched off by MLX_PRUNE_OPENBLAS=0"
+
+
+def test_the_machine_is_described(request: pytest.FixtureRequest) -> None:
+    on_gpu = mx.default_device() != mx.Device(mx.cpu) or request.config.getoption("--pretend-metal")
+    assert (backend() != "cpu") == on_gpu
     found = device()
     assert found["memory_bytes"] == physical_memory() > 1e9
     assert int(found["cores"]) >= 1

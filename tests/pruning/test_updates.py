@@ -102,6 +102,7 @@ def test_what_is_measured_in_memory_is_what_is_saved(tmp_path, stored, compute, 
     assert stored_as == {{"float32": "F32", "float16": "F16", "bfloat16": "BF16"}[stored]}
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_transformers_loads_it_with_equal_logits(tmp_path, architecture, calibration):
     torch = pytest.importorskip("torch")

@@ -101,6 +101,7 @@ def test_tensors_keep_their_bytes_under_new_numbers(tmp_path, dtype, calibration
         np.testing.assert_array_equal(after.read_bits(name), before.read_bits(old))
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_transformers_loads_it_with_the_logits_of_the_kept_blocks(tmp_path, architecture, calibration):
     torch = pytest.importorskip("torch")

@@ -157,10 +157,9 @@ def test_a_full_disk_is_refused_before_the_start(tmp_path, monkeypatch):
 def test_peak_memory_does_not_grow_with_depth(tmp_path, method, calibration):
     recipe = StructuredRecipe(method, 0.5, calibration=calibration, repair=method == "depth")
     peaks, block = peaks_by_depth(
-        (3, 12),
+        (3, 24),
         lambda depth: save_deep_model(tmp_path / str(depth), depth),
         lambda source, depth: prune_structured(source, tmp_path / f"out-{depth}", recipe),
     )
-    assert peaks[12] < 1.15 * peaks[3]
     # Depth holds a second state of the calibration text besides, how long depends on the blocks that go.
-    assert peaks[12] < 5 * block
+    assert peaks[24] < 5 * block

@@ -191,6 +191,7 @@ def test_heads_and_neurons_go_together(tmp_path, calibration):
     assert np.isfinite(logits(tmp_path / "both")).all()
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(
     ("architecture", "overrides", "recipe"),
     [
