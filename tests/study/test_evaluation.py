@@ -199,7 +199,7 @@ def test_a_pruned_checkpoint_stamps_its_records(folder, tmp_path):
         50.0,
     )
     (pruned / "pruning_meta.json").write_text('{"method": 3')
-    with pytest.raises(CheckpointError, match=r"pruning_meta\.json cannot be read"):
+    with pytest.raises(CheckpointError, match=r"pruning_meta\.json is not valid JSON"):
         evaluate(pruned, items=ITEMS[:1], settings=SETTINGS)
 
 
