@@ -45,6 +45,7 @@ _ITEM_BYTES = {
 _BITS_TYPE = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
 FLOAT_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _LARGEST_LENGTH = 2**63 - 1
+_PIECE = 1 << 22  # values
 _LARGEST_HEADER = 100_000_000  # as the safetensors library
 
 
@@ -92,6 +93,25 @@ class Shards:
         if values.size != count:
             raise CheckpointError(f"{info.file} ends inside tensor {name}; download or copy it again.")
         return values.reshape(info.shape)
+
+    def count_zeros(self, name: str) -> tuple[int, int]:
+        """Values of a tensor of floats, and how many are zero of either sign; read piece by piece.
+
+        Raises:
+            CheckpointError: The file has become shorter than its header says.
+        """
+        info = self.tensors[name]
+        width = _ITEM_BYTES[info.dtype]
+        values, zeros = info.nbytes // width, 0
+        for start in range(0, values, _PIECE):
+            count = min(_PIECE, values - start)
+            bits = np.fromfile(
+                info.file, dtype=_BITS_TYPE[width], count=count, offset=info.offset + start * width
+            )
+            if bits.size != count:
+                raise CheckpointError(f"{info.file} ends inside tensor {name}; download or copy it again.")
+            zeros += count - int(np.count_nonzero(bits << 1))
+        return values, zeros
 
     def load(self, names: Iterable[str]) -> dict[str, mx.array]:
         """Lazy MLX arrays of some tensors; each call gives fresh ones, which hold nothing until evaluated."""

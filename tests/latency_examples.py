@@ -50,6 +50,7 @@ def made_up_result(
     new_tokens: int = 5,
     drop: int = 0,
     names: tuple[str, ...] = ("dense", "out/wanda-s50", "out/magnitude-s50"),
+    bitmask: tuple[int, ...] = (),
     **options: Any,
 ) -> BenchResult:
     """A result over made-up samples, the last `drop` of them lost."""
@@ -63,7 +64,16 @@ def made_up_result(
     )
     models = tuple(
         ModelFacts(
-            name, name, f"models/{name}", "wanda 50.0 %" if i else "", "float32", 0.5, 10**6, 10**6, 5 * 10**5
+            name,
+            name,
+            f"models/{name}",
+            "wanda 50.0 %" if i else "",
+            "float32",
+            0.5,
+            10**6,
+            10**6,
+            5 * 10**5,
+            bitmask_bytes=bitmask[i] if bitmask else None,
         )
         for i, name in enumerate(names[: len(ratios)])
     )

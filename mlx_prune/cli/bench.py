@@ -11,11 +11,14 @@ import click
 from mlx_prune.cli import _common
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from mlx_prune.cli._fitted_table import FittedTable
     from mlx_prune.measures.latency_result import BenchResult
 
 INTERRUPTED = 130
+BITMASK_LEGEND = (
+    "Factors: of the first model's safetensors. bitmask: one bit per weight and the weights that are not "
+    "zero, as Core ML stores sparse weights; reckoned, and MLX and llama.cpp do not read it."
+)
 
 
 def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, ...]:
@@ -77,7 +80,7 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
     default="auto",
     show_default=True,
 )
-@click.option("--no-sizes", is_flag=True, help="Skip the compressed and the GGUF size.")
+@click.option("--no-sizes", is_flag=True, help="Skip sizes under zstd, as a bitmask and as GGUF.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a CSV table.")
 @click.option(
@@ -168,7 +171,10 @@ def _print(result: BenchResult, files: list[Path]) -> None:
 
     console = _common.console()
     console.print(latency_table(result))
+    console.print(speed_table(result))
     console.print(size_table(result))
+    if any(facts.bitmask_bytes is not None for facts in result.models):
+        console.print(BITMASK_LEGEND, style="dim", markup=False)
     for row in result.rows:
         if row.comparisons:
             console.print(verdict_sentence(result, row), markup=False)
@@ -183,13 +189,16 @@ def _print(result: BenchResult, files: list[Path]) -> None:
         click.echo(str(file))
 
 
-def latency_table(result: BenchResult) -> Table:
-    """Median times per model and workload; fits 80 columns."""
+def latency_table(result: BenchResult) -> FittedTable:
+    """Median times per model and workload."""
     from mlx_prune.report.latency_table import interval_text
 
     several = len(result.workloads) > 1
-    headings = ["First token", "/ token", "Total", "p95", "Ratio (interval)"]
-    table = _table("Median milliseconds", ["Prompts", *headings] if several else headings)
+    table = _table("Median milliseconds", keys=2 if several else 1)
+    if several:
+        table.add_column("Prompts")
+    for heading in ("First token", "/ token", "Total", "p95", "Ratio (interval)"):
+        table.add_column(heading, justify="right")
     for row in result.rows:
         total = row.comparisons.get("total")
         table.add_row(
@@ -202,39 +211,53 @@ def latency_table(result: BenchResult) -> Table:
     return table
 
 
-def size_table(result: BenchResult) -> Table:
-    """Tokens per second, load time and sizes per model; fits 80 columns."""
-    table = _table(
-        "Tokens per second, load time, sizes",
-        ["Prompt", "Decode", "Load s", "Memory", "Peak", "Files", "zstd", "GGUF"],
-    )
+def speed_table(result: BenchResult) -> FittedTable:
+    """Tokens per second, load time and memory per model."""
+    table = _table("Tokens per second, load time, memory")
+    for heading in ("Prompt", "Decode", "Load s", "Weights", "Peak"):
+        table.add_column(heading, justify="right")
     for model, facts in enumerate(result.models):
         own = [row for row in result.rows if row.model == model]
-        sizes = (
-            facts.memory_bytes,
-            max(row.peak_bytes for row in own),
-            facts.disk_bytes,
-            facts.zstd_bytes,
-            facts.gguf_bytes,
-        )
         table.add_row(
             facts.label,
             # Of the first kind of prompts; the others are in the files.
             f"{own[0].prompt_tps:,.0f}",
             f"{own[0].decode_tps:,.0f}",
             _common.magnitude(facts.load_s),
-            *("-" if n is None else _common.size(n) for n in sizes),
+            _common.size(facts.memory_bytes),
+            _common.size(max(row.peak_bytes for row in own)),
         )
     return table
 
 
-def _table(title: str, headings: list[str]) -> Table:
-    from rich import box
-    from rich.table import Table
+def size_table(result: BenchResult) -> FittedTable:
+    """Sizes on disk per model, each also as a multiple of the first model's safetensors."""
+    table = _table("Size on disk")
+    columns = (
+        ("safetensors", "disk_bytes"),
+        ("zstd", "zstd_bytes"),
+        ("bitmask", "bitmask_bytes"),
+        ("GGUF", "gguf_bytes"),
+    )
+    for heading, _ in columns:
+        table.add_column(heading, justify="right")
+    first = result.models[0].disk_bytes
+    for facts in result.models:
+        sizes = [getattr(facts, name) for _, name in columns]
+        table.add_row(facts.label, *(_size_text(n_bytes, first) for n_bytes in sizes))
+    return table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=0)
+
+def _size_text(n_bytes: int | None, first: int | None) -> str:
+    if n_bytes is None:
+        return "-"
+    return _common.size(n_bytes) + (f" x{n_bytes / first:.2f}" if first else "")
+
+
+def _table(title: str, keys: int = 1) -> FittedTable:
+    from mlx_prune.cli._fitted_table import FittedTable
+
+    table = FittedTable(title, keys=keys)
     # Long names fold; figures never do.
-    table.add_column("Model", overflow="fold")
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("Model", wrap=True)
     return table

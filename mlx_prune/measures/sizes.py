@@ -1,7 +1,7 @@
-"""What a checkpoint takes on disk: as it is, compressed, and in llama.cpp's format.
+"""What a checkpoint takes on disk: as it is, compressed, without its zeros, and in llama.cpp's format.
 
 The compressed size shows what zeros could save in storage or transfer if a file were packed; nothing runs
-from it.
+from it. From tensors without their zeros Core ML runs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mlx.utils import tree_flatten
 from mlx_prune.checkpoints import checkpoint_dtype, load_network
 from mlx_prune.config_file import read_config
 from mlx_prune.errors import one_line
-from mlx_prune.shards import open_shards
+from mlx_prune.shards import FLOAT_TYPES, Shards, open_shards
 
 _CHUNK = 8 << 20
 # The architectures that mlx_lm.fuse --export-gguf accepts.
@@ -65,6 +65,36 @@ def zstd_bytes(
                 if progress is not None:
                     progress(done)
     return packed
+
+
+def bitmask_bytes(shards: Shards, *, progress: Callable[[int], None] | None = None) -> int:
+    """Bytes of the files if every tensor that gains by it were stored without its zeros.
+
+    A sparse tensor takes one bit per weight, which says whether it is zero, and the other weights as they
+    are: the encoding of Core ML's ``constexpr_sparse_to_dense``. Of 16-bit weights it pays from one zero in
+    16 on, and halves of zeros make 1.78 times less. Reckoned from counts; nothing is written.
+
+    Args:
+        shards: The checkpoint.
+        progress: Called with the bytes of tensors read so far.
+
+    Returns:
+        The size, which is that of the files where no tensor has zeros enough.
+
+    Raises:
+        CheckpointError: A file has become shorter since its header was read.
+    """
+    total = disk_bytes(shards.files)
+    done = 0
+    for info in shards.tensors.values():
+        if info.dtype in FLOAT_TYPES:
+            weights, zeros = shards.count_zeros(info.name)
+            width = info.nbytes // max(weights, 1)
+            total -= max(0, info.nbytes - (-(-weights // 8) + (weights - zeros) * width))
+        done += info.nbytes
+        if progress is not None:
+            progress(done)
+    return total
 
 
 def gguf_size(folder: Path, *, trust_remote_code: bool = False) -> GgufSize:

@@ -185,10 +185,16 @@ def caveats_of(meta: Meta) -> tuple[str, str]:
             else "fewer bytes are read per token, and whether that is faster depends on the kernels there"
         )
         return size, speed
-    size = "the files are as large as the dense model's, because a zero takes as much room as any weight"
+    size = (
+        "the files are as large as the dense model's, because safetensors stores a zero like any weight; a "
+        "sparse form such as Core ML's (one bit per weight, and the weights that are left) would take less"
+    )
     if meta.get("pattern"):
         return size, f"MLX has no kernels for {meta['pattern']} sparsity and multiplies by the zeros"
-    return size, ("MLX multiplies by zeros as by any other weight, so no answer is expected to come sooner")
+    return (
+        size,
+        "MLX multiplies by zeros as by any other weight, so no answer is expected to come sooner there",
+    )
 
 
 def command_of(meta: Meta, base: BaseModel) -> str:

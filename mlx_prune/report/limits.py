@@ -21,7 +21,8 @@ _STANDING = (
     "Intervals and tests allow for questions made from one template hanging together, not for the choice of "
     "templates BBQ's authors made.",
     "Zeros are not smaller or faster by themselves: neither storage nor time falls unless a format or a "
-    "kernel leaves them out.",
+    "kernel leaves them out. MLX and llama.cpp have none that does; Core ML stores sparse weights as a "
+    "bitmask and the weights that are left.",
 )
 
 

@@ -12,7 +12,7 @@ from mlx_prune.errors import CheckpointError
 from mlx_prune.json_files import read_object
 from mlx_prune.measures.latency import memory_bytes
 from mlx_prune.measures.latency_result import ModelFacts
-from mlx_prune.measures.sizes import GgufSize, disk_bytes, gguf_size, zstd_bytes
+from mlx_prune.measures.sizes import GgufSize, bitmask_bytes, disk_bytes, gguf_size, zstd_bytes
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.shards import open_shards
 
@@ -68,9 +68,11 @@ def describe(
     name, weights = opened.name, memory_bytes(opened.model)
     if candidate.loaded is not None:
         return ModelFacts(candidate.label, name, str(opened.path), "", opened.dtype, None, weights)
-    files = open_shards(opened.path).files
+    shards = open_shards(opened.path)
+    files = shards.files
     on_disk = disk_bytes(files)
     packed: int | None = None
+    without_zeros: int | None = None
     gguf = GgufSize(None, "not asked for")
     if sizes:
 
@@ -78,6 +80,9 @@ def describe(
             progress(Progress(f"compress {candidate.label}", done, on_disk))
 
         packed = zstd_bytes(files, progress=report)
+        without_zeros = bitmask_bytes(
+            shards, progress=lambda done: progress(Progress(f"zeros of {candidate.label}", done, on_disk))
+        )
         gguf = gguf_size(opened.path, trust_remote_code=candidate.trust_remote_code)
     return ModelFacts(
         candidate.label,
@@ -91,6 +96,7 @@ def describe(
         packed,
         gguf.n_bytes,
         gguf.note,
+        without_zeros,
     )
 
 

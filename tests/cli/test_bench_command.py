@@ -15,7 +15,7 @@ from latency_examples import made_up_result
 from rich.console import Console
 from tiny_models import save_tiny_model
 
-from mlx_prune.cli.bench import latency_table, size_table
+from mlx_prune.cli.bench import BITMASK_LEGEND, latency_table, size_table, speed_table
 from mlx_prune.cli.main import run
 from mlx_prune.measures.latency_summary import read_result
 
@@ -92,20 +92,24 @@ def test_a_folder_with_results_is_left_alone(
     assert (tmp_path / "latency.json").read_text() == "{}"
 
 
-@pytest.mark.parametrize("width", [80, 100])
+@pytest.mark.parametrize("width", [80, 120])
 @pytest.mark.parametrize("workloads", [1, 2])
 def test_tables_fit_the_terminal_and_cut_no_figure(width: int, workloads: int) -> None:
     names = ("mistral-7b-instruct-v0.3", "mistral-7b-instruct-v0.3-magnitude-s50-pia")
-    result = made_up_result((1.0, 1.2), names=names, workloads=workloads)
+    result = made_up_result((1.0, 1.2), names=names, workloads=workloads, bitmask=(1_000_000, 562_500))
     console = Console(width=width, record=True, file=open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
-    console.print(latency_table(result))
-    console.print(size_table(result))
+    for table in (latency_table(result), speed_table(result), size_table(result)):
+        console.print(table)
+    console.print(BITMASK_LEGEND)
     text = console.export_text()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert "…" not in text
     assert text.count("1.20") >= workloads
-    for heading in ("First token", "/ token", "Total", "p95", "Ratio (interval)", "Memory", "zstd", "GGUF"):
+    for heading in ("First token", "/ token", "Total", "p95", "Ratio (interval)", "Decode", "Load s"):
         assert heading in text
+    for heading in ("Weights", "Peak", "safetensors", "zstd", "bitmask", "GGUF"):
+        assert heading in text
+    assert "562.5 kB x0.56" in text
 
 
 def test_a_ctrl_c_prints_what_was_measured_and_exits_with_130(folder: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 from tiny_models import save_tiny_model
 
-from mlx_prune.measures.sizes import disk_bytes, gguf_size, zstd_bytes
+from mlx_prune.measures.sizes import bitmask_bytes, disk_bytes, gguf_size, zstd_bytes
 from mlx_prune.shards import open_shards
 
 
@@ -36,6 +36,48 @@ def test_zstd_of_one_piece_is_what_the_codec_makes_of_it(tmp_path: Path) -> None
     packed = pa.Codec("zstd", compression_level=19).compress(data)
     assert zstd_bytes([tmp_path / "f"], level=19) == len(packed)
     assert pa.Codec("zstd").decompress(packed, decompressed_size=len(data)).to_pybytes() == data
+
+
+@pytest.mark.parametrize(("dtype", "width"), [("float32", 4), ("bfloat16", 2)])
+@pytest.mark.parametrize("zeros", [0.0, 0.5])
+def test_the_bitmask_size_is_that_of_a_packed_file(
+    tmp_path: Path, dtype: str, width: int, zeros: float
+) -> None:
+    rng = np.random.default_rng(1)
+    folder = save_tiny_model(tmp_path / "m", "llama", dtype=dtype)
+    (file,) = open_shards(folder).files
+    weights = mx.load(str(file))
+    for name, weight in weights.items():
+        if weight.ndim == 2:
+            kept = mx.array(rng.random(weight.shape) >= zeros)
+            weights[name] = mx.where(kept, weight, mx.array(-0.0, weight.dtype))
+    mx.save_safetensors(str(file), weights)
+    shards = open_shards(folder)
+    packed = file.stat().st_size
+    for name in shards.tensors:
+        bits = shards.read_bits(name).ravel()
+        kept_values = bits[(bits << 1) != 0]
+        parts = tmp_path / "packed"
+        parts.write_bytes(np.packbits(bits << 1 != 0).tobytes() + kept_values.tobytes())
+        raw = tmp_path / "raw"
+        raw.write_bytes(bits.tobytes())
+        packed += min(parts.stat().st_size, raw.stat().st_size) - raw.stat().st_size
+    seen: list[int] = []
+    assert bitmask_bytes(shards, progress=seen.append) == packed
+    assert seen[-1] == sum(info.nbytes for info in shards.tensors.values())
+    assert (packed < disk_bytes(shards.files)) == (zeros > 0)
+    # As many zeros as weights that stay: half of the bits, and one more for each weight.
+    matrix = next(info for info in shards.tensors.values() if len(info.shape) == 2)
+    count, found = shards.count_zeros(matrix.name)
+    assert found / count == pytest.approx(zeros, abs=0.05)
+    assert count == matrix.nbytes // width
+
+
+def test_half_zeros_in_16_bits_make_a_file_1_78_times_smaller(tmp_path: Path) -> None:
+    half = mx.where(mx.arange(1 << 20).reshape(1024, 1024) % 2, mx.array(1.5, mx.bfloat16), 0)
+    mx.save_safetensors(str(tmp_path / "model.safetensors"), {"w": half.astype(mx.bfloat16)})
+    shards = open_shards(tmp_path)
+    assert disk_bytes(shards.files) / bitmask_bytes(shards) == pytest.approx(1 / (1 / 2 + 1 / 16), rel=1e-3)
 
 
 def test_an_empty_file_takes_nothing(tmp_path: Path) -> None:
