@@ -14,14 +14,15 @@ from mlx_prune.report.tables_frontier import UNDOMINATED
 _SIGNIFICANCE = 0.05
 
 FRONTIER_LEGEND = (
-    "gone: % of weights zero or removed. size, time: relative to dense. bias: change of SRS - anti\n"
-    "from dense. emerg.: share of unbiased items that become biased, above what dense does when asked\n"
-    "afresh. 95 % intervals below; * beyond chance. dominated by: no worse, and better in something."
+    "gone: % of weights zero or removed. size, time: relative to dense; zeros alone change no time. bias: "
+    "change of SRS - anti from dense. emerg.: share of unbiased items that become biased, above what dense "
+    "does when asked afresh. Below: simultaneous 95 % intervals; * beyond chance. dominated by: no worse, "
+    "and better in something."
 )
 
 
 def frontier_table(rows: Sequence[Row]) -> FittedTable:
-    """The rows of the table ``frontier`` in at most 100 columns; measures that nobody has are left out."""
+    """The rows of the table ``frontier``; measures that nobody has are left out."""
     models = list(dict.fromkeys(str(row["model"]) for row in rows))
     table = simple_table("Gain and price", [], [])
     table.add_column("version")
@@ -86,5 +87,4 @@ def _standing(row: Row) -> str:
     if row["standing"] == UNDOMINATED:
         return "nothing"
     first, *others = str(row["dominated_by"] or row["standing"]).split(", ")
-    # The percent sign would not fit into 100 columns.
-    return first.removesuffix(" %") + (f"\n+{len(others)} more" if others else "")
+    return first + (f"\n+{len(others)} more" if others else "")

@@ -12,7 +12,6 @@ from matplotlib.text import Text
 from mixed_study import FACTS, MIXED, write_mixed_study
 from rich.console import Console
 
-from mlx_prune.cli._common import PIPED_WIDTH
 from mlx_prune.cli._frontier_table import FRONTIER_LEGEND, frontier_table
 from mlx_prune.measures.dominance import Cost
 from mlx_prune.report.figures import FRONTIER, DrawnFigure, draw, render
@@ -248,12 +247,29 @@ def test_the_section_holds_every_configuration_and_its_own_figure(tables):
         assert bool(re.search(bold, frontier.split("<h3>beta")[0])) == (row["standing"] == "undominated")
 
 
-def test_the_terminal_shows_every_row_in_a_hundred_columns(tables):
+@pytest.mark.parametrize("width", [80, 120])
+def test_the_terminal_shows_every_row_and_column_whatever_its_width(tables, width):
     out = io.StringIO()
-    Console(width=PIPED_WIDTH, file=out).print(frontier_table(tables["frontier"].rows))
+    screen = Console(width=width, file=out)
+    screen.print(frontier_table(tables["frontier"].rows))
+    screen.print(FRONTIER_LEGEND)
+    assert "…" not in out.getvalue()
+    for heading in (
+        "version",
+        "gone",
+        "size",
+        "time",
+        "ppl",
+        "SRS",
+        "USR",
+        "anti",
+        "bias",
+        "emerg.",
+        "dominated",
+    ):
+        assert heading in out.getvalue()
     lines = out.getvalue().splitlines()
-    assert max(map(len, lines)) <= PIPED_WIDTH
-    assert max(map(len, FRONTIER_LEGEND.splitlines())) <= PIPED_WIDTH
+    assert max(len(line.rstrip()) for line in lines) <= width
     for label in by_label(tables):
         assert sum(line.strip().startswith(f"{label} ") for line in lines) >= 2
     assert any("nothing" in line for line in lines)
