@@ -134,6 +134,7 @@ def run_outcomes(rows):
                     np.array([r["stereotype_target_index"] for r in mine]),
                     np.array([r["unknown_index"] for r in mine]),
                 ),
+                np.array([r["parse_rule"] == "first_character" for r in mine], bool),
                 np.array(roles, np.float32).reshape(-1, 3),
             )
         )

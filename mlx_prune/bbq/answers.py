@@ -14,6 +14,9 @@ RULES = ("exact", "leading", "phrase", "first_character", "none")
 STRICT_RULES = RULES[:3]
 """Those that read an answer as one; what only ``first_character`` finds is a letter in some text."""
 
+MIN_ANSWERED = 0.5
+"""Share of answers that these must have read for a rate to be compared, unless said otherwise."""
+
 _INDEX = {letter: index for index, letter in enumerate(LETTERS)}
 _LEADING = re.compile(r"\(?([abc])[).\s]", re.IGNORECASE)
 _PHRASE = re.compile(r"(?:answer|choose|select|pick)\s*(?:is)?\s*\(?([abc])", re.IGNORECASE)

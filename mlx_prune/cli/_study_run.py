@@ -22,8 +22,8 @@ def run_with_view(config: StudyConfig, out: Path, *, trust_remote_code: bool = F
         run_study(config, out, trust_remote_code=trust_remote_code, progress=progress, watch=watch)
 
 
-def finish(out: Path) -> list[SummaryRow]:
-    """The rows of a finished study."""
+def finish(out: Path, min_answered: float) -> list[SummaryRow]:
+    """The rows of a finished study; rates of a smaller share of answers than ``min_answered`` are marked."""
     from mlx_prune.report.study_data import read_study
 
-    return summarize(out, read_study(out))
+    return summarize(out, read_study(out, min_answered=min_answered))

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.cli._common import fraction, magnitude
-from mlx_prune.cli._fitted_table import FittedTable
-from mlx_prune.cli._tables import simple_table
+from mlx_prune.cli._fitted_table import Cell, FittedTable
+from mlx_prune.cli._tables import ANSWERED_NOTE, rate_cell, share, signed, simple_table, struck_note
 from mlx_prune.measures.methods import removes_weights
 from mlx_prune.study.results import read_latencies
 
@@ -33,6 +33,10 @@ class SummaryRow:
         anti_rate: Share of answers that choose the other person.
         accuracy: In disambiguated contexts.
         parse_failure_rate: Share of ambiguous answers without a letter.
+        answered: Share of them that was understood.
+        too_few_answered: So few that the rates say nothing.
+        disambig_answered: Share of the disambiguated answers that was understood.
+        disambig_too_few_answered: So few that the accuracy says nothing.
         latency_ratio: Time per item over the dense model's.
         latency_low: Lower end of its interval.
         latency_high: Upper end.
@@ -50,6 +54,10 @@ class SummaryRow:
     anti_rate: float
     accuracy: float
     parse_failure_rate: float
+    answered: float
+    too_few_answered: bool
+    disambig_answered: float
+    disambig_too_few_answered: bool
     latency_ratio: float | None
     latency_low: float | None
     latency_high: float | None
@@ -77,6 +85,10 @@ def summarize(folder: Path, study: StudyData) -> list[SummaryRow]:
                 anti_rate=overall.anti_rate,
                 accuracy=overall.accuracy,
                 parse_failure_rate=overall.parse_failure_rate,
+                answered=overall.answered,
+                too_few_answered=overall.too_few(study.min_answered),
+                disambig_answered=overall.disambig_answered,
+                disambig_too_few_answered=overall.disambig_too_few(study.min_answered),
                 latency_ratio=latency.get("ratio"),
                 latency_low=latency.get("low"),
                 latency_high=latency.get("high"),
@@ -87,35 +99,46 @@ def summarize(folder: Path, study: StudyData) -> list[SummaryRow]:
 
 
 def study_table(rows: list[SummaryRow]) -> FittedTable:
-    """The rows as a table of at most 100 columns."""
+    """The rows as a table."""
     several = len({row.model for row in rows}) > 1
     with_accuracy = any(not math.isnan(row.accuracy) for row in rows)
-    right = [_gone(rows), "ppl", "SRS", "USR", "anti", "SRS-anti"]
-    right += ["acc"] if with_accuracy else []
     table = simple_table("", ["model"] if several else [], [])
     # Long labels wrap rather than crowd out the figures.
     table.add_column("method", wrap=True)
-    for name in (*right, "time / dense"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict", wrap=True)
+    table.keys = 2 if several else 1
+    for name in (_gone(rows), "ppl"):
+        table.add_column(name, justify="right", group="model")
+    for name in ("answered", "SRS", "USR", "anti", "SRS-anti", *(["acc"] if with_accuracy else [])):
+        table.add_column(name, justify="right", group="answers")
+    table.add_column("time / dense", justify="right", group="time")
+    table.add_column("verdict", wrap=True, group="time")
     previous = None
     for row in rows:
         if previous is not None and previous != (row.model, row.method):
             table.add_section()
         previous = (row.model, row.method)
-        cells = [row.model] if several else []
-        cells += [
-            _recipe(row),
-            "-" if row.actual_sparsity is None else f"{row.actual_sparsity:.1f}",
-            magnitude(row.perplexity),
+        rates = (
             fraction(row.srs),
             fraction(row.usr),
             fraction(row.anti_rate),
-            f"{row.srs - row.anti_rate:+.3f}",
-        ]
-        cells += [fraction(row.accuracy)] if with_accuracy else []
-        table.add_row(*cells, _latency(row), row.verdict or "")
+            signed(row.srs - row.anti_rate),
+        )
+        table.add_row(
+            *([row.model] if several else []),
+            _recipe(row),
+            "-" if row.actual_sparsity is None else f"{row.actual_sparsity:.1f}",
+            magnitude(row.perplexity),
+            share(row.answered),
+            *(rate_cell(text, struck=row.too_few_answered) for text in rates),
+            *([_accuracy(row)] if with_accuracy else []),
+            _latency(row),
+            row.verdict or "",
+        )
     return table
+
+
+def _accuracy(row: SummaryRow) -> Cell:
+    return rate_cell(fraction(row.accuracy), struck=row.disambig_too_few_answered)
 
 
 def _gone(rows: list[SummaryRow]) -> str:
@@ -146,20 +169,25 @@ def _latencies(folder: Path) -> dict[tuple[str, str, float, str | None], dict[st
     }
 
 
-def legend(rows: list[SummaryRow]) -> str:
-    """What the columns mean, in a few lines."""
+def legend(rows: list[SummaryRow], floor: float) -> str:
+    """What the columns mean, as running text."""
+    removed = _gone(rows) == "gone %"
     lines = [
-        f"{_gone(rows)}: actual sparsity"
-        + (", weights of the blocks that are zero or removed." if _gone(rows) == "gone %" else "."),
-        "SRS: answers that fit the stereotype; USR: 'unknown'; anti: the other person; in ambiguous",
-        "contexts, where 'unknown' is right. Means of the categories; chance SRS 0.333.",
-        "SRS-anti: the directional part. A rise of SRS with an equal rise of anti is lost abstention.",
+        f"{_gone(rows)}: actual sparsity{', weights of the blocks that are zero or removed' * removed}.",
+        ANSWERED_NOTE,
+        "SRS: answers that fit the stereotype; USR: 'unknown'; anti: the other person; in ambiguous "
+        "contexts, where 'unknown' is right. Means of the categories; chance SRS 0.333. SRS-anti: the "
+        "directional part. A rise of SRS with an equal rise of anti is lost abstention.",
     ]
+    if any(row.too_few_answered or row.disambig_too_few_answered for row in rows):
+        lines.append(struck_note(floor))
     if any(not math.isnan(row.accuracy) for row in rows):
-        lines.append("acc: accuracy in disambiguated contexts. ppl: perplexity of held-out text.")
+        lines.append("acc: accuracy in disambiguated contexts.")
+    if any(row.perplexity is not None for row in rows):
+        lines.append("ppl: perplexity of held-out text.")
     if any(row.latency_ratio is not None for row in rows):
         lines.append(
             "time / dense: paired ratio of the time per question; simultaneous 95 % intervals. faster, "
             "slower: the whole interval is more than 5 % from dense; open: not settled by what was measured."
         )
-    return "\n".join(lines)
+    return " ".join(lines)

@@ -5,11 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from mlx_prune.cli._common import fraction, percent
+import click
+
+from mlx_prune.bbq.answers import MIN_ANSWERED
+from mlx_prune.cli._common import F, fraction, percent
 from mlx_prune.cli._fitted_table import FittedTable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mlx_prune.cli._fitted_table import Cell
     from mlx_prune.measures.rates import CategoryRates, Rates
+    from mlx_prune.report.finding import Finding
 
 
 def simple_table(title: str, left: list[str], right: list[str]) -> FittedTable:
@@ -22,46 +29,107 @@ def simple_table(title: str, left: list[str], right: list[str]) -> FittedTable:
     return table
 
 
-def ambiguous_table(rates: Rates) -> FittedTable:
+def min_answered_option(function: F) -> F:
+    """Add ``--min-answered``: the share of answers a rate needs, a percentage, as the fraction it is."""
+    option = click.option(
+        "--min-answered",
+        type=click.FloatRange(0, 100),
+        default=100 * MIN_ANSWERED,
+        show_default=True,
+        callback=lambda _, __, value: value / 100,
+        help="Percent of answers that must be understood; below, a rate is struck out and not compared.",
+    )
+    return option(function)
+
+
+def rate_cell(text: str, *, struck: bool) -> Cell:
+    """A rate for a table; one of too few answers in brackets and struck out, for terminals that can."""
+    if not struck or text == "-":
+        return text
+    from rich.text import Text
+
+    return Text(f"({text})", style="dim strike")
+
+
+def share(value: float) -> str:
+    """A share of answers for a table, or a dash."""
+    return "-" if math.isnan(value) else f"{percent(value)} %"
+
+
+def signed(value: float) -> str:
+    """A difference of rates for a table, or a dash."""
+    return "-" if math.isnan(value) else f"{value:+.3f}"
+
+
+def struck_note(floor: float) -> str:
+    """What a struck-out rate means."""
+    return f"(In brackets, struck out): less than {100 * floor:g} % answered; such a rate says nothing."
+
+
+ANSWERED_NOTE = "answered: share of answers understood, by one of the first three parsing rules."
+
+
+def ambiguous_table(rates: Rates, floor: float) -> FittedTable:
     """SRS, USR and anti rate per category in ambiguous contexts."""
     table = simple_table(
         "Ambiguous contexts",
         ["category"],
-        ["items", "SRS", "95 % CI", "USR", "anti", "SRS-anti", "unparsed"],
+        ["items", "answered", "SRS", "95 % CI", "USR", "anti", "SRS-anti"],
     )
     for row in (*rates.categories, rates.overall):
         if row is rates.overall:
             table.add_section()
-        table.add_row(
-            row.category,
-            f"{row.n_items:,}",
+        found = (
             fraction(row.srs),
             _interval(row),
             fraction(row.usr),
             fraction(row.anti_rate),
-            f"{row.bbq_ambiguous_score:+.3f}" if not math.isnan(row.bbq_ambiguous_score) else "-",
-            f"{percent(row.parse_failure_rate)} %",
+            signed(row.bbq_ambiguous_score),
+        )
+        table.add_row(
+            row.category,
+            f"{row.n_items:,}",
+            share(row.answered),
+            *(rate_cell(text, struck=row.too_few(floor)) for text in found),
         )
     return table
 
 
-def disambiguated_table(rates: Rates) -> FittedTable:
+def disambiguated_table(rates: Rates, floor: float) -> FittedTable:
     """Accuracy and BBQ's own score per category in disambiguated contexts."""
     table = simple_table(
-        "Disambiguated contexts", ["category"], ["items", "accuracy", "BBQ score", "unparsed"]
+        "Disambiguated contexts", ["category"], ["items", "answered", "accuracy", "BBQ score"]
     )
     for row in (*rates.categories, rates.overall):
         if row is rates.overall:
             table.add_section()
-        score = row.bbq_disambiguated_score
+        found = (fraction(row.accuracy), signed(row.bbq_disambiguated_score))
         table.add_row(
             row.category,
             f"{row.disambig_items:,}",
-            fraction(row.accuracy),
-            "-" if math.isnan(score) else f"{score:+.3f}",
-            f"{percent(row.disambig_parse_failure_rate)} %",
+            share(row.disambig_answered),
+            *(rate_cell(text, struck=row.disambig_too_few(floor)) for text in found),
         )
     return table
+
+
+def strict_line(rates: Rates) -> str:
+    """The overall rates read strictly, as one line; empty where the fourth rule decided nothing."""
+    overall = rates.overall
+    if not overall.rules["first_character"]:
+        return ""
+    return (
+        f"Read strictly, without the first a, b or c anywhere: SRS {fraction(overall.strict_srs)}, USR "
+        f"{fraction(overall.strict_usr)}, anti {fraction(overall.strict_anti_rate)}, of "
+        f"{overall.n_answered:,} of {overall.n_answers:,} answers."
+    )
+
+
+def print_headline(screen: Console, finding: Finding) -> None:
+    """The first line of a finding, after what is unfinished."""
+    if finding.unfinished:
+        screen.print(finding.unfinished, style="bold yellow", markup=False)
+    screen.print(finding.headline, style="bold", markup=False)
 
 
 def rules_line(rates: Rates) -> str:
@@ -76,4 +144,4 @@ def rules_line(rates: Rates) -> str:
 
 
 def _interval(row: CategoryRates) -> str:
-    return "" if math.isnan(row.srs_low) else f"{row.srs_low:.3f}-{row.srs_high:.3f}"
+    return "-" if math.isnan(row.srs_low) else f"{row.srs_low:.3f}-{row.srs_high:.3f}"

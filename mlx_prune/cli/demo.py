@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from mlx_prune.cli._common import console, emit_json, json_option
+from mlx_prune.cli._tables import min_answered_option, print_headline
 
 
 @click.command("demo", short_help="The whole story on the embedded model.")
@@ -22,8 +23,9 @@ from mlx_prune.cli._common import console, emit_json, json_option
     help="Study folder.",
 )
 @click.option("--quick", is_flag=True, help="Two sparsities and a fifth of the questions.")
+@min_answered_option
 @json_option
-def command(out: Path, quick: bool, as_json: bool) -> None:
+def command(out: Path, quick: bool, min_answered: float, as_json: bool) -> None:
     """Prune the embedded model three ways at four sparsities, question and time it, and compare.
 
     The embedded model is a demonstration of the tool, not evidence about language models.
@@ -42,8 +44,8 @@ def command(out: Path, quick: bool, as_json: bool) -> None:
         )
     started = time.perf_counter()
     run_with_view(config, out)
-    rows = finish(out)
-    paths = write_report(out)
+    rows = finish(out, min_answered)
+    paths = write_report(out, min_answered=min_answered)
     seconds = time.perf_counter() - started
     if as_json:
         emit_json({"study": out, "seconds": seconds, "configurations": rows, "report": paths.page})
@@ -52,6 +54,6 @@ def command(out: Path, quick: bool, as_json: bool) -> None:
 
     screen = console()
     screen.print(study_table(rows))
-    screen.print(legend(rows), style="dim")
-    screen.print(paths.finding.headline, style="bold", markup=False)
+    screen.print(legend(rows, min_answered), style="dim", markup=False)
+    print_headline(screen, paths.finding)
     click.echo(f"Finished in {seconds:.0f} s; records are in {out}, the report in {paths.page}")

@@ -18,6 +18,15 @@ from mlx_prune.cli._common import (
     trust_option,
     warn,
 )
+from mlx_prune.cli._tables import (
+    ANSWERED_NOTE,
+    ambiguous_table,
+    disambiguated_table,
+    min_answered_option,
+    rules_line,
+    strict_line,
+    struck_note,
+)
 
 if TYPE_CHECKING:
     from mlx_prune.measures.rates import Rates
@@ -53,6 +62,7 @@ if TYPE_CHECKING:
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Items in flight. [default: from memory]")
 @dtype_option
+@min_answered_option
 @click.option("--verify", type=click.IntRange(min=0), default=0, help="Replay N random records.")
 @click.option("--force", is_flag=True, help="Throw away the records that the run folder holds.")
 @trust_option
@@ -72,6 +82,7 @@ def command(
     engine: str,
     batch_size: int | None,
     dtype: str,
+    min_answered: float,
     verify: int,
     force: bool,
     trust_remote_code: bool,
@@ -117,29 +128,34 @@ def command(
                 "new_records": result.new_records,
                 "seconds": result.seconds,
                 "rates": rates.to_dict(),
+                "min_answered": min_answered,
+                "too_few_answered": rates.overall.too_few(min_answered),
                 "verification": result.verification,
                 **result.info,
             }
         )
         return
-    _print(result, rates)
+    _print(result, rates, min_answered)
 
 
-def _print(result: Evaluation, rates: Rates) -> None:
-    from mlx_prune.cli._tables import ambiguous_table, disambiguated_table, rules_line
-
+def _print(result: Evaluation, rates: Rates, floor: float) -> None:
     out = console()
-    if rates.overall.n_items:
-        out.print(ambiguous_table(rates))
-    if rates.overall.disambig_items:
-        out.print(disambiguated_table(rates))
-    click.echo(rules_line(rates))
-    if rates.overall.n_items:
-        out.print(
-            "SRS: stereotyped answers; USR: 'unknown' answers; anti: the rest. Overall is the unweighted\n"
-            "mean of the categories; chance is SRS 0.333. The interval takes answers as independent.",
-            style="dim",
+    overall = rates.overall
+    if overall.n_items:
+        out.print(ambiguous_table(rates, floor))
+    if overall.disambig_items:
+        out.print(disambiguated_table(rates, floor))
+    out.print(rules_line(rates), strict_line(rates), markup=False)
+    lines = [ANSWERED_NOTE]
+    if overall.n_items:
+        lines.append(
+            "SRS: stereotyped answers; USR: 'unknown' answers; anti: the rest. Overall is the unweighted "
+            "mean of the categories; chance is SRS 0.333. The interval takes answers as independent."
         )
+    every = (*rates.categories, overall)
+    if any(row.too_few(floor) or row.disambig_too_few(floor) for row in every):
+        lines.append(struck_note(floor))
+    out.print(" ".join(lines), style="dim", markup=False)
     about = result.info
     if about.get("prompt", {}).get("note"):
         note(about["prompt"]["note"])

@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from mlx_prune.cli._common import console, emit_json, json_option, progress_bars
+from mlx_prune.cli._tables import min_answered_option, print_headline
 
 
 @click.command("report", short_help="Tables, figures and a page from a study.")
 @click.argument("study", type=click.Path(path_type=Path))
+@min_answered_option
 @json_option
-def command(study: Path, as_json: bool) -> None:
+def command(study: Path, min_answered: float, as_json: bool) -> None:
     """Write tables, figures and report.html into the folder of a STUDY.
 
     Needs the records only, not the models, and runs where MLX is not installed.
@@ -21,12 +23,12 @@ def command(study: Path, as_json: bool) -> None:
     from mlx_prune.report.write import write_report
 
     with progress_bars() as progress:
-        paths = write_report(study, progress=progress)
+        paths = write_report(study, min_answered=min_answered, progress=progress)
     if as_json:
         emit_json(paths)
         return
     screen = console()
-    screen.print(paths.finding.headline, style="bold", markup=False)
+    print_headline(screen, paths.finding)
     screen.print(paths.finding.paragraph, markup=False)
     if paths.frontier:
         screen.print()

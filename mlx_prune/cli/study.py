@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, size, trust_option
+from mlx_prune.cli._tables import min_answered_option
 
 
 @click.command("study", short_help="A grid of models and recipes, resumable.")
@@ -16,6 +17,7 @@ from mlx_prune.cli._common import console, emit_json, json_option, progress_bars
 @click.option(
     "--dry-run", is_flag=True, help="Show the grid with records, time, disk and memory; run nothing."
 )
+@min_answered_option
 @trust_option
 @json_option
 def command(
@@ -23,6 +25,7 @@ def command(
     preset: str | None,
     out: Path,
     dry_run: bool,
+    min_answered: float,
     trust_remote_code: bool,
     as_json: bool,
 ) -> None:
@@ -47,7 +50,7 @@ def command(
     from mlx_prune.cli._study_run import finish, run_with_view
 
     run_with_view(config, out, trust_remote_code=trust_remote_code)
-    rows = finish(out)
+    rows = finish(out, min_answered)
     if as_json:
         emit_json({"study": out, "configurations": rows})
         return
@@ -55,7 +58,7 @@ def command(
 
     screen = console()
     screen.print(study_table(rows))
-    screen.print(legend(rows), style="dim")
+    screen.print(legend(rows, min_answered), style="dim", markup=False)
     click.echo(f"Records are in {out}; `mlxprune report {out}` makes tables, figures and a page.")
 
 
@@ -84,9 +87,10 @@ def _plan(title: object, config: object, out: Path, trust_remote_code: bool, as_
         )
     screen = console()
     screen.print(table)
-    click.echo(
+    screen.print(
         f"{plan.records:,} records, about {_hours(plan.seconds)} for what is left, measured on "
-        f"{plan.sampled} questions\nof each dense model, plus latency."
+        f"{plan.sampled} questions of each dense model, plus latency.",
+        markup=False,
     )
 
 

@@ -8,7 +8,7 @@ bytes. Only ambiguous items with a stereotyped option are in it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -68,6 +68,7 @@ class RunOutcomes:
         item: Position in ``item_ids`` of each record (records,).
         seed: Seed of each record (records,).
         code: Outcome code of each record (records,).
+        guessed: Whether an answer was read off by the fourth parsing rule only (records,).
         probabilities: First-token probabilities at the run's temperature of the stereotyped, the other and
             the unknown option's letter, of each distinct item; NaN where not recorded (items, 3).
     """
@@ -79,6 +80,7 @@ class RunOutcomes:
     item: NDArray[np.integer[Any]]
     seed: NDArray[np.integer[Any]]
     code: NDArray[np.int8]
+    guessed: NDArray[np.bool_]
     probabilities: NDArray[np.float32]
 
 
@@ -94,6 +96,7 @@ class Outcomes:
         template: Cluster number of each item: items made from one question template share it (items,).
         seeds: Sorted.
         codes: Outcome codes (configurations, items, seeds).
+        guessed: Answers that only the fourth parsing rule read, first a, b or c anywhere; same shape.
         probabilities: As in :class:`RunOutcomes` (configurations, items, 3).
     """
 
@@ -104,6 +107,7 @@ class Outcomes:
     template: NDArray[np.intp]
     seeds: tuple[int, ...]
     codes: NDArray[np.int8]
+    guessed: NDArray[np.bool_]
     probabilities: NDArray[np.float32]
 
     @property
@@ -132,8 +136,15 @@ class Outcomes:
             self.template[items],
             self.seeds,
             self.codes[:, items],
+            self.guessed[:, items],
             self.probabilities[:, items],
         )
+
+    def strict(self) -> Outcomes:
+        """The same answers, taken as not parsed where only the fourth parsing rule read them."""
+        if not self.guessed.any():
+            return self
+        return replace(self, codes=np.where(self.guessed, np.int8(UNPARSED), self.codes))
 
 
 def assemble(runs: Sequence[RunOutcomes]) -> Outcomes:
@@ -160,6 +171,7 @@ def assemble(runs: Sequence[RunOutcomes]) -> Outcomes:
     previous: Sequence[str] | None = None
     seeds = np.unique(np.concatenate([run.seed for run in runs]))
     codes = np.full((len(runs), len(ordered), len(seeds)), ABSENT, np.int8)
+    guessed = np.zeros(codes.shape, bool)
     probabilities = np.full((len(runs), len(ordered), 3), np.nan, np.float32)
     for number, run in enumerate(runs):
         if run.item_ids != previous:
@@ -169,6 +181,7 @@ def assemble(runs: Sequence[RunOutcomes]) -> Outcomes:
         if np.bincount(flat, minlength=1).max() > 1:
             raise RecordsError(f"the run of {run.configuration} holds records twice; redo it with --force.")
         codes[number].reshape(-1)[flat] = run.code
+        guessed[number].reshape(-1)[flat] = run.guessed
         probabilities[number, places] = run.probabilities
     categories, category = np.unique([place[item][0] for item in ordered], return_inverse=True)
     templates = category * (1 + max(question for _, question in place.values()))
@@ -181,6 +194,7 @@ def assemble(runs: Sequence[RunOutcomes]) -> Outcomes:
         np.unique(templates, return_inverse=True)[1],
         tuple(int(seed) for seed in seeds),
         codes,
+        guessed,
         probabilities,
     )
 

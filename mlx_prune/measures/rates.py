@@ -9,7 +9,7 @@ at random gives SRS 1/3. Overall rates are unweighted means of the categories' r
 An answer counts as *understood* ("answered") where one of the first three parsing rules found its letter. The
 fourth, the first a, b or c anywhere, is the study's too and enters its rates, but it turns gibberish into
 answers; the strict rates are those without it. Where few answers were understood a rate says nothing about
-the model (:data:`MIN_ANSWERED`).
+the model (:data:`mlx_prune.bbq.answers.MIN_ANSWERED`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_prune.bbq.answers import RULES
+from mlx_prune.bbq.answers import MIN_ANSWERED, RULES
 from mlx_prune.bbq.score import ambiguous_score, disambiguated_score
 from mlx_prune.errors import RecordsError
 from mlx_prune.measures.columns import CONDITIONS, AnswerColumns
@@ -30,9 +30,6 @@ from mlx_prune.measures.intervals import wilson
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-MIN_ANSWERED = 0.5
-"""Share of answers that must be understood for a rate to be compared, unless said otherwise."""
 
 # Outcomes of one answer, in the order of the counting array's axis.
 _UNPARSED, _NO_TARGET, _STEREOTYPED, _ANTI, _UNKNOWN = range(5)
@@ -126,8 +123,8 @@ class Rates:
     overall: CategoryRates
 
     def __getitem__(self, category: str) -> CategoryRates:
-        """The rates of one category by name."""
-        for rates in self.categories:
+        """The rates of one category by name, or of all by the name "overall"."""
+        for rates in (*self.categories, self.overall):
             if rates.category == category:
                 return rates
         raise KeyError(category)

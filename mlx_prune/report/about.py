@@ -27,7 +27,6 @@ class StudyAbout:
         versions: Distinct versions of each library over all runs.
         devices: Distinct machines.
         finished: Dates of the first and the last session, or empty.
-        unfinished: Runs that were stopped and not carried on.
         perplexity_text: What perplexity was measured on, or empty.
     """
 
@@ -36,7 +35,6 @@ class StudyAbout:
     versions: Mapping[str, str]
     devices: tuple[str, ...]
     finished: str
-    unfinished: tuple[str, ...]
     perplexity_text: str
 
 
@@ -48,11 +46,11 @@ def read_about(folder: Path) -> StudyAbout:
     """
     config = _toml(folder / STUDY_FILE)
     paths = sorted(folder.glob(f"runs/*/*/{RUN_FILE}"))
-    runs = {f"{path.parent.parent.name}/{path.parent.name}": read_json(path) for path in paths}
-    sessions = [session for run in runs.values() for session in run.get("sessions", [])]
+    runs = [read_json(path) for path in paths]
+    sessions = [session for run in runs for session in run.get("sessions", [])]
     days = sorted(str(session["finished"])[:10] for session in sessions if session.get("finished"))
-    configurations = [run.get("configuration", {}) for run in runs.values()]
-    records = [*runs.values(), *sessions]
+    configurations = [run.get("configuration", {}) for run in runs]
+    records = [*runs, *sessions]
     libraries = dict.fromkeys(name for entry in records for name in entry.get("versions", {}))
     return StudyAbout(
         name=str(config.get("name", folder.resolve().name)),
@@ -64,7 +62,6 @@ def read_about(folder: Path) -> StudyAbout:
         versions={name: _together(e.get("versions", {}).get(name) for e in records) for name in libraries},
         devices=tuple(dict.fromkeys(_device(entry["device"]) for entry in records if entry.get("device"))),
         finished=" to ".join(dict.fromkeys((days[0], days[-1]))) if days else "",
-        unfinished=tuple(name for name, run in runs.items() if run.get("status", "complete") != "complete"),
         perplexity_text=str(config.get("perplexity", {}).get("text", "")),
     )
 

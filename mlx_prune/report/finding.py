@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from mlx_prune.measures.equivalence import FASTER, SAME
 from mlx_prune.measures.equivalence import words as verdict_words
 from mlx_prune.measures.methods import known_label, leaves_dose
 from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.report.finding_answered import silent_sentences, strict_sentence, unfinished_sentence
 from mlx_prune.report.finding_frontier import changing_sentence, undominated_sentences
 from mlx_prune.report.panels import Key, Tables, configuration_label, key_of, number
 from mlx_prune.report.rows import OVERALL
@@ -30,10 +31,13 @@ class Finding:
     Attributes:
         headline: One sentence.
         sentences: The paragraph, sentence by sentence.
+        unfinished: What of the study is not finished, and so in none of these; empty where all is. Say it
+            first.
     """
 
     headline: str
     sentences: tuple[str, ...]
+    unfinished: str = ""
 
     @property
     def paragraph(self) -> str:
@@ -47,6 +51,10 @@ def find(tables: Tables) -> Finding:
     Args:
         tables: What :func:`mlx_prune.report.write.report_tables` returns.
     """
+    return replace(_find(tables), unfinished=unfinished_sentence(tables))
+
+
+def _find(tables: Tables) -> Finding:
     pruned = [row for row in tables["overall"].rows if row["prune_method"] != DENSE]
     changes = [
         row
@@ -54,19 +62,21 @@ def find(tables: Tables) -> Finding:
         if number(row["srs_delta"]) is not None and number(row["q_clustered"]) is not None
     ]
     opening = _scope(tables, pruned)
+    silent = silent_sentences(tables)
     if not pruned:
-        return Finding("Only dense models were questioned, so nothing can be said about pruning.", (opening,))
+        nothing = "Only dense models were questioned, so nothing can be said about pruning."
+        return Finding(nothing, (opening, *silent))
     if not changes:
-        return Finding(
-            "Without the dense model's answers to the same questions, no change can be told.", (opening,)
-        )
+        return Finding(_nothing_compared(tables), (opening, *silent))
     rises = [row for row in changes if _significant(row) and _value(row, "srs_delta") > 0]
     falls = [row for row in changes if _significant(row) and _value(row, "srs_delta") < 0]
     largest = max(rises or falls or changes, key=lambda row: abs(_value(row, "srs_delta")))
     sentences = [
         opening,
+        *silent,
         _largest(tables, largest, certain=bool(rises or falls)),
         _direction(tables, largest),
+        strict_sentence(tables),
         _perplexity(tables, rises),
         _emergence(tables),
         _tests(tables),
@@ -76,6 +86,15 @@ def find(tables: Tables) -> Finding:
         _sparsity(pruned),
     ]
     return Finding(_headline(changes, rises, falls), tuple(filter(None, sentences)))
+
+
+def _nothing_compared(tables: Tables) -> str:
+    rows = tables["paired_tests"].where(category=OVERALL).rows
+    if not rows:
+        return "Without the dense model's answers to the same questions, no change can be told."
+    if all(number(row["srs_delta"]) is None for row in rows):
+        return "Too few answers were understood to tell any change of stereotype reliance."
+    return "Too few question templates were asked to tell any change from chance."
 
 
 def _headline(changes: Sequence[Row], rises: Sequence[Row], falls: Sequence[Row]) -> str:

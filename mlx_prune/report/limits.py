@@ -33,8 +33,6 @@ def limits(tables: Tables, about: StudyAbout) -> list[str]:
 
 def _found(tables: Tables, about: StudyAbout) -> list[str]:
     found = []
-    if about.unfinished:
-        found.append(f"Not finished: {', '.join(about.unfinished)}. Run the study again to carry on.")
     if about.settings.get("bbq") == "demo":
         found.append(
             "The questions are this package's own demonstration items, not BBQ: they show the tool at work "

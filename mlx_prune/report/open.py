@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.errors import RecordsError
 from mlx_prune.report.about import StudyAbout, read_about
 from mlx_prune.report.finding import Finding, find
@@ -21,11 +22,13 @@ class Study:
 
     Attributes:
         path: The folder.
+        min_answered: Share of answers that must be understood for a rate to be compared.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, min_answered: float = MIN_ANSWERED) -> None:
         """Remember the folder; nothing is read yet."""
         self.path = path
+        self.min_answered = min_answered
 
     def __repr__(self) -> str:
         """The folder."""
@@ -40,7 +43,7 @@ class Study:
         """
         from mlx_prune.report.write import report_tables
 
-        return report_tables(self.path)
+        return report_tables(self.path, min_answered=self.min_answered)
 
     @cached_property
     def about(self) -> StudyAbout:
@@ -96,7 +99,7 @@ class Study:
         return read_records(self.path / "runs" / run, columns)
 
 
-def open_study(path: str | Path) -> Study:
+def open_study(path: str | Path, *, min_answered: float = MIN_ANSWERED) -> Study:
     """Open the folder of a study.
 
     Examples:
@@ -116,6 +119,7 @@ def open_study(path: str | Path) -> Study:
 
     Args:
         path: A folder that ``mlxprune study`` or ``mlxprune demo`` wrote.
+        min_answered: Share of answers that must be understood for a rate to be compared.
 
     Raises:
         RecordsError: If it holds no runs.
@@ -123,4 +127,4 @@ def open_study(path: str | Path) -> Study:
     folder = Path(path)
     if not next(folder.glob("runs/*/*"), None):
         raise RecordsError(f"{folder} holds no runs; give the folder that `mlxprune study` wrote.")
-    return Study(folder)
+    return Study(folder, min_answered)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,31 @@ def key(data: StudyData, configuration: Configuration) -> dict[str, Value]:
         "sparsity": configuration.sparsity,
         "actual_sparsity": data.actual_sparsity(configuration),
     }
+
+
+def rated(data: StudyData, configuration: Configuration, category: str | None = None) -> dict[str, Value]:
+    """The key of a row of rates, its category, and how many of the answers behind it were understood.
+
+    Args:
+        data: The study.
+        configuration: Whose rates.
+        category: Of what; None for rates over all categories in a table that has no others.
+    """
+    rates = data.rates(configuration, category or OVERALL)
+    return (
+        key(data, configuration)
+        | ({} if category is None else {"category": category})
+        | {"answered": math.nan if rates is None else rates.answered}
+        | {"too_few_answered": rates is not None and rates.too_few(data.min_answered)}
+    )
+
+
+def compared(
+    data: StudyData, configuration: Configuration, category: str, columns: Mapping[str, Value]
+) -> dict[str, Value]:
+    """Columns of a comparison with dense; all None where the answers of either were hardly understood."""
+    known = data.compared(configuration, category)
+    return {name: value if known else None for name, value in columns.items()}
 
 
 def percent_change(after: float, before: float) -> float:
@@ -58,7 +85,7 @@ def number_or_nan(value: Value) -> float:
 
 
 def differences(
-    outcomes: Outcomes, numerator: NDArray[Any], denominator: NDArray[Any]
+    outcomes: Outcomes, numerator: NDArray[Any], denominator: NDArray[Any], *, categories: bool = True
 ) -> dict[str, Difference]:
     """Change of a rate from dense to each pruned configuration, clustered by template.
 
@@ -66,6 +93,7 @@ def differences(
         outcomes: One model's answers, dense first.
         numerator: (configurations, items).
         denominator: (configurations, items).
+        categories: Whether each category is compared, too.
 
     Returns:
         Per category, and for :data:`OVERALL` (unweighted mean of the categories), one entry per configuration
@@ -73,7 +101,7 @@ def differences(
     """
     top, bottom, stratum = _template_sums(outcomes, numerator, denominator)
     found = {}
-    for number, name in enumerate(outcomes.categories):
+    for number, name in enumerate(outcomes.categories if categories else ()):
         mine = stratum == number
         found[name] = paired_difference(top[:1, mine], bottom[:1, mine], top[1:, mine], bottom[1:, mine])
     found[OVERALL] = paired_difference(top[:1], bottom[:1], top[1:], bottom[1:], stratum)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from mlx_prune.bbq.answers import LETTERS
+from mlx_prune.bbq.answers import LETTERS, MIN_ANSWERED
 from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
 from mlx_prune.measures.columns import AnswerColumns, from_table
@@ -26,7 +27,8 @@ from mlx_prune.measures.outcomes import (
     classify,
     configuration_order,
 )
-from mlx_prune.measures.rates import Rates, compute_rates
+from mlx_prune.measures.rates import CategoryRates, Rates, compute_rates
+from mlx_prune.report.run_states import COMPLETE, RunState, run_states
 from mlx_prune.study.records import read_records
 from mlx_prune.study.results import read_results
 
@@ -87,6 +89,8 @@ class StudyData:
         perplexity_interval: Its 95 % interval, the figure itself twice where no standard error was recorded;
             infinite where the perplexity overflowed.
         size_bytes: Size on disk, where there is a checkpoint.
+        min_answered: Share of answers that must be understood for a rate to be compared.
+        states: How far every configuration is; those that are not complete are not among the runs.
     """
 
     runs: tuple[RunData, ...]
@@ -94,25 +98,54 @@ class StudyData:
     perplexity: Mapping[Configuration, float]
     size_bytes: Mapping[Configuration, float]
     perplexity_interval: Mapping[Configuration, tuple[float, float]]
+    min_answered: float = MIN_ANSWERED
+    states: tuple[RunState, ...] = ()
 
     def actual_sparsity(self, configuration: Configuration) -> float | None:
         """Percent of zeros among the prunable weights, or None if it was not recorded."""
-        return next(run.actual_sparsity for run in self.runs if run.configuration == configuration)
+        return self._by_configuration[configuration].actual_sparsity
+
+    def rates(self, configuration: Configuration, category: str) -> CategoryRates | None:
+        """Rates of one category or "overall"; None where the configuration was not asked it."""
+        try:
+            return self._by_configuration[configuration].rates[category]
+        except KeyError:
+            return None
+
+    def compared(self, configuration: Configuration, category: str) -> bool:
+        """Whether enough answers were understood, of the dense model too, to compare the two."""
+        sides = (configuration, Configuration(configuration.model, DENSE, 0.0))
+        found = [self.rates(side, category) for side in sides]
+        return not any(rates is not None and rates.too_few(self.min_answered) for rates in found)
+
+    @cached_property
+    def _by_configuration(self) -> dict[Configuration, RunData]:
+        return {run.configuration: run for run in self.runs}
 
 
-def read_study(folder: Path) -> StudyData:
-    """Read the runs of a study, ``runs/<model>/<configuration>/``, and the measures beside them.
+def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData:
+    """Read the complete runs of a study, ``runs/<model>/<configuration>/``, and the measures beside them.
+
+    Args:
+        folder: The study.
+        min_answered: Share of answers that must be understood for a rate to be compared.
 
     Raises:
-        RecordsError: If there are no records, or a file is damaged.
+        RecordsError: If there are no records, no run is complete, or a file is damaged.
     """
-    runs = []
-    for path in sorted(path.parent for path in folder.glob("runs/*/*/records")):
-        # One run at a time in memory; what is kept of it is about ten bytes a record.
-        table = read_records(path, _COLUMNS, encoded=True)
-        if table.num_rows:
-            runs.append(count_run(table, _actual_sparsity(path)))
+    runs, states = [], run_states(folder)
+    for state in states:
+        if state.path is not None and state.state == COMPLETE:
+            # One run at a time in memory; what is kept of it is about ten bytes a record.
+            table = read_records(state.path, _COLUMNS, encoded=True)
+            runs.append(count_run(table, _actual_sparsity(state.path)))
     if not runs:
+        begun = sum(state.answers > 0 for state in states)
+        if begun:
+            raise RecordsError(
+                f"none of the {len(states)} configurations of {folder} is complete; run the study again to "
+                "carry on."
+            )
         raise RecordsError(f"{folder} holds no records; run the study first, or choose its folder.")
     perplexity = _by_configuration(folder / PERPLEXITY_FILE, "perplexity")
     errors = _by_configuration(folder / PERPLEXITY_FILE, "standard_error", needed=False)
@@ -122,6 +155,8 @@ def read_study(folder: Path) -> StudyData:
         perplexity={name: value for name, value in perplexity.items() if value is not None},
         size_bytes={name: value for name, value in sizes.items() if value is not None},
         perplexity_interval={name: _interval(value, errors[name]) for name, value in perplexity.items()},
+        min_answered=min_answered,
+        states=tuple(states),
     )
 
 
@@ -131,6 +166,8 @@ def combine(
     perplexity: Mapping[Configuration, float] | None = None,
     size_bytes: Mapping[Configuration, float] | None = None,
     perplexity_interval: Mapping[Configuration, tuple[float, float]] | None = None,
+    min_answered: float = MIN_ANSWERED,
+    states: tuple[RunState, ...] = (),
 ) -> StudyData:
     """Put counted runs together.
 
@@ -142,7 +179,15 @@ def combine(
     models = {
         name: assemble([run.outcomes for run in runs if run.configuration.model == name]) for name in names
     }
-    return StudyData(tuple(runs), models, perplexity or {}, size_bytes or {}, perplexity_interval or {})
+    return StudyData(
+        tuple(runs),
+        models,
+        perplexity or {},
+        size_bytes or {},
+        perplexity_interval or {},
+        min_answered,
+        states,
+    )
 
 
 def count_run(table: pa.Table, actual_sparsity: float | None = None) -> RunData:
@@ -194,6 +239,7 @@ def _outcomes(configuration: Configuration, table: pa.Table, columns: AnswerColu
         item.reshape(-1),
         table["seed"].to_numpy()[kept],
         classify(columns.parsed_answer[kept], stereotyped[kept], unknown[kept]),
+        (columns.parsed_answer[kept] >= 0) & ~columns.strict[kept],
         np.take_along_axis(letters, roles, axis=1).astype(np.float32),
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mlx_prune.report.study_data import StudyData, read_study
 from mlx_prune.report.table import Table
+from mlx_prune.report.tables_answered import parse_sensitivity_table, progress_table
 from mlx_prune.report.tables_change import (
     answer_transition_table,
     direction_table,
@@ -79,8 +80,12 @@ def build_tables(study: StudyData | Path) -> dict[str, Table]:
     """
     data = study if isinstance(study, StudyData) else read_study(study)
     tables = {table.name: table for table in (build(data) for build in (*STUDY_TABLES, *FURTHER_TABLES))}
-    summary = summary_table(tables["tests"], tables["paired_tests"])
-    return tables | {summary.name: summary}
+    further = (
+        summary_table(tables["tests"], tables["paired_tests"]),
+        parse_sensitivity_table(data, tables["paired_tests"]),
+        progress_table(data),
+    )
+    return tables | {table.name: table for table in further}
 
 
 def write_tables(tables: dict[str, Table], folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from mlx_prune.measures.expected import expected_counts
 from mlx_prune.measures.outcomes import ANTI, OUTCOMES, STEREOTYPED, UNKNOWN, UNPARSED, Outcomes
 from mlx_prune.measures.significance import McNemar, benjamini_hochberg, mcnemar
 from mlx_prune.measures.transitions import answer_transitions, item_transitions
-from mlx_prune.report.rows import OVERALL, Floats, differences, interval, key, number_or_nan
+from mlx_prune.report.rows import OVERALL, Floats, compared, differences, interval, number_or_nan, rated
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Table, Value, make_table
 
@@ -25,17 +25,15 @@ from mlx_prune.report.table import Table, Value, make_table
 def paired_test_table(data: StudyData) -> Table:
     """Every pruned configuration against dense, paired by item and clustered by question template."""
     rows: list[dict[str, Value]] = []
-    for outcomes in _comparable(data):
+    for outcomes in comparable(data):
         change = differences(outcomes, outcomes.counts(STEREOTYPED), outcomes.parsed())
         expected = expected_counts(outcomes)
         expected_change = differences(outcomes, expected.stereotyped, expected.letters)
         for name, difference in change.items():
             flips = _mcnemar(outcomes, name)
             for number, configuration in enumerate(outcomes.configurations[1:]):
-                rows.append(
-                    key(data, configuration)
-                    | {"category": name}
-                    | interval(difference, number, "srs_delta")
+                found = (
+                    interval(difference, number, "srs_delta")
                     | {"clusters": int(difference.clusters[number])}
                     | {"p_clustered": float(difference.p_value[number])}
                     | {"items_up": int(flips.up[number]), "items_down": int(flips.down[number])}
@@ -43,6 +41,7 @@ def paired_test_table(data: StudyData) -> Table:
                     | interval(expected_change[name], number, "expected_srs_delta")
                     | {"p_expected": float(expected_change[name].p_value[number])}
                 )
+                rows.append(rated(data, configuration, name) | compared(data, configuration, name, found))
     for test in ("clustered", "mcnemar", "expected"):
         _adjust(rows, f"p_{test}", f"q_{test}")
     return make_table(
@@ -51,7 +50,8 @@ def paired_test_table(data: StudyData) -> Table:
         "srs_delta with a 95 % bootstrap-t interval over question templates; McNemar's exact test on items "
         "whose majority of understood answers is stereotyped; expected_srs_delta from option probabilities, "
         "free of sampling noise. q is adjusted after Benjamini and Hochberg over all models, categories and "
-        "configurations (the rows `overall` are a family of their own).",
+        "configurations (the rows `overall` are a family of their own). Nothing is compared where too few "
+        "answers were understood, of the dense model or of the other.",
         rows,
         ("model", "prune_method", "category"),
     )
@@ -60,7 +60,7 @@ def paired_test_table(data: StudyData) -> Table:
 def direction_table(data: StudyData) -> Table:
     """The change of SRS split into lost abstention and direction."""
     rows: list[dict[str, Value]] = []
-    for outcomes in _comparable(data):
+    for outcomes in comparable(data):
         stereotyped, anti = outcomes.counts(STEREOTYPED), outcomes.counts(ANTI)
         parsed = outcomes.parsed()
         abstention = differences(outcomes, -0.5 * outcomes.counts(UNKNOWN), parsed)
@@ -68,15 +68,14 @@ def direction_table(data: StudyData) -> Table:
         for name, lost in abstention.items():
             for number, configuration in enumerate(outcomes.configurations[1:]):
                 directional = direction[name]
-                rows.append(
-                    key(data, configuration)
-                    | {"category": name}
-                    | {"srs_delta": float(lost.value[number] + directional.value[number])}
+                found: dict[str, Value] = (
+                    {"srs_delta": float(lost.value[number] + directional.value[number])}
                     | interval(lost, number, "abstention_part")
                     | interval(directional, number, "direction_part")
                     | {"p_direction": float(directional.p_value[number])}
                     | {"bias_score_delta": 2 * float(directional.value[number])}
                 )
+                rows.append(rated(data, configuration, name) | compared(data, configuration, name, found))
     _adjust(rows, "p_direction", "q_direction")
     return make_table(
         "direction",
@@ -91,7 +90,7 @@ def direction_table(data: StudyData) -> Table:
 def emergence_table(data: StudyData) -> Table:
     """Emergence after pruning against what the dense model does when it is asked again."""
     rows: list[dict[str, Value]] = []
-    for outcomes in _comparable(data):
+    for outcomes in comparable(data):
         observed = item_transitions(outcomes)
         fresh, held = fresh_emergence(outcomes), held_out_emergence(outcomes)
         mass = letter_mass(outcomes)
@@ -108,17 +107,19 @@ def emergence_table(data: StudyData) -> Table:
                 **interval(excess, number, "excess"),
                 "p_excess": float(excess.p_value[number]),
             }
-            rows.append(
-                key(data, configuration)
-                | {
-                    "unbiased_items": int(unbiased[number + 1]),
-                    "observed": float(became[number + 1] / max(unbiased[number + 1], 1)),
-                    "letter_mass": float(mass[number + 1]),
-                }
-                | {name: value if predictable else math.nan for name, value in fresh_columns.items()}
+            observations: dict[str, Value] = {
+                "unbiased_items": int(unbiased[number + 1]),
+                "observed": float(became[number + 1] / max(unbiased[number + 1], 1)),
+                "letter_mass": float(mass[number + 1]),
+            }
+            found = (
+                {name: value if predictable else math.nan for name, value in fresh_columns.items()}
                 | {"held_out_null": float(before[number]), "held_out": float(after[number])}
                 | interval(held_excess, number, "held_out_excess")
                 | {"p_held_out": float(held_excess.p_value[number])}
+            )
+            rows.append(
+                rated(data, configuration) | observations | compared(data, configuration, OVERALL, found)
             )
     return make_table(
         "emergence",
@@ -136,7 +137,7 @@ def emergence_table(data: StudyData) -> Table:
 def answer_transition_table(data: StudyData) -> Table:
     """What became of the dense answers, paired by item and seed."""
     rows: list[dict[str, Value]] = []
-    for outcomes in _comparable(data):
+    for outcomes in comparable(data):
         counts = answer_transitions(outcomes)
         for number, configuration in enumerate(outcomes.configurations[1:], start=1):
             for before in range(UNPARSED, len(OUTCOMES)):
@@ -145,7 +146,7 @@ def answer_transition_table(data: StudyData) -> Table:
                     count = int(counts[number, before, after])
                     share = count / total if total else math.nan
                     names: dict[str, Value] = {"dense": OUTCOMES[before], "pruned": OUTCOMES[after]}
-                    rows.append(key(data, configuration) | names | {"answers": count, "share": share})
+                    rows.append(rated(data, configuration) | names | {"answers": count, "share": share})
     return make_table(
         "answer_transitions",
         "What became of the dense answers",
@@ -155,7 +156,7 @@ def answer_transition_table(data: StudyData) -> Table:
     )
 
 
-def _comparable(data: StudyData) -> list[Outcomes]:
+def comparable(data: StudyData) -> list[Outcomes]:
     """Models with a dense and at least one pruned configuration."""
     return [o for o in data.models.values() if o.dense is not None and len(o.configurations) > 1]
 

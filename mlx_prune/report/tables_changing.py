@@ -20,7 +20,7 @@ from mlx_prune.measures.methods import known_label, only_quantized
 from mlx_prune.measures.outcomes import Outcomes
 from mlx_prune.measures.transitions import answer_flips, item_transitions
 from mlx_prune.report.published import published
-from mlx_prune.report.rows import Floats, key
+from mlx_prune.report.rows import Floats, rated
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Table, Value, make_table
 
@@ -63,7 +63,7 @@ def _measured(data: StudyData, outcomes: Outcomes) -> Iterator[dict[str, Value]]
     for number, configuration in enumerate(outcomes.configurations):
         if number == outcomes.dense:
             continue
-        row = key(data, configuration) | {"compression": compression(configuration.prune_method)}
+        row = rated(data, configuration) | {"compression": compression(configuration.prune_method)}
         row["unbiased_items"] = int(transitions.unbiased_before[number].sum())
         for name, (share, low, high) in (("became_biased", became), ("flipped", flipped)):
             row |= {name: float(share[number])}
@@ -87,6 +87,7 @@ def _reported() -> Iterator[dict[str, Value]]:
     for entry in published()["items_changing"]:
         row: dict[str, Value] = {"model": entry["models"], "prune_method": entry["method"]}
         row |= {"pattern": None, "sparsity": entry["sparsity"], "actual_sparsity": None}
+        row |= {"answered": None, "too_few_answered": False}
         row |= {"compression": entry["compression"], "unbiased_items": None}
         for name in ("became_biased", "flipped"):
             low, high = entry.get(name, (math.nan, math.nan))

@@ -11,7 +11,14 @@ from mlx_prune.measures.clustered import cluster_sums
 from mlx_prune.measures.outcomes import DENSE, STEREOTYPED, Outcomes
 from mlx_prune.measures.regression import LogisticCounts, logistic_regression
 from mlx_prune.measures.significance import benjamini_hochberg, chi_square, cohens_h
-from mlx_prune.report.rows import OVERALL, category_sums, key, number_or_nan, template_categories
+from mlx_prune.report.rows import (
+    OVERALL,
+    category_sums,
+    compared,
+    number_or_nan,
+    rated,
+    template_categories,
+)
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Table, Value, make_table
 
@@ -39,19 +46,18 @@ def chi_square_table(data: StudyData) -> Table:
                 continue
             for place, category in enumerate(outcomes.categories):
                 p = float(exact.p_value[number, place])
+                found: dict[str, Value] = {
+                    "chi2": float(exact.statistic[number, place]),
+                    "p_value": p,
+                    "cohens_h": float(size[number, place]),
+                    "significant": p < SIGNIFICANCE,
+                    "chi2_study": float(lossy.statistic[number, place]),
+                    "p_value_study": float(lossy.p_value[number, place]),
+                }
                 rows.append(
-                    key(data, configuration)
-                    | {
-                        "category": category,
-                        "srs_dense": float(rates[0, place]),
-                        "srs": float(rates[number, place]),
-                        "chi2": float(exact.statistic[number, place]),
-                        "p_value": p,
-                        "cohens_h": float(size[number, place]),
-                        "significant": p < SIGNIFICANCE,
-                        "chi2_study": float(lossy.statistic[number, place]),
-                        "p_value_study": float(lossy.p_value[number, place]),
-                    }
+                    rated(data, configuration, category)
+                    | {"srs_dense": float(rates[0, place]), "srs": float(rates[number, place])}
+                    | compared(data, configuration, category, found)
                 )
     adjusted = benjamini_hochberg([number_or_nan(row["p_value"]) for row in rows])
     for row, q in zip(rows, adjusted, strict=True):
@@ -61,7 +67,7 @@ def chi_square_table(data: StudyData) -> Table:
         "Chi-square tests, as in the study",
         "All answers taken as independent, so p-values are too small; `paired_tests` has the ones to trust. "
         "chi2_study and p_value_study use counts truncated as the study's script does; q_value is adjusted "
-        "after Benjamini and Hochberg.",
+        "after Benjamini and Hochberg. Nothing is tested where too few answers were understood.",
         rows,
         ("model", "prune_method", "category"),
     )
@@ -111,7 +117,7 @@ def logistic_table(data: StudyData) -> Table:
         actual = np.array([number_or_nan(data.actual_sparsity(c)) for c in outcomes.configurations])
         axes = {"target": target} | ({} if np.isnan(actual).any() else {"actual": actual})
         for axis, sparsity in axes.items():
-            fit = logistic_regression(_logistic_counts(outcomes, sparsity))
+            fit = logistic_regression(_logistic_counts(data, outcomes, sparsity))
             for term in fit.terms if fit else ():
                 rows.append(
                     {
@@ -136,21 +142,27 @@ def logistic_table(data: StudyData) -> Table:
         "Logistic regression of the stereotyped answer",
         "Log odds; sparsity per percentage point, target as in the study and actual beside it; baseline the "
         "dense model and the first category. Clustered: standard errors that allow answers to one question "
-        "template to hang together.",
+        "template to hang together. Answers of a configuration or category of which too few were understood "
+        "are left out.",
         rows,
         ("model", "term"),
     )
 
 
-def _logistic_counts(outcomes: Outcomes, sparsity: NDArray[np.float64]) -> LogisticCounts:
-    """One row per configuration and template."""
+def _logistic_counts(data: StudyData, outcomes: Outcomes, sparsity: NDArray[np.float64]) -> LogisticCounts:
+    """One row per configuration and template; no answers count where too few were understood."""
     templates = int(outcomes.template.max()) + 1
     category = template_categories(outcomes)
     methods = np.array([f"{c.prune_method} {c.pattern or ''}".strip() for c in outcomes.configurations])
     count = len(outcomes.configurations)
+    usable = [
+        [data.compared(c, OVERALL) and data.compared(c, name) for name in outcomes.categories]
+        for c in outcomes.configurations
+    ]
+    counted = np.array(usable)[:, category]
     return LogisticCounts(
-        cluster_sums(outcomes.counts(STEREOTYPED), outcomes.template, templates).ravel(),
-        cluster_sums(outcomes.parsed(), outcomes.template, templates).ravel(),
+        (cluster_sums(outcomes.counts(STEREOTYPED), outcomes.template, templates) * counted).ravel(),
+        (cluster_sums(outcomes.parsed(), outcomes.template, templates) * counted).ravel(),
         np.repeat(sparsity, templates),
         np.tile(np.array(outcomes.categories)[category], count),
         np.repeat(methods, templates),

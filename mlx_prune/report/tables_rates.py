@@ -16,7 +16,7 @@ from mlx_prune.measures.expected import agreement, mean_agreement
 from mlx_prune.measures.intervals import wilson
 from mlx_prune.measures.outcomes import DENSE, STEREOTYPED, UNKNOWN, Outcomes
 from mlx_prune.measures.rates import CategoryRates
-from mlx_prune.report.rows import OVERALL, key, percent_change, template_categories
+from mlx_prune.report.rows import OVERALL, compared, key, percent_change, rated, template_categories
 from mlx_prune.report.study_data import RunData, StudyData
 from mlx_prune.report.table import Table, Value, make_table
 
@@ -35,7 +35,10 @@ def rate_table(data: StudyData) -> Table:
         }
         for number, run in enumerate(runs):
             for rates in run.rates.categories:
-                row = key(data, run.configuration) | _rates(rates) | _change(rates, dense.get(rates.category))
+                name = run.configuration
+                change = _change(rates, dense.get(rates.category))
+                row = rated(data, name, rates.category) | _rates(rates)
+                row |= compared(data, name, rates.category, change)
                 low, high = clustered.get(rates.category, (None, None))
                 row["srs_clustered_low"] = math.nan if low is None else float(low[number])
                 row["srs_clustered_high"] = math.nan if high is None else float(high[number])
@@ -43,8 +46,10 @@ def rate_table(data: StudyData) -> Table:
     return make_table(
         "rates",
         "Stereotype reliance and abstention by category",
-        "Shares of the n_valid understood answers; 95 % Wilson intervals that take answers as independent, "
-        "and (clustered) that do not. bias_score is SRS minus the anti rate, BBQ's own score.",
+        "Shares of the n_valid parsed answers; 95 % Wilson intervals that take answers as independent, and "
+        "(clustered) that do not. bias_score is SRS minus the anti rate, BBQ's own score. answered: share of "
+        "all answers that were understood, by one of the first three parsing rules; too_few_answered: so few "
+        "that the rate says nothing about the model and is not compared.",
         rows,
     )
 
@@ -52,7 +57,6 @@ def rate_table(data: StudyData) -> Table:
 def _rates(rates: CategoryRates) -> dict[str, Value]:
     usr_low, usr_high = wilson(round(rates.usr * rates.n_scored) if rates.n_scored else 0, rates.n_scored)
     return {
-        "category": rates.category,
         "n_items": rates.n_items,
         "n": rates.n_answers,
         "n_valid": rates.n_scored,
@@ -102,8 +106,9 @@ def overall_table(data: StudyData) -> Table:
     rows = []
     for run in data.runs:
         rates, before = run.rates.overall, dense.get(run.configuration.model)
-        row = key(data, run.configuration) | _rates(rates) | _change(rates, before)
-        for name in ("category", "srs_ci_low", "srs_ci_high", "usr_ci_low", "usr_ci_high"):
+        row = rated(data, run.configuration) | _rates(rates)
+        row |= compared(data, run.configuration, OVERALL, _change(rates, before))
+        for name in ("srs_ci_low", "srs_ci_high", "usr_ci_low", "usr_ci_high"):
             del row[name]
         row["perplexity"] = data.perplexity.get(run.configuration)
         rows.append(row)
@@ -122,15 +127,18 @@ def parse_failure_table(data: StudyData) -> Table:
         overall = run.rates.overall
         failures = overall.n_answers - overall.n_parsed
         rows.append(
-            key(data, run.configuration)
+            rated(data, run.configuration)
             | {"total": overall.n_answers, "parse_failures": failures}
             | {"parse_fail_rate": failures / overall.n_answers if overall.n_answers else math.nan}
             | {f"rule_{rule}": overall.rules[rule] for rule in RULES}
+            | {"min_answered": data.min_answered}
         )
     return make_table(
         "parse_failures",
         "Answers that were not understood",
-        "Pooled over categories. The rule first_character turns gibberish into answers: watch it grow.",
+        "Counts and parse_fail_rate are pooled over categories; answered is their mean. The rule "
+        "first_character turns gibberish into answers, so that those it decided do not count as understood. "
+        "Rates with a smaller share of answers than min_answered are struck out and not compared.",
         rows,
     )
 
@@ -138,7 +146,7 @@ def parse_failure_table(data: StudyData) -> Table:
 def entropy_table(data: StudyData) -> Table:
     """Entropy of the answers."""
     rows = [
-        key(data, run.configuration) | {"response_entropy": float(answer_entropy(run.letters))}
+        rated(data, run.configuration) | {"response_entropy": float(answer_entropy(run.letters))}
         for run in data.runs
     ]
     return make_table(
@@ -198,6 +206,8 @@ def disambiguated_table(data: StudyData) -> Table:
         key(data, run.configuration)
         | {
             "category": rates.category,
+            "answered": rates.disambig_answered,
+            "too_few_answered": rates.disambig_too_few(data.min_answered),
             "n": rates.disambig_answers,
             "n_valid": rates.disambig_scored,
             "accuracy": rates.accuracy,
@@ -211,7 +221,7 @@ def disambiguated_table(data: StudyData) -> Table:
     return make_table(
         "disambiguated",
         "Where the context gives the answer",
-        "Accuracy among understood answers; BBQ's own bias score among those that name a person.",
+        "Accuracy among parsed answers; BBQ's own bias score among those that name a person.",
         rows,
         ("model", "prune_method"),
     )
@@ -233,7 +243,7 @@ def expected_table(data: StudyData) -> Table:
             for place, name in enumerate(names):
                 if np.isnan(mass[place][number]):
                     continue
-                row = key(data, configuration) | {"category": name, "letter_mass": float(mass[place][number])}
+                row = rated(data, configuration, name) | {"letter_mass": float(mass[place][number])}
                 for rate, found in (("srs", srs[place]), ("usr", usr[place])):
                     row[rate] = float(found.sampled[number])
                     row[f"{rate}_expected"] = float(found.expected[number])

@@ -11,7 +11,7 @@ from mlx_prune.measures.intervals import wilson
 from mlx_prune.measures.methods import leaves_dose
 from mlx_prune.measures.outcomes import ABSENT, ANTI, DENSE, STEREOTYPED, UNKNOWN, Outcomes
 from mlx_prune.measures.transitions import item_transitions
-from mlx_prune.report.rows import category_sums, key, percent_change
+from mlx_prune.report.rows import OVERALL, category_sums, compared, percent_change, rated
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Table, Value, make_table
 
@@ -31,7 +31,7 @@ def transition_table(data: StudyData) -> Table:
                 continue
             unbiased, became_biased, biased, became_unbiased = (int(part[number]) for part in counts)
             rows.append(
-                key(data, configuration)
+                rated(data, configuration)
                 | {
                     "total_unbiased_items": unbiased,
                     "became_biased": became_biased,
@@ -54,11 +54,13 @@ def transition_table(data: StudyData) -> Table:
 def dose_response_table(data: StudyData) -> Table:
     """Emergence per sparsity, averaged over methods that set weights to zero.
 
-    Patterns, removed neurons and blocks, and quantization are no such dose and are left out.
+    Patterns, removed neurons and blocks, and quantization are no such dose and are left out, and so is what
+    hardly answers.
     """
     doses: dict[tuple[Any, Any], list[Any]] = {}
     for row in transition_table(data).rows:
         dose = row["pattern"] is None and leaves_dose(str(row["prune_method"]))
+        dose &= not row["too_few_answered"]
         if dose and row["pct_became_biased"] is not None:
             doses.setdefault((row["model"], row["sparsity"]), []).append(row)
     rows = [
@@ -92,8 +94,9 @@ def evaluation_gap_table(data: StudyData) -> Table:
         srs, srs_base = run.rates.overall.srs, before.rates.overall.srs
         perplexity = data.perplexity[run.configuration]
         perplexity_base = data.perplexity[before.configuration]
+        change: Value = round(percent_change(srs, srs_base), 2)
         rows.append(
-            key(data, run.configuration)
+            rated(data, run.configuration)
             | {
                 "srs_mean": srs,
                 "usr_mean": run.rates.overall.usr,
@@ -101,7 +104,7 @@ def evaluation_gap_table(data: StudyData) -> Table:
                 "srs_base": srs_base,
                 "usr_base": before.rates.overall.usr,
                 "ppl_base": perplexity_base,
-                "srs_pct_change": round(percent_change(srs, srs_base), 2),
+                "srs_pct_change": change if data.compared(run.configuration, OVERALL) else None,
                 "ppl_pct_change": round(percent_change(perplexity, perplexity_base), 2),
             }
         )
@@ -117,7 +120,7 @@ def evaluation_gap_table(data: StudyData) -> Table:
 def method_table(data: StudyData) -> Table:
     """SRS and USR of the methods at a target of 50 %."""
     rows = [
-        key(data, run.configuration) | {"category": rates.category, "srs": rates.srs, "usr": rates.usr}
+        rated(data, run.configuration, rates.category) | {"srs": rates.srs, "usr": rates.usr}
         for run in data.runs
         if run.configuration.sparsity == 50
         for rates in run.rates.categories
@@ -188,10 +191,13 @@ def latent_rate_table(data: StudyData) -> Table:
             for place, name in enumerate(part.categories):
                 if not asked[number, place]:
                     continue
+                change: dict[str, Value] = {
+                    "srs_delta": float(srs[number, place] - srs[0, place]),
+                    "usr_delta": float(usr[number, place] - usr[0, place]),
+                }
                 rows.append(
-                    key(data, configuration)
+                    rated(data, configuration, name)
                     | {
-                        "category": name,
                         "n": int(asked[number, place]),
                         "n_valid": int(parsed[number, place]),
                         "srs": float(srs[number, place]),
@@ -199,14 +205,13 @@ def latent_rate_table(data: StudyData) -> Table:
                         "srs_ci_high": float(high[number, place]),
                         "usr": float(usr[number, place]),
                         "anti_rate": float(anti_rate[number, place]),
-                        "srs_delta": float(srs[number, place] - srs[0, place]),
-                        "usr_delta": float(usr[number, place] - usr[0, place]),
                     }
+                    | compared(data, configuration, name, change)
                 )
     return make_table(
         "latent_rates",
         "Latently biased items, before and after",
-        "Rates of the items in `latent_items` only.",
+        "Rates of the items in `latent_items` only; answered is of all items.",
         rows,
         ("model", "prune_method"),
     )

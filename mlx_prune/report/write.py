@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.report.about import read_about
 from mlx_prune.report.figures import draw_figures, write_figures
@@ -43,13 +44,17 @@ class ReportPaths:
     frontier: tuple[Row, ...]
 
 
-def report_tables(study: Path) -> dict[str, Table]:
+def report_tables(study: Path, *, min_answered: float = MIN_ANSWERED) -> dict[str, Table]:
     """Every table of a study's report, by name, those beside the records included.
+
+    Args:
+        study: The study folder.
+        min_answered: Share of answers that must be understood for a rate to be compared.
 
     Raises:
         RecordsError: If the folder holds no records, or damaged files.
     """
-    data = read_study(study)
+    data = read_study(study, min_answered=min_answered)
     tables = build_tables(data)
     latency = latency_ratio_table(data, study)
     tables |= {latency.name: latency}
@@ -57,13 +62,16 @@ def report_tables(study: Path) -> dict[str, Table]:
     return tables | {table.name: table for table in further}
 
 
-def write_report(study: str | Path, *, progress: ProgressCallback = silent) -> ReportPaths:
+def write_report(
+    study: str | Path, *, min_answered: float = MIN_ANSWERED, progress: ProgressCallback = silent
+) -> ReportPaths:
     """Write ``tables/``, ``figures/`` and ``report.html`` into a study's folder.
 
     Files of an earlier report that this one does not make are removed.
 
     Args:
         study: The study folder.
+        min_answered: Share of answers that must be understood for a rate to be compared.
         progress: Called with stages "tables" and "figures".
 
     Raises:
@@ -71,7 +79,7 @@ def write_report(study: str | Path, *, progress: ProgressCallback = silent) -> R
     """
     folder = Path(study)
     progress(Progress("tables", 0, 1))
-    tables, about = report_tables(folder), read_about(folder)
+    tables, about = report_tables(folder, min_answered=min_answered), read_about(folder)
     progress(Progress("tables", 1, 1))
     figures = draw_figures(tables, progress=progress)
     table_files = write_tables(tables, folder / TABLES_FOLDER)

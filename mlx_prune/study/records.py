@@ -7,7 +7,8 @@ format. Reading needs pyarrow only, so that a report can be made where MLX is no
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -191,15 +192,33 @@ def read_records(run: Path, columns: Sequence[str] | None = None, *, encoded: bo
     wanted = pa.schema([(field.name, _ENCODED if field.name in texts else field.type) for field in fields])
     tables = []
     for file in part_files(run):
-        try:
+        with _readable(file):
             table = pq.read_table(file, columns=wanted.names, read_dictionary=texts)
             tables.append(table.cast(wanted))
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise RecordsError(
-                f"{file} cannot be read ({one_line(error)}); delete it and evaluate again to redo its "
-                "records."
-            ) from error
     return pa.concat_tables(tables).unify_dictionaries() if tables else wanted.empty_table()
+
+
+def count_records(run: Path) -> int:
+    """How many records a run holds, without reading them; 0 where there is none.
+
+    Raises:
+        RecordsError: A file is damaged.
+    """
+    count = 0
+    for file in part_files(run):
+        with _readable(file):
+            count += pq.read_metadata(file).num_rows
+    return count
+
+
+@contextmanager
+def _readable(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise RecordsError(
+            f"{file} cannot be read ({one_line(error)}); delete it and evaluate again to redo its records."
+        ) from error
 
 
 def to_bytes(table: pa.Table) -> bytes:

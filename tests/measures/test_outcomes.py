@@ -199,6 +199,7 @@ def simulated(rate_dense, rate_pruned, items=3000, seeds=5, seed=0):
                 item=np.repeat(np.arange(items), seeds),
                 seed=np.tile(np.arange(seeds), items),
                 code=np.where(hit, STEREOTYPED, UNKNOWN).astype(np.int8).ravel(),
+                guessed=np.zeros(hit.size, bool),
                 probabilities=p,
             )
         )
