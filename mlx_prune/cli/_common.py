@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -81,10 +82,10 @@ def parse_seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int,
 
 
 def console() -> Console:
-    """A Rich console on stdout: the terminal's width, or a fixed one when piped."""
+    """A Rich console on stdout: the terminal's width or $COLUMNS, or a fixed one when piped."""
     from rich.console import Console
 
-    if sys.stdout.isatty():
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return Console(highlight=False)
     return Console(highlight=False, width=PIPED_WIDTH)
 

@@ -95,6 +95,8 @@ def print_rows(rows: Rows) -> None:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, value)
     console().print(table, markup=False)

@@ -75,17 +75,26 @@ def test_perplexity_prints_a_figure_and_json(tiny: Path, tmp_path: Path, capsys:
     assert printed.count("\n") == 1
 
 
-def test_human_output_fits_a_terminal_of_80_columns(
-    tiny: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("columns", [80, 120])
+def test_human_output_fits_the_terminal_and_nothing_is_cut(
+    columns: int, tiny: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", str(columns))
     assert run(["eval", str(tiny), "-o", str(tmp_path / "run"), "--limit", "10", "--condition", "all"]) == 0
+    printed = capsys.readouterr().out
     assert run(["inspect", str(tiny)]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert lines
-    tables = [line.rstrip() for line in lines if "─" in line]
-    assert tables
-    assert max(len(line) for line in tables) <= 80
+    inspected = capsys.readouterr().out
+    pruned = ["prune", str(tiny), "-o", str(tmp_path / "out"), "-m", "magnitude", "-s", "50"]
+    assert run(pruned) == 0
+    text = printed + inspected + capsys.readouterr().out
+    assert "…" not in text
+    for heading in ("category", "items", "answered", "95 % CI", "SRS-anti", "accuracy", "BBQ score"):
+        assert heading in printed
+    for heading in ("projection", "weights", "zeros", "sparsity"):
+        assert heading in inspected
+    # A sentence that ends in a path is one line however long that is, so that it can be copied.
+    lines = [line.rstrip() for line in text.splitlines() if str(tmp_path) not in line]
+    assert max(map(len, lines)) <= columns
 
 
 @pytest.mark.parametrize(
