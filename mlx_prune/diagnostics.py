@@ -24,11 +24,13 @@ class Check:
         name: What was looked at.
         status: "ok", "warning" (works, but slowly or in part) or "failure".
         detail: One sentence: what was found, and what to do about it.
+        text: More, as another program said it: a compiler's whole output.
     """
 
     name: str
     status: str
     detail: str
+    text: str = ""
 
 
 def diagnose() -> list[Check]:
@@ -37,7 +39,7 @@ def diagnose() -> list[Check]:
     Returns:
         One :class:`Check` per subject, in the order they are worth reading.
     """
-    subjects: tuple[tuple[str, Callable[[], tuple[str, str]]], ...] = (
+    subjects: tuple[tuple[str, Callable[[], tuple[str, ...]]], ...] = (
         ("versions", _versions),
         ("device", _device),
         ("matrix products", _matrix_products),
@@ -48,10 +50,10 @@ def diagnose() -> list[Check]:
     checks = []
     for name, look in subjects:
         try:
-            status, detail = look()
+            found = look()
         except (MlxPruneError, OSError, ImportError, ValueError, RuntimeError) as error:
-            status, detail = FAILURE, f"{type(error).__name__}: {error}"
-        checks.append(Check(name, status, detail))
+            found = FAILURE, f"{type(error).__name__}: {error}"
+        checks.append(Check(name, *found))
     return checks
 
 
@@ -91,17 +93,20 @@ def matmul_gflops(size: int, dtype: str = "float32") -> float:
     return 2 * size**3 / best / 1e9
 
 
-def _kernels() -> tuple[str, str]:
+def _kernels() -> tuple[str, ...]:
     if backend() == "cpu":
         return WARNING, "GPU kernels are not checked: MLX runs on the CPU here, where they are not used"
-    from mlx_prune.pruning.kernels.check import compare
+    from mlx_prune.pruning.kernels import check, choice
 
-    found = compare()
-    wrong = [check for check in found if not check.agrees]
+    if choice.switched_off():
+        return WARNING, f"GPU kernels are switched off by {choice.SWITCHED_OFF}; portable operations answer"
+    found = check.compare(shapes=check.THOROUGH_SHAPES)
+    wrong = [one for one in found if not one.agrees]
     if wrong:
-        named = ", ".join(f"{check.name} ({check.detail})" for check in wrong)
-        return FAILURE, f"{named}: portable operations take their place; please report this"
-    return OK, f"{len(found)} {backend()} kernels agree with the portable operations"
+        named = "; ".join(f"{one.name} of {one.dtype} ({one.detail})" for one in wrong)
+        text = "\n\n".join(f"{one.name} of {one.dtype}:\n{one.text or one.detail}" for one in wrong)
+        return FAILURE, f"{named}: portable operations take their place; please report this", text
+    return OK, f"{len(check.FUNCTIONS)} {backend()} kernels agree with the portable operations in every type"
 
 
 def _disk() -> tuple[str, str]:

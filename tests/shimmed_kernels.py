@@ -9,14 +9,18 @@ import ctypes
 import itertools
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
+import pytest
 
-from mlx_prune.pruning.kernels import SIGNATURES, header, source
+from mlx_prune.pruning import norms, selection, statistics_cache
+from mlx_prune.pruning.kernels import SIGNATURES, choice, header, launch, source
 from mlx_prune.pruning.kernels.launch import CHUNK, SLAB
 
 SHIM = Path(__file__).parent / "kernel_shim"
@@ -83,6 +87,31 @@ def translation_unit(dialect: str) -> str:
                     f"  shim::launch(gx, gy, 256, [&] {{ {name}<{instance}>({', '.join(names)}); }});\n}}"
                 )
     return "\n".join(parts)
+
+
+@cache
+def shim(dialect: str) -> Callable[..., mx.array]:
+    """What takes the place of ``launch._run``; built once."""
+    if COMPILER is None:
+        pytest.skip("no C++ compiler")
+    with tempfile.TemporaryDirectory() as folder:
+        return launcher(compile_kernels(dialect, Path(folder)))
+
+
+def pretend_gpu(
+    patch: pytest.MonkeyPatch, dialect: str = "metal", run: Callable[..., mx.array] | None = None
+) -> None:
+    """Let the package believe that it runs on a GPU whose kernels nobody has checked yet.
+
+    Args:
+        patch: Undoes it.
+        dialect: "metal" or "cuda".
+        run: What launches kernels; by default the shim.
+    """
+    patch.setattr(launch, "_run", run or shim(dialect))
+    patch.setattr(choice, "_decided", {})
+    for module in (choice, launch, norms, selection, statistics_cache):
+        patch.setattr(module, "backend", lambda: dialect)
 
 
 def compile_kernels(dialect: str, folder: Path) -> ctypes.CDLL:

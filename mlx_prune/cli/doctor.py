@@ -21,9 +21,11 @@ def command(as_json: bool) -> int:
         emit_json({"ok": not failed, "checks": checks})
         return int(failed)
     from rich.table import Table
+    from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
     for check in checks:
-        table.add_row(f"[{_STYLES[check.status]}]{check.status}[/]", check.name, check.detail)
+        # As text, not markup: what other programs say may hold brackets.
+        table.add_row(Text(check.status, _STYLES[check.status]), check.name, Text(check.detail))
     console().print(table)
     return int(failed)

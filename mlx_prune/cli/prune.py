@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -152,12 +153,15 @@ def _run(
     """Do it; the record and what a person should read of it, from the process that keeps the folder."""
     from mlx_prune import distributed
     from mlx_prune.cli._prune_table import cost_rows, mask_costs, mask_rows, structured_rows
+    from mlx_prune.pruning.kernels.choice import KernelWarning
     from mlx_prune.pruning.pipeline import prune_and_quantize, write_pruned
     from mlx_prune.pruning.quantization import quantize_checkpoint
     from mlx_prune.pruning.report import PruneReport
 
     recipe, quantization = request.recipe, request.quantization
-    with progress_bars() as progress:
+    with progress_bars() as progress, warnings.catch_warnings():
+        # The report has the sentence too, and is told in full below.
+        warnings.simplefilter("ignore", KernelWarning)
         if recipe is None:
             assert quantization is not None
             quantized = quantize_checkpoint(

@@ -21,6 +21,8 @@ from mlx_prune.checkpoints import PrunableLinear, blocks
 from mlx_prune.errors import CheckpointError, MlxPruneError
 from mlx_prune.pruning.routing import routed_inputs
 
+_MOST_PENDING = 64 << 20  # bytes of experts' gathered inputs and sums that wait to be evaluated
+
 
 @dataclass(frozen=True)
 class BlockCall:
@@ -171,10 +173,25 @@ class ActivationSums(Generic[S]):
         if indices is None:
             return {None: self._measure(x)}
         found: dict[int | None, S] = {}
+        pending, waiting = 0, []
         for expert, part in enumerate(routed_inputs(x, indices, layer.num_experts)):
             found[expert] = self._measure(part)
-            mx.eval(found[expert].sums)  # so that an expert's gathered inputs can go before the next one's
+            # Evaluated many at a time, for the sake of time, but not all: their gathered inputs take memory.
+            pending += part.nbytes + found[expert].sums.nbytes
+            waiting.append(found[expert].sums)
+            if pending >= _MOST_PENDING:
+                mx.eval(waiting)
+                pending, waiting = 0, []
+        mx.eval(waiting)
         return found
+
+    def so_far(self) -> dict[str, S]:
+        """What was added up, to go back to."""
+        return dict(self._sums)
+
+    def go_back(self, sums: dict[str, S]) -> None:
+        """Forget what was added since :meth:`so_far`."""
+        self._sums = sums
 
     def arrays(self) -> list[mx.array]:
         """The lazy sums, to be evaluated."""

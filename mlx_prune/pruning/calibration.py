@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import mlx.core as mx
@@ -25,9 +26,11 @@ from mlx_prune.pruning.blockwise import (
 )
 from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
 from mlx_prune.pruning.hidden import HiddenStates
+from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.norms import SquareSums, square_sums
 from mlx_prune.pruning.recipe import Calibration
 from mlx_prune.pruning.routing import experts_per_token
+from mlx_prune.wired import wired_limit
 
 _SMALLEST_BUDGET = 32 << 20
 
@@ -39,10 +42,12 @@ class ActivationStatistics:
     Attributes:
         sums: By layer name; :meth:`SquareSums.root_mean_square` is Wanda's factor.
         calibration: Source, sizes and hashes of the text, as recorded beside a result.
+        kernels: What computed them, as recorded beside a result.
     """
 
     sums: dict[str, SquareSums]
     calibration: dict[str, Any]
+    kernels: dict[str, Any] = field(default_factory=dict)
 
 
 def calibrate(
@@ -54,7 +59,8 @@ def calibrate(
 ) -> ActivationStatistics:
     """Measure the inputs of every prunable linear of the model as it stands ("dense" statistics).
 
-    The result serves every sparsity and pattern: pass it to :func:`mlx_prune.pruning.prune`.
+    The result serves every sparsity and pattern: pass it to :func:`mlx_prune.pruning.prune`. The model runs
+    inside mlx-lm's wired limit.
 
     Args:
         model: From :func:`mlx_prune.checkpoints.load`. It is left as it is.
@@ -73,12 +79,14 @@ def calibrate(
     data = calibration_tokens(calibration or Calibration(), model.tokenizer, model.config, seed)
     linears = prunable_linears(model.model)
     steps = BlockSteps(model.model, linears, data, config=model.config)
-    steps.begin(HiddenStates(len(steps.batches)))
     sums: dict[str, SquareSums] = {}
-    for index in range(steps.count):
-        sums.update(steps.watch(index, advance=index + 1 < steps.count))
-        report(Progress("calibrate", index + 1, steps.count, f"block {index}"))
-    return ActivationStatistics(sums, {**data.describe(), "batch_size": steps.batch_size})
+    with choice.recording() as kernels, wired_limit(model.model):
+        steps.begin(HiddenStates(len(steps.batches)))
+        for index in range(steps.count):
+            sums.update(steps.watch(index, advance=index + 1 < steps.count))
+            report(Progress("calibrate", index + 1, steps.count, f"block {index}"))
+    described = {**data.describe(), "batch_size": steps.batch_size}
+    return ActivationStatistics(sums, described, kernels.to_json())
 
 
 class BlockSteps:
@@ -185,16 +193,30 @@ class BlockSteps:
             The statistics by layer name.
         """
         sums = ActivationSums(self._linears[index] if linears is None else linears, measure)
-        for number in range(len(self.batches)):
-            with sums.watching():
-                out = self.run(index, number)
-            if advance:
+        # Where a kernel may fail, a batch may have to be done over. Others are not kept to come back to:
+        # Gram matrices are large, and MLX adds to them in place.
+        kept = measure is square_sums
+
+        def add(number: int) -> mx.array | None:
+            """Run one batch, all of it or, in effect, nothing."""
+            before = sums.so_far() if kept else None
+            try:
+                with sums.watching():
+                    out: mx.array | None = self.run(index, number)
+                if not advance:
+                    out = None  # the block's last product is never computed
                 mx.eval(out, sums.arrays())
+            except BaseException:
+                if before is not None:
+                    sums.go_back(before)
+                raise
+            return out
+
+        for number in range(len(self.batches)):
+            out = choice.attempt(partial(add, number))
+            if out is not None:
                 self.states.put(number, out)
-            else:
-                # The block's last product is never computed.
-                del out
-                mx.eval(sums.arrays())
+            del out
         if advance:
             self.states.advance()
         return _over_all_processes(sums.result())

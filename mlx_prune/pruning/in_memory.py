@@ -23,10 +23,12 @@ from mlx_prune.pruning.calibration import ActivationStatistics, BlockSteps, cali
 from mlx_prune.pruning.calibration_text import calibration_tokens
 from mlx_prune.pruning.engine import Stopwatch, check_fits, peak_rss_bytes, prune_blocks
 from mlx_prune.pruning.hidden import HiddenStates
+from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.norms import SquareSums
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import MatrixZeros, PruneReport
 from mlx_prune.shards import FLOAT_TYPES, open_shards
+from mlx_prune.wired import wired_limit
 
 
 def prune(
@@ -41,6 +43,7 @@ def prune(
     Masks are decided on the weights as they are in memory: the checkpoint's own values, unless the model was
     loaded in a narrower type. Weights that SparseGPT changes are rounded to the type that the checkpoint
     stores them in, so that what is measured in memory is what :func:`mlx_prune.pruning.save` writes.
+    The model runs inside mlx-lm's wired limit.
 
     Args:
         model: From :func:`mlx_prune.checkpoints.load`; its weights are replaced.
@@ -57,6 +60,18 @@ def prune(
         CheckpointError: Weights are quantized or not finite, or activations overflow.
         DataError: The calibration text cannot be read or is too short.
     """
+    with choice.recording() as kernels, wired_limit(model.model):
+        return _prune(model, recipe, statistics, kernels, progress)
+
+
+def _prune(
+    model: LoadedModel,
+    recipe: Recipe,
+    statistics: ActivationStatistics | None,
+    kernels: choice.KernelRecord,
+    progress: ProgressCallback | None,
+) -> PruneReport:
+    """The work of :func:`prune`."""
     linears = prunable_linears(model.model)
     check_fits(recipe, linears)
     started = time.perf_counter()
@@ -79,6 +94,8 @@ def prune(
                 model, recipe.calibration, seed=recipe.seed, progress=progress
             )
             allocation = _allocation(recipe, linears, statistics.sums)
+    if statistics is not None:
+        kernels.add(statistics.kernels)
     steps, described = None, None
     known: Mapping[str, SquareSums] = {}
     if statistics is not None and masks_from_dense:
@@ -118,6 +135,7 @@ def prune(
         device=dict(device()),
         left_out=other_projections(model.model),
         allocation=None if allocation is None else allocation.to_json(),
+        kernels=kernels.to_json(),
     )
 
 

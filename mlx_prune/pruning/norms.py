@@ -11,8 +11,9 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_prune.environment import backend
-
-_ROWS = 512  # rows summed in float32 before the partial sums are added
+from mlx_prune.pruning.kernels import choice, launch
+from mlx_prune.pruning.portable_sums import ROWS
+from mlx_prune.pruning.portable_sums import sum_of_squares as portable
 
 
 @dataclass(frozen=True)
@@ -64,25 +65,22 @@ def sum_of_squares(x: mx.array) -> mx.array:
         [features] float32.
     """
     if backend() == "cpu":
-        return _with_numpy(x) if x.dtype == mx.float32 else portable(x)
-    # Imported here: the check compares the kernels with this module.
-    from mlx_prune.pruning.kernels import check, launch
+        numpy = x.dtype == mx.float32
+        choice.note("sum_of_squares", x.dtype, choice.NUMPY if numpy else choice.PORTABLE)
+        return _with_numpy(x) if numpy else portable(x)
+    return choice.attempt(lambda: _on_gpu(x))
 
-    return launch.sum_of_squares(x) if check.usable() else portable(x)
 
-
-def portable(x: mx.array) -> mx.array:
-    """:func:`sum_of_squares` in MLX operations, on any device."""
-    # Half-precision sums would accumulate in the input's own type.
-    partial = [
-        mx.square(x[i : i + _ROWS].astype(mx.float32)).sum(axis=0) for i in range(0, x.shape[0], _ROWS)
-    ]
-    return mx.stack(partial).sum(axis=0)
+def _on_gpu(x: mx.array) -> mx.array:
+    """By the kernel where it can be trusted; lazy."""
+    if choice.usable("sum_of_squares", x.dtype):
+        return launch.sum_of_squares(x)
+    return portable(x)
 
 
 def _with_numpy(x: mx.array) -> mx.array:
     """On a CPU, one pass over memory, without a copy of the activations."""
     values = np.array(x, copy=False)
-    pieces = [values[i : i + _ROWS] for i in range(0, values.shape[0], _ROWS)]
+    pieces = [values[i : i + ROWS] for i in range(0, values.shape[0], ROWS)]
     partial = [np.einsum("tf,tf->f", piece, piece) for piece in pieces]
     return mx.array(np.stack(partial).sum(axis=0))

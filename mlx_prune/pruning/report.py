@@ -10,6 +10,7 @@ from typing import Any
 from mlx_prune.checkpoints import PrunableLinear
 from mlx_prune.errors import CheckpointError
 from mlx_prune.json_files import read_object
+from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.sparsegpt import BLOCK_SIZE, DAMPING
 
@@ -72,6 +73,8 @@ class PruneReport:
         left_out: Projections of the blocks that are never pruned: routers of experts, and matrices that are
             no linear layers. They are not counted.
         allocation: How the sparsity was spread over the blocks; None where it is the same in all.
+        kernels: What computed it, where there are GPU kernels
+            (:class:`~mlx_prune.pruning.kernels.choice.KernelRecord`).
     """
 
     model: str
@@ -89,6 +92,7 @@ class PruneReport:
     fingerprint: str = ""
     left_out: tuple[str, ...] = ()
     allocation: dict[str, Any] | None = None
+    kernels: dict[str, Any] = field(default_factory=dict)
 
     @property
     def target_sparsity(self) -> float:
@@ -154,7 +158,7 @@ class PruneReport:
                 f"Left dense and not counted, as routers or other matrices than linear layers: "
                 f"{', '.join(self.left_out)}."
             )
-        return tuple(found)
+        return (*found, *choice.sentences(self.kernels))
 
     def to_json(self) -> dict[str, Any]:
         """The content of pruning_meta.json; sparsities are in percent there."""
@@ -188,6 +192,7 @@ class PruneReport:
             "fingerprint": self.fingerprint,
             "left_out": list(self.left_out),
             "unseen_experts": list(self.unseen),
+            "kernels": self.kernels,
         }
 
 
@@ -203,6 +208,7 @@ def report_from_json(meta: dict[str, Any], recipe: Recipe, linears: Sequence[Pru
         ),
         left_out=tuple(meta["left_out"]),
         allocation=meta.get("allocation"),
+        kernels=meta.get("kernels", {}),
         **{key: meta[key] for key in same + more},
     )
 

@@ -16,7 +16,7 @@ from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.pruning.layout import Originals, layout_of
 from mlx_prune.pruning.report import META_FILE, PruneReport
-from mlx_prune.pruning.selection import count_zeros
+from mlx_prune.pruning.selection import count_zeros, is_zero
 from mlx_prune.pruning.writer import CheckpointWriter, plan
 from mlx_prune.report.card import CARD_FILE, model_card
 from mlx_prune.shards import open_shards
@@ -84,7 +84,7 @@ def _updated(linear: PrunableLinear, source: mx.array, zeros: dict[str, int]) ->
 
 def _with_zeros_of(linear: PrunableLinear, source: mx.array) -> mx.array:
     pruned = linear.weight
-    result = mx.where(pruned == 0, mx.zeros_like(source), source)
+    result = mx.where(is_zero(pruned), mx.zeros_like(source), source)
     if not mx.array_equal(result.astype(pruned.dtype), pruned).item():
         raise CheckpointError(
             f"{linear.name} differs from the checkpoint by more than zeros, so it cannot be saved as a "

@@ -11,10 +11,11 @@ import numpy as np
 from mlx_prune.environment import backend
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning import select_cpu, select_portable
-from mlx_prune.pruning.kernels import check, launch
+from mlx_prune.pruning.kernels import choice, launch
 from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count, row_prune_count
 
 _BITS = {mx.float32: mx.uint32, mx.bfloat16: mx.uint16, mx.float16: mx.uint16}
+_MAGNITUDE = {mx.float32: 0x7FFFFFFF, mx.bfloat16: 0x7FFF, mx.float16: 0x7FFF}
 _NAMES = {mx.float32: "float32", mx.bfloat16: "bfloat16", mx.float16: "float16"}
 
 
@@ -46,14 +47,21 @@ def prune_weight(
         return _on_cpu(weight, recipe, name, scale, in_place)
     if not mx.isfinite(weight).all().item():
         raise not_finite(name)
-    on_gpu: ModuleType = launch if check.usable() else select_portable
-    pruned: mx.array
+    return choice.attempt(lambda: _on_gpu(weight, recipe, scale))
+
+
+def _on_gpu(weight: mx.array, recipe: Recipe, scale: mx.array | None) -> mx.array:
+    """By a kernel where it can be trusted; evaluated, so that a failure shows here."""
+    arguments: tuple[Any, ...]
     if recipe.groups is not None:
-        pruned = on_gpu.prune_groups(weight, scale, _group_counts(weight, recipe.groups))
+        function, arguments = "prune_groups", (scale, _group_counts(weight, recipe.groups))
     elif scale is not None:
-        pruned = on_gpu.prune_rows(weight, scale, row_prune_count(weight.shape[1], recipe))
+        function, arguments = "prune_rows", (scale, row_prune_count(weight.shape[1], recipe))
     else:
-        pruned = on_gpu.prune_matrix(weight, prune_count(weight.size, recipe.target_sparsity))
+        function, arguments = "prune_matrix", (prune_count(weight.size, recipe.target_sparsity),)
+    module: ModuleType = launch if choice.usable(function, weight.dtype) else select_portable
+    pruned: mx.array = getattr(module, function)(weight, *arguments)
+    mx.eval(pruned)
     return pruned
 
 
@@ -66,6 +74,7 @@ def _on_cpu(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None,
     if not select_cpu.all_finite(bits, dtype):
         raise not_finite(name)
     factors = None if scale is None else np.array(scale, copy=False)
+    function = None
     if recipe.method == "random":
         assert recipe.seed is not None
         if recipe.groups is not None:
@@ -73,17 +82,33 @@ def _on_cpu(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None,
         else:
             select_cpu.prune_random(bits, recipe.target_sparsity, recipe.seed, name)
     elif recipe.groups is not None:
+        function = "prune_groups"
         select_cpu.prune_groups(bits, dtype, factors, _group_counts(weight, recipe.groups))
     elif recipe.method == "wanda":
+        function = "prune_rows"
         select_cpu.prune_rows(bits, dtype, factors, row_prune_count(weight.shape[1], recipe))
     else:
+        function = "prune_matrix"
         select_cpu.prune_matrix(bits, dtype, prune_count(weight.size, recipe.target_sparsity))
+    if function is not None:  # random masks are drawn on the CPU everywhere
+        choice.note(function, weight.dtype, choice.NUMPY)
     return held.view(weight.dtype)
 
 
 def count_zeros(weight: mx.array) -> int:
     """How many entries of an array are exactly zero (of either sign)."""
-    return int(mx.sum(weight == 0).item())  # type: ignore[arg-type]
+    return int(mx.sum(is_zero(weight)).item())  # type: ignore[arg-type]
+
+
+def is_zero(weight: mx.array) -> mx.array:
+    """Which entries of an array are exactly zero (of either sign); floats are told by their bits.
+
+    Metal takes subnormal numbers for zero where it compares them.
+    """
+    if weight.dtype not in _BITS:
+        return weight == 0
+    bits = weight.view(_BITS[weight.dtype])
+    return (bits & mx.array(_MAGNITUDE[weight.dtype], bits.dtype)) == 0
 
 
 def _group_counts(weight: mx.array, groups: tuple[int, int]) -> tuple[int, int, int]:

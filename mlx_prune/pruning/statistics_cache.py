@@ -20,6 +20,7 @@ import mlx.core as mx
 from mlx_prune.environment import backend, versions
 from mlx_prune.pruning.calibration_text import CalibrationTokens
 from mlx_prune.pruning.hashes import content_hash
+from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.norms import SquareSums
 from mlx_prune.shards import Shards
 
@@ -63,6 +64,9 @@ class StatisticsCache:
             "mlx": installed["mlx"],
             "mlx-lm": installed["mlx-lm"],
         }
+        if backend() != "cpu":
+            # Who switches the kernels off wants nothing that they computed.
+            key["sums"] = choice.fault("sum_of_squares", getattr(mx, dtype)) is None
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         self._folder = folder / "statistics" / name
 

@@ -29,12 +29,14 @@ from mlx_prune.pruning.dense_pass import DensePass
 from mlx_prune.pruning.engine import check_fits
 from mlx_prune.pruning.folder import output_folder
 from mlx_prune.pruning.hashes import quick_hash
+from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.layout import layout_of
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import PruneReport, check_same, read_meta, report_from_json
 from mlx_prune.pruning.streamed import StreamedPrune
 from mlx_prune.pruning.writer import plan
 from mlx_prune.shards import Shards, open_shards
+from mlx_prune.wired import wired_limit
 
 HIDDEN_LIMIT = 4 << 30
 
@@ -57,7 +59,8 @@ def prune_checkpoint(
     SparseGPT changes are rounded to the type they are stored in. State is written after each block: the same
     call after a kill carries on, to a byte-identical checkpoint. A folder that already holds this very prune
     is left as it is. Under ``mlx.launch`` the processes share the calibration samples, add up their
-    statistics, and the first one keeps the checkpoint; such a prune starts over after a kill.
+    statistics, and the first one keeps the checkpoint; such a prune starts over after a kill. The model runs
+    inside mlx-lm's wired limit.
 
     Args:
         model: A folder, a Hub id, or "demo".
@@ -105,7 +108,12 @@ def prune_checkpoint(
     meta = _existing(out)
     if meta is not None and not force:
         return _finished(out, meta, fingerprint, recipe, linears)
-    with _own_folder(out) as own, output_folder(own, source=path, force=force) as folder:
+    with (
+        choice.recording() as kernels,
+        wired_limit(),
+        _own_folder(out) as own,
+        output_folder(own, source=path, force=force) as folder,
+    ):
         layout = layout_of(shards, linears, network)
         stored = _stored_weights(path, shards, trust_remote_code) if layout.name == "mlx" else {}
         job = StreamedPrune(
@@ -120,6 +128,7 @@ def prune_checkpoint(
             recipe=recipe,
             fingerprint=fingerprint,
             compute=compute,
+            kernels=kernels,
         )
         # Processes of one job go through the blocks in step, so none may carry on from where it once was.
         job.prepare(force=force or several)

@@ -21,6 +21,7 @@ from mlx_prune.pruning.embeddings import embeddings_from_disk
 from mlx_prune.pruning.engine import Stopwatch, peak_rss_bytes, prune_blocks
 from mlx_prune.pruning.folder import OutputFolder, write_json
 from mlx_prune.pruning.hidden import HiddenStates, saved_blocks
+from mlx_prune.pruning.kernels.choice import KernelRecord
 from mlx_prune.pruning.layout import Layout, Originals
 from mlx_prune.pruning.norms import SquareSums
 from mlx_prune.pruning.recipe import Recipe
@@ -52,6 +53,7 @@ class StreamedPrune:
         recipe: Recipe,
         fingerprint: str,
         compute: str,
+        kernels: KernelRecord,
     ) -> None:
         """Nothing is read or written yet.
 
@@ -67,6 +69,7 @@ class StreamedPrune:
             recipe: What to prune.
             fingerprint: Of recipe and source; state of another fingerprint is not used.
             compute: Compute type.
+            kernels: Open record of what computes.
         """
         self._name = name
         self._folder = folder
@@ -80,6 +83,7 @@ class StreamedPrune:
         self._recipe = recipe
         self._fingerprint = fingerprint
         self._compute = compute
+        self._kernels = kernels
         self._left_out = other_projections(network)
         self._watch = Stopwatch()
         self._seconds_before: dict[str, float] = {}
@@ -180,6 +184,7 @@ class StreamedPrune:
             fingerprint=self._fingerprint,
             left_out=self._left_out,
             allocation=None if self._allocation is None else self._allocation.to_json(),
+            kernels=self._kernels.to_json(),
         )
         for states in self._folder.partial.glob("hidden-*"):
             shutil.rmtree(states)
@@ -268,6 +273,7 @@ class StreamedPrune:
             "unseen": sorted(self._unseen),
             "seconds": self._seconds(),
             "outliers": self._outliers,
+            "kernels": self._kernels.to_json(),
         }
         write_json(self._folder.partial / STATE_FILE, state)
 
@@ -283,4 +289,5 @@ class StreamedPrune:
         self._unseen = set(state.get("unseen", ()))
         self._seconds_before = dict(state["seconds"])
         self._outliers = state.get("outliers")
+        self._kernels.add(state.get("kernels", {}))
         return True

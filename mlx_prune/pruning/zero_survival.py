@@ -12,6 +12,7 @@ from mlx.utils import tree_flatten
 from mlx_prune.checkpoints import block_modules, weight_matrix
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.report import MatrixZeros
+from mlx_prune.pruning.selection import is_zero
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def compare_zeros(source: nn.Module, quantized: nn.Module, progress: ProgressCal
         old, new = dense_matrix(before[name]), dense_matrix(module)
         assert old is not None
         assert new is not None
-        was, is_now = old == 0, new == 0
+        was, is_now = is_zero(old), is_zero(new)
         counts = [int(mx.sum(flags).item()) for flags in (was, is_now, was & is_now)]  # type: ignore[arg-type]
         after = MatrixZeros(name, block, projection, new.size, counts[1])
         found.append(Survival(after, counts[0], counts[2]))

@@ -21,6 +21,7 @@ from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_to
 from mlx_prune.pruning.engine import Stopwatch, peak_rss_bytes
 from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.pruning.hashes import quick_hash
+from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.report import check_same, read_meta
 from mlx_prune.pruning.saving import publish
 from mlx_prune.pruning.structured import sizes, verify
@@ -30,6 +31,7 @@ from mlx_prune.pruning.structured.report import Change, StructuredReport, report
 from mlx_prune.pruning.structured.shorten import shorten
 from mlx_prune.pruning.structured.source import CalibrationPass, Source, Written
 from mlx_prune.shards import Shards, open_shards
+from mlx_prune.wired import wired_limit
 
 HIDDEN_LIMIT = 4 << 30
 
@@ -49,7 +51,7 @@ def prune_structured(
 
     The result loads in stock mlx-lm, and in transformers where the source did. Before it appears it is loaded
     and run beside the source on a few tokens. A folder that already holds this very prune is left as it is; a
-    killed prune leaves nothing and starts over.
+    killed prune leaves nothing and starts over. The model runs inside mlx-lm's wired limit.
 
     Args:
         model: A folder, a Hub id, or "demo".
@@ -104,10 +106,16 @@ def prune_structured(
         compute=compute,
         trust_remote_code=trust_remote_code,
     )
-    with output_folder(out, source=path, force=force) as folder:
+    with (
+        choice.recording() as kernels,
+        wired_limit(),
+        output_folder(out, source=path, force=force) as folder,
+    ):
         folder.restart()
         try:
-            return _write(source, recipe, folder, data, fingerprint, hidden_limit, progress or silent)
+            return _write(
+                source, recipe, folder, data, fingerprint, hidden_limit, kernels, progress or silent
+            )
         finally:
             folder.discard()
 
@@ -119,6 +127,7 @@ def _write(
     data: CalibrationTokens | None,
     fingerprint: str,
     hidden_limit: int,
+    kernels: choice.KernelRecord,
     progress: ProgressCallback,
 ) -> StructuredReport:
     """Write the weights, check them, add everything else, and let the folder appear."""
@@ -151,6 +160,7 @@ def _write(
         versions=versions(),
         device=dict(device()),
         fingerprint=fingerprint,
+        kernels=kernels.to_json(),
     )
     publish(folder, report.to_json())
     return report

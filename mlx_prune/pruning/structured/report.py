@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.structured.recipe import StructuredRecipe
 from mlx_prune.pruning.structured.sizes import CONTEXT
 
@@ -59,6 +60,8 @@ class StructuredReport:
         versions: Of this package and the libraries.
         device: The machine.
         fingerprint: Of the recipe and the source, by which a finished prune is recognized.
+        kernels: What computed it, where there are GPU kernels
+            (:class:`~mlx_prune.pruning.kernels.choice.KernelRecord`).
     """
 
     model: str
@@ -79,6 +82,7 @@ class StructuredReport:
     versions: dict[str, str] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    kernels: dict[str, Any] = field(default_factory=dict)
 
     @property
     def target_sparsity(self) -> float:
@@ -114,7 +118,7 @@ class StructuredReport:
         gone = self.removed.get("blocks", {}).get("removed", [])
         if self.recipe.repair and 0 in gone:
             found.append("No block comes before the first that is gone, so repair could not make up for it.")
-        return tuple(found)
+        return (*found, *choice.sentences(self.kernels))
 
     def rows(self) -> list[tuple[str, str]]:
         """What was removed and what it saves, for a table of two columns."""
@@ -175,6 +179,7 @@ class StructuredReport:
             "versions": self.versions,
             "device": self.device,
             "fingerprint": self.fingerprint,
+            "kernels": self.kernels,
         }
 
 
@@ -193,6 +198,7 @@ def report_from_json(meta: dict[str, Any], recipe: StructuredRecipe) -> Structur
         parameters=parameters,
         bytes=nbytes,
         flops_per_token=flops,
+        kernels=meta.get("kernels", {}),
         **{key: meta[key] for key in same},
     )
 
