@@ -138,7 +138,9 @@ def test_the_compilers_error_is_shown_and_kept_whole(monkeypatch):
     assert result.text == COMPILER_SAYS
 
 
-@pytest.mark.parametrize(("said", "line"), [("", "ValueError"), ("\n out of memory\nmore", "out of memory more")])
+@pytest.mark.parametrize(
+    ("said", "line"), [("", "ValueError"), ("\n out of memory\nmore", "out of memory more")]
+)
 def test_an_error_that_is_no_compilers_is_told_on_one_line(said, line):
     assert check.summary(ValueError(said)) == line
 
