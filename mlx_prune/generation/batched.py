@@ -24,6 +24,7 @@ from mlx_prune.generation.prefixes import Group, Plan, plan
 from mlx_prune.generation.rows import RowCache, row_caches
 from mlx_prune.generation.sampling import Noise, log_probabilities
 from mlx_prune.generation.tokens import AnswerText, LetterProbabilities, as_triples
+from mlx_prune.wired import wired_limit
 
 # Rows of a forward are padded on the right to its longest; this much at most.
 _MOST_PADDING = 1.15
@@ -71,9 +72,16 @@ class BatchedEngine:
         self._noise: Noise | None = None
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[list[PromptAnswers]]:
-        """Answer every prompt once per seed; batches come longest shared beginning first."""
+        """Answer every prompt once per seed; batches come longest shared beginning first.
+
+        From the first batch to the last it runs inside mlx-lm's wired limit, as mlx-lm's own generation does.
+        """
         if not prompts:
             return
+        with wired_limit(self._model):
+            yield from self._answer(prompts)
+
+    def _answer(self, prompts: Sequence[Prompt]) -> Iterator[list[PromptAnswers]]:
         self._measure(prompts)
         assert self.batch_size is not None
         if self.sharing is None:

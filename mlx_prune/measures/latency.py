@@ -1,7 +1,8 @@
 """The time of one generation through mlx-lm, token by token, with nothing else inside.
 
 Timed: mlx-lm's own ``generate_step`` from token ids to token ids, prompt processing, sampling (greedy) and
-the arrival of each token on the host included. Outside: tokenization, the chat template, decoding to text.
+the arrival of each token on the host included. Outside: tokenization, the chat template, decoding to text,
+and mlx-lm's wired limit, which ``bench`` sets around all rounds.
 End-of-sequence tokens are ignored, so that every model does the same number of steps.
 """
 

@@ -23,6 +23,7 @@ from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.study.files import write_atomically
 from mlx_prune.study.latency_facts import Candidate
 from mlx_prune.study.latency_plan import Plan, block_round, interleaved_round, item_order
+from mlx_prune.wired import wired_limit
 
 # Small models load in milliseconds, which one load cannot tell from noise.
 _LOADS = 3
@@ -76,25 +77,27 @@ class MeasuringLoop:
         networks = []
         for model, candidate in enumerate(self.candidates):
             networks.append(self._load(model, repeat=not candidate.loaded))
-        for number in range(self.settings.rounds):
-            self._begin(number)
-            for model, network in enumerate(networks):
-                self._warm_up(network, model)
-            for item, model in interleaved_round(
-                len(networks), len(self.plan.new_tokens), number, self.settings.seed
-            ):
-                self._time(networks[model], model, item, number, 0)
-            self._keep(number)
+        with wired_limit(*networks):
+            for number in range(self.settings.rounds):
+                self._begin(number)
+                for model, network in enumerate(networks):
+                    self._warm_up(network, model)
+                for item, model in interleaved_round(
+                    len(networks), len(self.plan.new_tokens), number, self.settings.seed
+                ):
+                    self._time(networks[model], model, item, number, 0)
+                self._keep(number)
 
     def _blocks(self) -> None:
         for number in range(self.settings.rounds):
             self._begin(number)
             for visit, model in block_round(len(self.candidates)):
                 network = self._load(model, repeat=False)
-                self._warm_up(network, model)
-                block = visit * len(self.candidates) + model
-                for item in item_order(len(self.plan.new_tokens), number, block, self.settings.seed):
-                    self._time(network, model, item, number, visit)
+                with wired_limit(network):
+                    self._warm_up(network, model)
+                    block = visit * len(self.candidates) + model
+                    for item in item_order(len(self.plan.new_tokens), number, block, self.settings.seed):
+                        self._time(network, model, item, number, visit)
                 del network
                 gc.collect()
                 mx.clear_cache()

@@ -47,6 +47,7 @@ def bench(
 
     Models take turns at every item, in an order drawn anew, as long as they fit in memory together;
     otherwise they run in blocks through all models and back (ABBA), each block with a model of its own load.
+    All of it runs inside mlx-lm's wired limit, as mlx-lm's own generation does; setting it is not timed.
     A KeyboardInterrupt ends the measuring; what was measured until then is returned as a result whose
     ``interrupted`` is true.
 
