@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ def fitted_drift(started_s: Floats, times: Floats, items: npt.NDArray[np.int64])
     for item in np.unique(items):
         own = np.flatnonzero(items == item)
         own = own[:: -(-len(own) // _MOST_REPETITIONS)]
-        first, second = np.triu_indices(len(own), 1)
+        first, second = _pairs(len(own))
         rises.append(logs[own[second]] - logs[own[first]])
         runs.append(started_s[own[second]] - started_s[own[first]])
     rise, run = np.concatenate(rises), np.concatenate(runs)
@@ -49,6 +50,12 @@ def fitted_drift(started_s: Floats, times: Floats, items: npt.NDArray[np.int64])
         return math.nan
     slope = _weighted_median(rise[apart] / run[apart], np.abs(run[apart]))
     return math.expm1(slope * float(np.ptp(started_s)))
+
+
+@lru_cache(maxsize=_MOST_REPETITIONS + 1)
+def _pairs(count: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    first, second = np.triu_indices(count, 1)
+    return first, second
 
 
 def _weighted_median(values: Floats, weights: Floats) -> float:

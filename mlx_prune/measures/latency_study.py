@@ -76,6 +76,8 @@ def _paired(row: Mapping[str, Any]) -> PairedRatio:
         errors = tuple((float(error), float(freedom)) for error, freedom in row["log_errors"])
     else:
         errors = _from_interval(row, items)
+    if not all(0 <= error < math.inf and 0 < freedom < math.inf for error, freedom in errors):
+        raise ValueError("no measurement gives its standard error")
     share = _number(row.get("noise_share"), 1.0)
     return PairedRatio(ratio, math.nan, math.nan, CONFIDENCE, items, rounds, share, errors=errors)
 

@@ -144,7 +144,8 @@ FURTHER_FIGURES = (
     FigureKind(
         "latency_ratios",
         "Did anything get faster?",
-        "Time of an answer relative to the dense model, measured item by item in turn, with a 95 % interval.",
+        "Time of an answer relative to the dense model, measured item by item in turn. Bars: 95 % intervals "
+        "that hold at once for all configurations.",
         ("latency_ratios",),
         figures_effects.latency_ratios,
     ),
@@ -155,7 +156,7 @@ FRONTIER = FigureKind(
     "frontier",
     "What was bought, and at what price",
     "Further left is smaller or faster, further down keeps more; thin lines run through the dense model. "
-    f"Gray: dominated, or not judged for want of a measure. {RULE} Bars: 95 % intervals.",
+    f"Gray: dominated, or not judged for want of a measure. {RULE} Bars: these intervals.",
     ("frontier",),
     figures_frontier.frontier,
 )

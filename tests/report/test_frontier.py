@@ -18,7 +18,7 @@ from mlx_prune.report.figures import FRONTIER, DrawnFigure, draw, render
 from mlx_prune.report.finding import find
 from mlx_prune.report.finding_frontier import frontier_sentences, undominated_sentences
 from mlx_prune.report.page_frontier import frontier_section
-from mlx_prune.report.panels import configuration_label
+from mlx_prune.report.panels import configuration_label, key_of
 from mlx_prune.report.style import MUTED, NARROW, WIDE
 from mlx_prune.report.tables_frontier import CRITERIA, criteria
 from mlx_prune.report.write import report_tables
@@ -102,6 +102,51 @@ def test_zeros_that_buy_nothing_are_dominated_by_the_dense_model_itself(tmp_path
     (text,) = frontier_sentences(tables)
     assert "Among the 4 versions of alpha, only the dense one is undominated" in text
     assert "The rest is dominated, by dense: random 50 %, wanda 50 % and wanda 2:4." in text
+
+
+def test_the_dense_model_is_never_dominated_by_its_own_mask(tmp_path):
+    grid = tuple(entry for entry in FEW if entry[0] in ("dense", "wanda"))
+    folder = write_mixed_study(tmp_path, models=("alpha",), items=30, grid=grid)
+    # Whatever was measured: much faster, and a much lower perplexity of one text.
+    for file, changes in (
+        ("latency", {"ratio": 0.8, "low": 0.79, "high": 0.81, "verdict": "faster"}),
+        ("perplexity", {"perplexity": 5.0, "standard_error": 0.01}),
+    ):
+        path = folder / f"{file}.json"
+        rows = json.loads(path.read_text())["results"]
+        changed = [row | changes if row["prune_method"] == "wanda" else row for row in rows]
+        path.write_text(json.dumps({"results": changed}))
+    tables = report_tables(folder)
+    rows = by_label(tables)
+    assert {row["standing"] for row in rows.values()} == {"undominated"}
+    assert {row["latency_ratio"] for row in rows.values()} == {1.0}
+    measured = tables["latency_ratios"].rows
+    assert {(row["ratio"], row["verdict"]) for row in measured} == {(0.8, "faster")}
+    (text,) = undominated_sentences(tables)
+    assert "nothing dominates the dense one" in text
+
+
+def test_a_mask_needs_no_clock_but_what_has_another_size_does(tmp_path):
+    without = (("latency", "alpha", "wanda"),)
+    rows = by_label(few(tmp_path / "one", without=without))
+    assert rows["wanda 50 %"]["standing"] != "not judged"
+    folder = write_mixed_study(tmp_path / "two", models=("alpha",), items=30, grid=FEW, without=without)
+    path = folder / "sizes.json"
+    sizes = json.loads(path.read_text())["results"]
+    for row in sizes:
+        if row["prune_method"] == "wanda":
+            row["size_bytes"] //= 2
+    path.write_text(json.dumps({"results": sizes}))
+    assert by_label(report_tables(folder))["wanda 50 %"]["standing"] == "not judged"
+
+
+def test_intervals_of_bias_hold_together_too(tables):
+    alone = {key_of(row): row for row in tables["direction"].where(category="overall").rows}
+    for row in tables["frontier"].rows:
+        if row["prune_method"] != "dense":
+            one = alone[key_of(row)]
+            width = row["direction_change_high"] - row["direction_change_low"]
+            assert width > 1.2 * 2 * (one["direction_part_high"] - one["direction_part_low"])
 
 
 def row_of(**changes):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlx_prune.errors import RecordsError
-from mlx_prune.study.results import read_results
+from mlx_prune.study.results import read_latencies, read_results
 
 ROW = {"model": "m", "prune_method": "wanda", "sparsity": 50.0, "pattern": None, "perplexity": 3.5}
 
@@ -49,6 +49,34 @@ def test_rows_that_are_no_rows_are_refused(tmp_path: Path, content: dict[str, An
     file.write_text(json.dumps(content))
     with pytest.raises(RecordsError, match="is damaged"):
         read_results(file)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"log_errors": 3},
+        {"log_errors": [[0.1]]},
+        {"log_errors": [["a", "b"]]},
+        {"log_errors": [[-0.1, 9.0]]},
+        {"log_errors": [[0.1, 0.0]]},
+        {"log_errors": [[900.0, 9.0]]},
+        {"log_errors": [[float("nan"), 9.0]]},
+        {"low": 1.2, "high": 0.8},
+        {"low": 0.9, "high": 1.1, "items": 0.5},
+        {"drift": "much"},
+        {"rounds": [3]},
+    ],
+)
+def test_a_latency_that_was_never_measured_is_refused(tmp_path: Path, damage: dict[str, Any]) -> None:
+    row = ROW | {"ratio": 1.0, "log_errors": [[0.01, 9.35]], "items": 20, "rounds": 3}
+    file = tmp_path / "latency.json"
+    file.write_text(json.dumps({"results": [row]}))
+    assert read_latencies(tmp_path)[0]["verdict"] == "same"
+    if "low" in damage:
+        del row["log_errors"]
+    file.write_text(json.dumps({"results": [row | damage]}))
+    with pytest.raises(RecordsError, match="is damaged"):
+        read_latencies(tmp_path)
 
 
 def test_what_was_not_measured_or_overflowed_may_be_null(tmp_path: Path) -> None:
