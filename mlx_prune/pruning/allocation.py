@@ -74,17 +74,39 @@ def allocate(recipe: Recipe, linears: Sequence[PrunableLinear], outliers: Sequen
     for linear in pruned:
         params[linear.block] += linear.size
     sparsities = spread_out(outliers, params, recipe.target_sparsity)
-    matrices: dict[str, float] = {}
-    carried = 0.0
-    for linear in pruned:
-        # Wanda takes the same number from each row.
-        unit = linear.out_features if recipe.method == "wanda" else 1
-        units = linear.size // unit
-        exact = units * sparsities[linear.block]
-        count = min(max(round(exact + carried / unit), math.floor(exact)), math.ceil(exact))
-        carried += (exact - count) * unit
-        matrices[linear.name] = count / units
+    # Wanda takes the same number from each row.
+    unit = [linear.out_features if recipe.method == "wanda" else 1 for linear in pruned]
+    units = [linear.size // one for linear, one in zip(pruned, unit, strict=True)]
+    wanted = [count * sparsities[linear.block] for linear, count in zip(pruned, units, strict=True)]
+    counts = whole_counts(wanted, units, unit)
+    matrices = {linear.name: count / most for linear, count, most in zip(pruned, counts, units, strict=True)}
     return Allocation(tuple(outliers), tuple(sparsities), matrices)
+
+
+def whole_counts(wanted: Sequence[float], units: Sequence[int], sizes: Sequence[int]) -> list[int]:
+    """Round what matrices should lose to whole units, so that the sum stays.
+
+    Args:
+        wanted: Units to take from each matrix.
+        units: Units of each matrix; one at least stays.
+        sizes: Weights of one unit of each matrix.
+
+    Returns:
+        Units to take from each. Rounding errors are carried from matrix to matrix; where a matrix has no more
+        to give, the others give more.
+    """
+    counts: list[int] = []
+    carried = 0.0
+    for exact, most, size in zip(wanted, units, sizes, strict=True):
+        count = min(max(round(exact + carried / size), math.floor(exact)), math.ceil(exact), most - 1)
+        carried += (exact - count) * size
+        counts.append(count)
+    # Half a unit is what rounding leaves; more is what no matrix beside it could give.
+    for index in sorted(range(len(counts)), key=lambda i: counts[i] / units[i]):
+        more = min(max(round(carried / sizes[index]), 0), units[index] - 1 - counts[index])
+        counts[index] += more
+        carried -= more * sizes[index]
+    return counts
 
 
 def spread_out(outliers: Sequence[float], params: Sequence[int], target: float) -> list[float]:

@@ -14,7 +14,7 @@ from tiny_models import ARCHITECTURES, save_tiny_model
 from mlx_prune.checkpoints import blocks, load, prunable_linears
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning import Recipe, calibrate, prune, prune_checkpoint, save
-from mlx_prune.pruning.allocation import allocate, spread_out
+from mlx_prune.pruning.allocation import allocate, spread_out, whole_counts
 from mlx_prune.pruning.calibration_text import calibration_tokens
 
 # Sharper than Gaussian weights have them: outliers that differ between blocks.
@@ -182,3 +182,28 @@ def test_it_is_refused_where_it_would_do_nothing():
         Recipe("wanda", 0.5, allocation="uniform")
     assert Recipe("wanda", 0.5, allocation="owl").label == "wanda+owl"
     assert Recipe("wanda", 0.5).label == "wanda"
+
+
+@given(
+    st.lists(st.tuples(st.integers(2, 60), st.integers(1, 40), st.floats(0, 1)), min_size=1, max_size=12),
+)
+def test_whole_counts_keep_the_sum_and_leave_a_unit_of_each_matrix(matrices):
+    units, sizes, shares = zip(*matrices, strict=True)
+    wanted = [share * count for share, count in zip(shares, units, strict=True)]
+    counts = whole_counts(wanted, units, sizes)
+    assert all(0 <= count < most for count, most in zip(counts, units, strict=True))
+    total = sum(exact * size for exact, size in zip(wanted, sizes, strict=True))
+    most = sum((count - 1) * size for count, size in zip(units, sizes, strict=True))
+    found = sum(count * size for count, size in zip(counts, sizes, strict=True))
+    assert abs(found - min(total, most)) <= max(sizes) / 2 + 1e-6 or found == most
+
+
+@pytest.mark.parametrize("sparsity", [0.9, 0.95, 0.97])
+@pytest.mark.parametrize("method", ["wanda", "sparsegpt"])
+def test_high_targets_are_met_without_taking_a_whole_matrix(tmp_path, calibration, method, sparsity):
+    model = heavy_tailed(save_tiny_model(tmp_path / "m", "llama", num_hidden_layers=4))
+    report = prune(model, Recipe(method, sparsity, allocation="owl", calibration=calibration))
+    rows = max(linear.out_features for linear in prunable_linears(model.model))
+    unit = rows if method == "wanda" else 1
+    assert abs(report.zero_params - sparsity * report.total_prunable_params) <= unit
+    assert all(matrix.zeros < matrix.params for matrix in report.matrices)

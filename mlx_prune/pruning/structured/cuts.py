@@ -116,7 +116,9 @@ def _found(
 ) -> list[BlockCuts]:
     before, after = _shapes(network), _shapes(narrower)
     what = "MLP neurons" if kind == "mlp" else "attention heads"
-    if before.keys() != after.keys():
+    # Beside the blocks, mlx-lm lets go of what the weights do not hold when it loads them (a tied head).
+    inside = _blocks_by_parameter(narrower).keys()
+    if before.keys() - after.keys() or (after.keys() - before.keys()) & inside:
         raise RecipeError(f"A configuration with fewer {what} has other parameters, so width cannot cut it.")
     linears = {name for name, module in network.named_modules() if isinstance(module, nn.Linear)}
     found: list[dict[str, Cut]] = [{} for _ in blocks(network)]
