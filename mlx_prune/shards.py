@@ -10,6 +10,7 @@ import math
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -247,6 +248,11 @@ def indexed_files(index_file: Path) -> list[str]:
 def _check_index(index_file: Path, present: set[str]) -> None:
     named = indexed_files(index_file)
     absent = [name for name in named if name not in present]
+    foreign = [name for name in named if not fnmatch(name, WEIGHT_FILES)]
+    if foreign:
+        raise CheckpointError(
+            f"{index_file} names {foreign[0]}, and mlx-lm loads {WEIGHT_FILES} only; rename the weight files."
+        )
     if absent:
         raise CheckpointError(
             f"{index_file.parent} is incomplete: {len(absent)} of {len(named)} weight files are absent, "

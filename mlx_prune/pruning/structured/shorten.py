@@ -25,7 +25,7 @@ from mlx_prune.pruning.structured.tensors import (
     layout_for_cuts,
     renumbered,
 )
-from mlx_prune.pruning.structured.transformers_config import with_block_kinds
+from mlx_prune.pruning.structured.transformers_config import lists_per_block, with_block_kinds
 from mlx_prune.pruning.writer import plan
 
 
@@ -62,7 +62,9 @@ def shorten(
     calibration.forget()
     gone, scores = choose(change, removing, contiguous=recipe.contiguous)
     kept = [index for index in range(count) if index not in gone]
-    config = with_block_kinds(source.config, configuration.with_blocks(source.config, kept), kept)
+    lists = lists_per_block(source.config)
+    smaller = configuration.with_blocks(source.config, kept, lists)
+    config = with_block_kinds(source.config, smaller, kept, lists)
     verify.check_kinds(source.config, config, kept)
     repairs: list[GapRepair] = []
     if recipe.repair:

@@ -10,21 +10,43 @@ import copy
 import json
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import RecipeError
-from mlx_prune.pruning.structured.configuration import depth_of, per_block
+from mlx_prune.pruning.structured.configuration import BLOCK_LISTS, as_long, depth_of, without_lists
 
 
-def with_block_kinds(config: dict[str, Any], changed: dict[str, Any], kept: Sequence[int]) -> dict[str, Any]:
+def lists_per_block(config: dict[str, Any]) -> frozenset[str]:
+    """Names of the lists of a config that have an entry per block.
+
+    Known ones; and those that transformers, which is not told any, makes as long as the model is deep.
+    """
+    deep = depth_of(config)
+    made = {depth: _understood(without_lists(config, depth))[0] for depth in (deep, deep + 1)}
+    found = [
+        {
+            name
+            for part in (values or {}, (values or {}).get("text_config") or {})
+            for name, value in part.items()
+            if as_long(value, depth)
+        }
+        for depth, values in made.items()
+    ]
+    return BLOCK_LISTS | set.intersection(*found)
+
+
+def with_block_kinds(
+    config: dict[str, Any], changed: dict[str, Any], kept: Sequence[int], lists: Container[str]
+) -> dict[str, Any]:
     """List the kinds of blocks that transformers would derive wrongly.
 
     Args:
         config: Of the whole model.
         changed: Of the model with the kept blocks.
         kept: Indices of the blocks that stay.
+        lists: From :func:`lists_per_block`.
 
     Returns:
         ``changed``, with every list that transformers derives otherwise than it did for these blocks. Just
@@ -41,7 +63,8 @@ def with_block_kinds(config: dict[str, Any], changed: dict[str, Any], kept: Sequ
     for name in ("", "text_config"):
         was, will, part = ((c.get(name) if name else c) for c in (before, now, found))
         if isinstance(was, dict) and isinstance(will, dict) and isinstance(part, dict):
-            kinds = {key: value for key, value in was.items() if per_block(key, value, depth_of(config))}
+            count = depth_of(config)
+            kinds = {key: value for key, value in was.items() if key in lists and as_long(value, count)}
             wanted = {key: [value[old] for old in kept] for key, value in kinds.items()}
             part |= {key: value for key, value in wanted.items() if will.get(key) != value}
     check_readable(config, found)

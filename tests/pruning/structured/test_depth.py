@@ -15,9 +15,9 @@ from mlx_prune.checkpoints import blocks, load
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.blockwise import calls_replaced
 from mlx_prune.pruning.calibration_text import calibration_tokens
-from mlx_prune.pruning.structured import StructuredRecipe, prune_structured
+from mlx_prune.pruning.structured import StructuredRecipe, prune_structured, transformers_config
 from mlx_prune.pruning.structured.configuration import with_blocks
-from mlx_prune.pruning.structured.transformers_config import with_block_kinds
+from mlx_prune.pruning.structured.transformers_config import lists_per_block, with_block_kinds
 from mlx_prune.shards import open_shards
 
 LONG = [[int(n) for n in np.random.default_rng(1).integers(5, 300, 24)]]
@@ -163,7 +163,8 @@ def test_kinds_are_listed_in_the_part_of_the_language_model():
     }
     kept = [0, 2, 3, 5, 6, 7]
     config = {"model_type": "gemma3", "text_config": text}
-    found = with_block_kinds(config, with_blocks(config, kept), kept)
+    lists = lists_per_block(config)
+    found = with_block_kinds(config, with_blocks(config, kept, lists), kept, lists)
     kinds = ["full_attention" if index % 3 == 2 else "sliding_attention" for index in kept]
     assert found == {**config, "text_config": {**text, "num_hidden_layers": 6, "layer_types": kinds}}
 
@@ -197,6 +198,39 @@ def test_lists_with_an_entry_per_block_are_shortened(tmp_path, calibration):
     np.testing.assert_allclose(
         logits(tmp_path / "out", LONG), np.array(expected.model(mx.array(LONG))), atol=1e-5
     )
+
+
+def test_other_lists_stay_however_long(tmp_path, calibration):
+    lists = {
+        "suppress_tokens": [1, 2, 3, 4],
+        "begin_suppress_tokens": [5, 6, 7, 8],
+        "architectures": ["LlamaForCausalLM"] * 4,
+        "eos_token_id": [1, 9, 10, 11],
+        "mlp_multipliers": [1.0, 2.0, 3.0, 4.0],
+        "bad_words_ids": [[1], [2], [3], [4]],
+    }
+    source = save_tiny_model(tmp_path / "m", "llama", num_hidden_layers=4, **lists)
+    prune_structured(source, tmp_path / "out", StructuredRecipe("depth", 0.5, calibration=calibration))
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["num_hidden_layers"] == 2
+    assert {name: config[name] for name in lists} == lists
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        ({"model_type": "gemma2", "layer_types": ["full_attention"] * 3}, "layer_types"),
+        ({"model_type": "smollm3", "no_rope_layers": [1, 1, 0]}, "no_rope_layers"),
+        ({"model_type": "gemma3", "text_config": {"layer_types": ["full_attention"] * 3}}, "layer_types"),
+    ],
+)
+def test_lists_that_transformers_makes_as_long_as_the_model_is_deep_are_found(monkeypatch, config, name):
+    monkeypatch.setattr(transformers_config, "BLOCK_LISTS", frozenset())
+    part = config.get("text_config", config)
+    part |= {"num_hidden_layers": 3, "suppress_tokens": [1, 2, 3]}
+    found = lists_per_block(config)
+    assert name in found
+    assert "suppress_tokens" not in found
 
 
 def save(folder, config, seed=4):

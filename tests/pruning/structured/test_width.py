@@ -103,6 +103,56 @@ def test_magnitude_keeps_the_neurons_with_the_largest_sum_of_absolute_weights(tm
         np.testing.assert_array_equal(after[name], before[name][:, stay])
 
 
+GEMMA3 = {
+    "model_type": "gemma3_text",
+    "architectures": ["Gemma3ForCausalLM"],
+    "hidden_size": 36,
+    "intermediate_size": 47,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 10,
+    "query_pre_attn_scalar": 10,
+    "rms_norm_eps": 1e-6,
+    "sliding_window": 16,
+    "sliding_window_pattern": 2,
+    "layer_types": ["sliding_attention", "full_attention"] * 2,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "default", "rope_theta": 300000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 500.0},
+    },
+    "max_position_embeddings": 512,
+    "vocab_size": 330,
+    "tie_word_embeddings": True,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+}
+
+
+def save_tied_gemma3(folder):
+    """A model whose head mlx-lm lets go of as it loads the weights."""
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(GEMMA3))
+    save_weights(folder, {k: v for k, v in random_weights(GEMMA3, 4).items() if k != "lm_head.weight"})
+    save_tokenizer(folder)
+    return folder
+
+
+@pytest.mark.parametrize("units", ["mlp", "heads"])
+def test_a_model_whose_head_is_tied_as_it_is_loaded_is_narrowed(tmp_path, units):
+    source = save_tied_gemma3(tmp_path / "m")
+    multiple = 1 if units == "mlp" else None
+    recipe = StructuredRecipe("width", 0.5, units=units, scores="magnitude", multiple=multiple)
+    report = prune_structured(source, tmp_path / "out", recipe)
+    assert report.layout == "source"
+    assert "lm_head.weight" not in open_shards(tmp_path / "out").tensors
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert config["intermediate_size"] == (24 if units == "mlp" else 47)
+    assert config["num_key_value_heads"] == (2 if units == "mlp" else 1)
+    assert np.isfinite(logits(tmp_path / "out")).all()
+    assert config["rope_local_base_freq"] == 500.0  # where mlx-lm reads it
+
+
 def save_starcoder2(folder):
     """An MLP of two matrices with biases, c_fc and c_proj."""
     folder.mkdir()
