@@ -1,43 +1,127 @@
-"""Text from a file or the package, and its tokens; shared by calibration and perplexity."""
+"""Text from a file or the package, and its tokens; the one reader of text and of JSON lines."""
 
 from __future__ import annotations
 
-import json
+import codecs
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import DataError
+from mlx_prune.json_files import parse_json
 from mlx_prune.paths import expanded
+
+_JSON = (".jsonl", ".ndjson", ".json")
+_PROSE = (".txt", ".md", ".rst")
+_GZIP = b"\x1f\x8b"
+
+# What else lines of data for language models hold, which is not text to read.
+_CHATS = {
+    "messages": "a conversation",
+    "conversations": "a conversation",
+    "prompt": "a prompt and its answer",
+}
 
 
 def read_text(path: str | Path) -> str:
-    """Read a UTF-8 text file, or the "text" fields of a JSONL file joined by blank lines.
+    """Read a UTF-8 text file, or the "text" fields of a file of JSON lines joined by blank lines.
+
+    JSON lines are known by the file's name (.jsonl, .ndjson; .json, which may also hold one list), or, unless
+    it is called .txt, .md or .rst, by a first line that is a JSON object.
 
     Raises:
-        DataError: There is no such file, it is not UTF-8, or a line of JSONL is malformed.
+        DataError: There is no such file, it is not UTF-8, or a line of JSON is malformed or holds no text.
     """
     path = expanded(path)
     if not path.is_file():
         raise DataError(f"There is no text file {path}; give a text or JSONL file, or the name of a source.")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); convert it first.") from error
-    return "\n\n".join(_documents(path, text)) if path.suffix == ".jsonl" else text
+    text = _whole(path)
+    if path.suffix not in _JSON and (
+        path.suffix in _PROSE or not _is_object(text.lstrip().partition("\n")[0])
+    ):
+        return text
+    listed = _list(text) if path.suffix == ".json" else None
+    rows = json_lines(path, text) if listed is None else _listed(path, listed)
+    return "\n\n".join(_document(where, row) for where, row in rows)
 
 
-def _documents(path: Path, text: str) -> Iterator[str]:
-    for number, line in enumerate(text.splitlines(), start=1):
+def json_lines(path: Path, text: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The objects of a file of JSON lines, UTF-8 with or without a byte order mark, each with its place.
+
+    A line ends where JSON lines end, not at every character that Unicode calls a line's end.
+
+    Args:
+        path: The file.
+        text: What it holds, if it was read already.
+
+    Raises:
+        DataError: The file cannot be read, or a line is no JSON object.
+    """
+    for number, line in enumerate((_whole(path) if text is None else text).split("\n"), start=1):
         if not line.strip():
             continue
+        where = f"{path}, line {number}"
         try:
-            document = json.loads(line)
+            row = parse_json(line)
         except ValueError as error:
-            raise DataError(f"{path}, line {number} is not JSON: {error}.") from error
-        if not isinstance(document, dict) or not isinstance(document.get("text"), str):
-            raise DataError(f'{path}, line {number} has no string field "text".')
-        yield document["text"]
+            raise DataError(f"{where}: not valid JSON ({error}); the file may be cut off") from None
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: must be a JSON object")
+        yield where, row
+
+
+def _whole(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+        text = data.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+    except UnicodeDecodeError as error:
+        if data.startswith(_GZIP):
+            raise DataError(f"{path} is compressed; run `gunzip` on it first.") from None
+        raise DataError(f"{path}: not UTF-8 text (byte {error.start}); convert it first.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return line.startswith("{") and isinstance(parse_json(line), dict)
+    except ValueError:
+        return False
+
+
+def _list(text: str) -> list[Any] | None:
+    """The list, or the one object, that a whole file is; None where it is JSON lines, or damaged."""
+    try:
+        found = parse_json(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, list) else [found]
+
+
+def _listed(path: Path, rows: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, row in enumerate(rows, start=1):
+        where = f"{path}, entry {number}"
+        if not isinstance(row, dict):
+            raise DataError(f"{where}: must be a JSON object")
+        yield where, row
+
+
+def _document(where: str, row: dict[str, Any]) -> str:
+    text = row.get("text")
+    if isinstance(text, str):
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError(f"{where} holds half of a surrogate pair, which is no character.") from None
+        return text
+    kind = next((_CHATS[name] for name in _CHATS if name in row), None)
+    if kind is not None and "text" not in row:
+        raise DataError(
+            f'{where} holds {kind} and no string field "text"; write them as texts '
+            "first, by the model's chat template."
+        )
+    raise DataError(f'{where} has no string field "text".')
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:

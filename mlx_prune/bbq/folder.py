@@ -9,7 +9,7 @@ from mlx_prune.bbq.fields import Row
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.rows import INTERSECTIONAL, is_elfsong, item_from_bbq, item_from_elfsong
 from mlx_prune.errors import DataError, one_line
-from mlx_prune.json_files import parse_json
+from mlx_prune.text import json_lines
 
 BBQ_CATEGORIES = (
     "Age",
@@ -59,7 +59,7 @@ def read_category(category: str, paths: Sequence[Path]) -> list[Item]:
     items: list[Item] = []
     seen: dict[str, str] = {}
     for path in paths:
-        for where, row in _parquet_rows(path) if path.suffix == ".parquet" else _json_rows(path):
+        for where, row in _parquet_rows(path) if path.suffix == ".parquet" else json_lines(path):
             item = _item(row, category, where)
             if item.item_id in seen:
                 raise DataError(f"{where}: item {item.item_id!r} was already read from {seen[item.item_id]}")
@@ -79,26 +79,6 @@ def _item(row: Row, category: str, where: str) -> Item:
             "leave the category out, or use 'hub'"
         )
     return item_from_bbq(row, category, where)
-
-
-def _json_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    try:
-        with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                where = f"{path}, line {number}"
-                try:
-                    row = parse_json(line)
-                except ValueError as error:
-                    raise DataError(f"{where}: not valid JSON ({error}); the file may be cut off") from None
-                if not isinstance(row, dict):
-                    raise DataError(f"{where}: must be a JSON object")
-                yield where, row
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 text ({error.reason})") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:

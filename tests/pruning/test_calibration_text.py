@@ -80,9 +80,9 @@ def test_jsonl_joins_the_documents(tokenizer, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b'{"text": "a"}\n{"text": ', "line 2 is not JSON"),
+        (b'{"text": "a"}\n{"text": ', "line 2: not valid JSON"),
         (b'{"text": "a"}\n{"body": "b"}\n', 'line 2 has no string field "text"'),
-        (b"[1]\n", 'line 1 has no string field "text"'),
+        (b"[1]\n", "line 1: must be a JSON object"),
         (b'{"text": "\xff"}', "not UTF-8"),
     ],
 )
