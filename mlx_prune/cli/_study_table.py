@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.cli._common import fraction, magnitude
-from mlx_prune.cli._fitted_table import Cell, FittedTable
+from mlx_prune.cli._fitted_table import FittedTable
 from mlx_prune.cli._tables import ANSWERED_NOTE, rate_cell, share, signed, simple_table, struck_note
 from mlx_prune.measures.methods import removes_weights
 from mlx_prune.study.results import read_latencies
 
 if TYPE_CHECKING:
+    from mlx_prune.cli._fitted_table import Cell
     from mlx_prune.report.study_data import StudyData
 
 
