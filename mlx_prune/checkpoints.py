@@ -143,6 +143,12 @@ def resolve(model: str | Path, *, trust_remote_code: bool = False) -> Path:
     return download(model, trust_remote_code=trust_remote_code)
 
 
+def recorded_name(model: str | Path) -> str:
+    """What a model is called in a record, so that a folder is not taken for a Hub id where it is absent."""
+    name = str(model)
+    return f"./{name}" if _HUB_ID.fullmatch(name) and expanded(name).is_dir() else name
+
+
 def load(
     model: str | Path, *, dtype: str = "auto", lazy: bool = False, trust_remote_code: bool = False
 ) -> LoadedModel:
@@ -167,7 +173,7 @@ def load(
         path, dtype=dtype, lazy=lazy, trust_remote_code=trust_remote_code, shards=open_shards(path)
     )
     tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
-    return LoadedModel(str(model), path, network, tokenizer, config, compute)
+    return LoadedModel(recorded_name(model), path, network, tokenizer, config, compute)
 
 
 def load_network(

@@ -11,6 +11,7 @@ from mlx_prune.json_files import read_object
 from mlx_prune.rope import lifted
 
 CONFIG_FILE = "config.json"
+MODELOPT_FILE = "hf_quant_config.json"  # NVIDIA ModelOpt keeps its settings beside config.json
 DEPTH_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
@@ -62,3 +63,12 @@ def check_plausible(path: Path, config: Mapping[str, Any], tensors: int) -> None
                     f"{path / CONFIG_FILE} gives {key} as {count:,}, and the weight files hold {tensors:,} "
                     "tensors; correct the file or download it again."
                 )
+
+
+def is_quantized(path: Path, config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint says that its weights are quantized, in any of the places where tools say so."""
+    parts = (config, config.get("text_config"))
+    said = ("quantization", "quantization_config")
+    if any(isinstance(part, Mapping) and part.get(key) for part in parts for key in said):
+        return True
+    return (path / MODELOPT_FILE).is_file()

@@ -18,7 +18,7 @@ from typing import Any
 from mlx.utils import tree_flatten
 
 from mlx_prune.checkpoints import checkpoint_dtype, load_network
-from mlx_prune.config_file import read_config
+from mlx_prune.config_file import is_quantized, read_config
 from mlx_prune.errors import one_line
 from mlx_prune.shards import FLOAT_TYPES, Shards, open_shards
 
@@ -114,7 +114,7 @@ def gguf_size(folder: Path, *, trust_remote_code: bool = False) -> GgufSize:
     kind = config.get("model_type")
     if kind not in GGUF_TYPES:
         return GgufSize(None, f"mlx-lm does not export {kind} to GGUF")
-    if config.get("quantization"):
+    if is_quantized(folder, config):
         return GgufSize(None, "mlx-lm does not export quantized models to GGUF")
     shards = open_shards(folder)
     # GGUF holds fp16 or fp32: never more than twice a 16-bit checkpoint.

@@ -16,8 +16,8 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.utils import quantize_model, save_config, save_model
 
-from mlx_prune.checkpoints import load_network, other_projections, resolve
-from mlx_prune.config_file import read_config
+from mlx_prune.checkpoints import load_network, other_projections, recorded_name, resolve
+from mlx_prune.config_file import is_quantized, read_config
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.progress import ProgressCallback, silent
@@ -106,7 +106,7 @@ def quantize_checkpoint(
         survivals = compare_zeros(before, after, progress or silent)
         meta = quantization_meta(
             source,
-            model=str(model),
+            model=recorded_name(model),
             label=label,
             quantization=quantization,
             survivals=[survival for survival in survivals if survival.after.projection not in left_out],
@@ -132,6 +132,8 @@ def _quantize(path: Path, shards: Shards, quantization: Quantization, trust_remo
     network, config, _ = load_network(
         path, dtype="stored", lazy=True, shards=shards, trust_remote_code=trust_remote_code
     )
+    if any("scales" in module for _, module in network.named_modules()):
+        raise _quantized_already(path)
     _store_as_declared(network, config)
     layers = dict(_quantizable(network))
     group = quantization.group_size
@@ -180,11 +182,14 @@ def _write_weights(folder: OutputFolder, source: Path, done: _Quantized) -> None
 
 
 def _refuse_quantized(path: Path) -> None:
-    config = read_config(path)
-    if config.get("quantization") or config.get("quantization_config"):
-        raise CheckpointError(
-            f"{path} is quantized already; quantize the dense or pruned checkpoint it was made from."
-        )
+    if is_quantized(path, read_config(path)):
+        raise _quantized_already(path)
+
+
+def _quantized_already(path: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{path} is quantized already; quantize the dense or pruned checkpoint it was made from."
+    )
 
 
 def finished(folder: Path, origin: str, quantization: Quantization) -> QuantizationReport:

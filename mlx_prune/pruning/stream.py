@@ -20,6 +20,7 @@ from mlx_prune.checkpoints import (
     load_network,
     load_tokenizer,
     prunable_linears,
+    recorded_name,
     resolve,
 )
 from mlx_prune.errors import RecipeError
@@ -117,7 +118,7 @@ def prune_checkpoint(
         layout = layout_of(shards, linears, network)
         stored = _stored_weights(path, shards, trust_remote_code) if layout.name == "mlx" else {}
         job = StreamedPrune(
-            name=str(model),
+            name=recorded_name(model),
             folder=folder,
             writer=plan(folder.partial, layout.name, shards, stored),
             layout=layout,

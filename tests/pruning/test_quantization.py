@@ -186,3 +186,28 @@ def test_a_model_that_no_group_fits_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="multiple of 64"):
         quantize_checkpoint(odd, tmp_path / "out", Quantization(bits=4))
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["quantization", "quantization_config", "text_config", "hf_quant_config.json", "as it is written here"],
+)
+def test_a_quantized_model_is_known_wherever_it_says_so(where: str, tmp_path: Path) -> None:
+    source = save_tiny_model(tmp_path / "m", "llama", hidden_size=64, intermediate_size=64, head_dim=32)
+    if where == "as it is written here":
+        settings = Quantization(bits=4, group_size=32)
+        source = tmp_path / "q"
+        quantize_checkpoint(tmp_path / "m", source, settings)
+        (source / "pruning_meta.json").unlink()
+    said = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
+    config = json.loads((source / "config.json").read_text())
+    if where == "text_config":
+        config["text_config"] = {"quantization_config": said}
+    elif where == "hf_quant_config.json":
+        (source / where).write_text(json.dumps({"quantization": said}))
+    elif where != "as it is written here":
+        config[where] = said
+    (source / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match="quantized already"):
+        quantize_checkpoint(source, tmp_path / "out", Quantization(bits=4, group_size=32))
+    assert not (tmp_path / "out").exists()

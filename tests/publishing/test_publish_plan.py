@@ -143,3 +143,23 @@ def test_run_named_on_the_command_line_is_on_the_card(study: Path, capsys: pytes
     assert "| SRS, Age | 1.000" in shown["card"]
     assert run([*words[:3], "--dry-run", "--dense-run", str(runs / "dense-s0")]) == 2
     assert run(["publish", str(study), USER, "--dry-run", "--run", str(runs / "wanda-s50")]) == 2
+
+
+@pytest.mark.parametrize("method", ["magnitude", "width", "quantize"])
+def test_a_folder_named_like_a_hub_id_is_not_taken_for_one_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+):
+    save_tiny_model(tmp_path / "google" / "gemma-tiny", "llama", hidden_size=64, head_dim=32)
+    monkeypatch.chdir(tmp_path)
+    options = {
+        "magnitude": ["-s", "50"],
+        "width": ["-s", "50", "--scores", "magnitude"],
+        "quantize": ["--bits", "4", "--group-size", "32"],
+    }
+    assert run(["prune", "google/gemma-tiny", "-m", method, *options[method], "-o", "out"]) == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    plan = plan_publication(tmp_path / "out", f"{USER}/tiny")
+    assert plan.meta["model"] == "gemma-tiny"
+    assert "google/gemma-tiny" not in plan.texts["README.md"].decode()
+    assert "google/gemma-tiny" not in plan.texts[META_FILE].decode()

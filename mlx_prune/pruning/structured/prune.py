@@ -12,7 +12,13 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_prune import distributed
-from mlx_prune.checkpoints import load_network, load_tokenizer, prunable_linears, resolve
+from mlx_prune.checkpoints import (
+    load_network,
+    load_tokenizer,
+    prunable_linears,
+    recorded_name,
+    resolve,
+)
 from mlx_prune.config_file import read_config
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
@@ -97,7 +103,7 @@ def prune_structured(
         return _finished(out, fingerprint, recipe)
     mx.reset_peak_memory()
     source = Source(
-        name=str(model),
+        name=recorded_name(model),
         path=path,
         shards=shards,
         network=network,
