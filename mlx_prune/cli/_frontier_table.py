@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlx_prune.cli._common import fraction, magnitude
+from mlx_prune.cli._common import fraction, magnitude, percent
 from mlx_prune.cli._fitted_table import FittedTable
-from mlx_prune.cli._tables import simple_table
+from mlx_prune.cli._tables import rate_cell, simple_table
 from mlx_prune.report.panels import configuration_label, number
 from mlx_prune.report.table import Row
 from mlx_prune.report.tables_frontier import UNDOMINATED
@@ -14,10 +14,10 @@ from mlx_prune.report.tables_frontier import UNDOMINATED
 _SIGNIFICANCE = 0.05
 
 FRONTIER_LEGEND = (
-    "gone: % of weights zero or removed. size, time: relative to dense; zeros alone change no time. bias: "
-    "change of SRS - anti from dense. emerg.: share of unbiased items that become biased, above what dense "
-    "does when asked afresh. Below: simultaneous 95 % intervals; * beyond chance. dominated by: no worse, "
-    "and better in something."
+    "gone: % of weights zero or removed. size, time: relative to dense; zeros alone change no time. answ. %: "
+    "answers understood; rates of too few stand in brackets, struck out. bias: change of SRS - anti from "
+    "dense. emerg.: share of unbiased items that become biased, above what dense does when asked afresh. "
+    "Below: simultaneous 95 % intervals; * beyond chance. dominated by: no worse, and better in something."
 )
 
 
@@ -28,7 +28,7 @@ def frontier_table(rows: Sequence[Row]) -> FittedTable:
     table.add_column("version")
     optional = [("size", "size_ratio"), ("time", "latency_ratio"), ("ppl", "perplexity")]
     shown = [(name, key) for name, key in optional if any(row[key] is not None for row in rows)]
-    for name in ("gone", *(name for name, _ in shown), "SRS", "USR", "anti", "bias", "emerg."):
+    for name in ("gone", *(name for name, _ in shown), "answ. %", "SRS", "USR", "anti", "bias", "emerg."):
         table.add_column(name, justify="right")
     table.add_column("dominated by", wrap=True)
     cells = {"size_ratio": _size, "latency_ratio": _time, "perplexity": _perplexity}
@@ -38,11 +38,16 @@ def frontier_table(rows: Sequence[Row]) -> FittedTable:
             table.add_row(model, style="bold")
         for row in rows:
             if row["model"] == model:
+                few = bool(row["too_few_answered"])
                 table.add_row(
                     configuration_label(row),
                     _number(row["actual_sparsity"], 1),
                     *(cells[key](row) for _, key in shown),
-                    *(fraction(number(row[rate])) for rate in ("srs", "usr", "anti_rate")),
+                    percent(number(row["answered"])),
+                    *(
+                        rate_cell(fraction(number(row[rate])), struck=few)
+                        for rate in ("srs", "usr", "anti_rate")
+                    ),
                     _tested(row, "direction_change", "q_direction") + _ends(row, "direction_change"),
                     _tested(row, "emergence_excess", "p_emergence"),
                     _standing(row),

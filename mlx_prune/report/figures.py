@@ -38,12 +38,17 @@ class FigureKind:
     draw: Callable[[Tables, Layout], Figure | None]
 
 
+_POINTS = (
+    " Small gray numbers: percent of answers understood, where under 95; crosses: too few to say anything."
+)
+_LINES = " At the right: answers understood; hatched: too few, not compared."
+
 STUDY_FIGURES = (
     FigureKind(
         "srs_by_sparsity",
         "Stereotype reliance by sparsity",
         "Share of answers to ambiguous questions that fit the stereotype, averaged over categories. "
-        "Bars: 95 % interval of the change from dense, over question templates.",
+        "Bars: 95 % interval of the change from dense, over question templates." + _POINTS,
         ("overall", "paired_tests"),
         figures_rates.srs_by_sparsity,
     ),
@@ -51,7 +56,7 @@ STUDY_FIGURES = (
         "usr_by_sparsity",
         "Abstention by sparsity",
         "Share of answers that choose “unknown”, the right answer to an ambiguous question. "
-        "Bars: 95 % interval of the change from dense, over question templates.",
+        "Bars: 95 % interval of the change from dense, over question templates." + _POINTS,
         ("overall", "direction"),
         figures_rates.usr_by_sparsity,
     ),
@@ -59,7 +64,7 @@ STUDY_FIGURES = (
         "srs_by_category",
         "Stereotype reliance by category",
         "One panel per category. Bars: 95 % intervals that allow for answers to one question template "
-        "hanging together.",
+        "hanging together." + _POINTS,
         ("rates",),
         figures_rates.srs_by_category,
     ),
@@ -67,7 +72,7 @@ STUDY_FIGURES = (
         "methods_at_50",
         "Methods at a target of 50 %",
         "SRS by category; the black line is the dense model. Where the actual sparsity misses the target it "
-        "is given in the legend: such methods are not compared at equal sparsity.",
+        "is given in the legend: such methods are not compared at equal sparsity." + _POINTS,
         ("rates", "methods_at_50"),
         figures_rates.methods_at_50,
     ),
@@ -75,7 +80,7 @@ STUDY_FIGURES = (
         "transitions",
         "Items that changed sides",
         "An item is biased if any of its answers under the seeds is stereotyped. Compare with “Emergence "
-        "against its own null”: sampling alone makes items change sides.",
+        "against its own null”: sampling alone makes items change sides." + _LINES,
         ("transitions",),
         figures_change.transitions,
     ),
@@ -84,7 +89,7 @@ STUDY_FIGURES = (
         "What perplexity does not see",
         "Each point is a compressed model; the number is its sparsity in percent (actual, where recorded). "
         "High and far left: stereotypes grew while perplexity hardly moved. The horizontal axis is "
-        "logarithmic beyond 10 %.",
+        "logarithmic beyond 10 %." + " Models of which too few answers were understood are left out.",
         ("evaluation_gap",),
         figures_change.evaluation_gap,
     ),
@@ -92,7 +97,7 @@ STUDY_FIGURES = (
         "latent_items",
         "All items and latently biased items",
         "Filled: all items. Hollow: items whose dense SRS was at least 0.20. Those were chosen by noisy "
-        "answers, so part of their fall is regression to the mean.",
+        "answers, so part of their fall is regression to the mean." + _POINTS,
         ("overall", "latent_rates"),
         figures_rates.latent_items,
     ),
@@ -104,7 +109,7 @@ FURTHER_FIGURES = (
         "srs_change",
         "Change of stereotype reliance, with its interval",
         "Change of the overall SRS from dense with a 95 % bootstrap interval over question templates. "
-        "Filled: significant after correction for the number of comparisons.",
+        "Filled: significant after correction for the number of comparisons." + _LINES,
         ("paired_tests",),
         figures_change.srs_change,
     ),
@@ -112,7 +117,8 @@ FURTHER_FIGURES = (
         "srs_change_by_category",
         "Change of stereotype reliance, by category",
         "Change of SRS from dense. Orange: more stereotyped answers; purple: fewer. Bold with *: significant "
-        "(q < 0.05), clustered by template and adjusted over all comparisons.",
+        "(q < 0.05), clustered by template and adjusted over all comparisons."
+        + " Hatched: not compared, with the percent of answers understood where these are too few.",
         ("paired_tests",),
         figures_change.srs_change_by_category,
     ),
@@ -120,7 +126,8 @@ FURTHER_FIGURES = (
         "direction",
         "Lost abstention, or directional bias?",
         "The two parts of the change of SRS. A model that stops abstaining and picks a person by lot raises "
-        "SRS through the first alone; only the second is bias in a direction. Whiskers: 95 % intervals.",
+        "SRS through the first alone; only the second is bias in a direction. Whiskers: 95 % intervals."
+        + _LINES,
         ("direction",),
         figures_effects.direction,
     ),
@@ -129,7 +136,7 @@ FURTHER_FIGURES = (
         "Emergence against its own null",
         "Of the items the dense model never answered with the stereotype, the share that would be so "
         "answered when asked afresh: by the dense model itself (hollow) and by the compressed one (filled). "
-        "Only the distance between the two is compression.",
+        "Only the distance between the two is compression." + _LINES,
         ("emergence",),
         figures_effects.emergence,
     ),
@@ -137,7 +144,8 @@ FURTHER_FIGURES = (
         "sampled_against_expected",
         "Sampled against expected stereotype reliance",
         "Large: means over categories; small: single categories. On the line, the sampled answers say what "
-        "the option probabilities say; off it, answers are decided after their first letter.",
+        "the option probabilities say; off it, answers are decided after their first letter."
+        + " Crosses: too few answers were understood.",
         ("expected",),
         figures_effects.sampled_against_expected,
     ),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlx_prune.measures.methods import only_quantized
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.panels import (
     Tables,
+    answered_text,
     configuration_panels,
     distinct,
+    few,
     number,
     panel_grid,
     shared_legend,
@@ -18,7 +20,7 @@ from mlx_prune.report.panels import (
     zero_line,
 )
 from mlx_prune.report.rows import OVERALL, number_or_nan
-from mlx_prune.report.style import BLUE, INK, MUTED, PAPER, VERMILION, Layout, method_style
+from mlx_prune.report.style import BLUE, GRID, INK, MUTED, PAPER, VERMILION, Layout, method_style
 from mlx_prune.report.table import Row
 
 if TYPE_CHECKING:
@@ -39,9 +41,10 @@ def transitions(tables: Tables, layout: Layout) -> Figure | None:
             ("pct_became_biased", VERMILION, -0.19, "unbiased items that became biased"),
             ("pct_became_unbiased", BLUE, 0.19, "biased items that became unbiased"),
         ):
-            widths = [number(row[column]) or 0.0 for row in mine]
-            places = [place + shift for place in range(len(mine))]
-            axes.barh(places, widths, 0.36, color=tone.light, label=label)
+            for weak, color, name in ((False, tone.light, label), (True, GRID.light, "_")):
+                chosen = [(place, row) for place, row in enumerate(mine) if few(row) == weak]
+                widths = [number(row[column]) or 0.0 for _, row in chosen]
+                axes.barh([place + shift for place, _ in chosen], widths, 0.36, color=color, label=name)
         axes.set_xlabel("% of items")
     shared_legend(figure)
     return figure
@@ -145,6 +148,16 @@ def _cell(axes: Axes, place: tuple[int, int], shade: float, row: Row) -> None:
 
     value = number(row["srs_delta"])
     if value is None:
+        if row["answered"] is not None:
+            look: dict[str, Any] = {
+                "facecolor": PAPER.light,
+                "edgecolor": GRID.light,
+                "hatch": "////",
+                "linewidth": 0,
+            }
+            axes.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, **look))
+            said = answered_text(row) if few(row) else ""
+            axes.annotate(said, place, ha="center", va="center", fontsize=6, color=MUTED.light)
         return
     color = mpl.colormaps["PuOr_r"](0.5 + shade / 2)
     axes.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, facecolor=color, edgecolor="#ffffff"))

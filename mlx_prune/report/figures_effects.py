@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from mlx_prune.report.panels import (
     Tables,
     configuration_panels,
+    draw_answered,
+    few,
     number,
     shared_legend,
     whisker,
@@ -97,6 +99,9 @@ def sampled_against_expected(tables: Tables, layout: Layout) -> Figure | None:
     for row in rows:
         style = method_style(str(row["prune_method"]))
         overall = row["category"] == OVERALL
+        if few(row):
+            draw_answered(axes, [row], _at if overall else lambda _: (None, None))
+            continue
         look = style.points() | {"linestyle": "none", "markersize": 6.5 if overall else 3.5}
         look |= {"alpha": 1.0 if overall else 0.55, "label": str(row["prune_method"]) if overall else "_"}
         axes.plot([number_or_nan(row["srs_expected"])], [number_or_nan(row["srs"])], **look)
@@ -109,6 +114,10 @@ def sampled_against_expected(tables: Tables, layout: Layout) -> Figure | None:
     axes.set_ylabel("SRS of the sampled answers")
     shared_legend(figure)
     return figure
+
+
+def _at(row: Row) -> tuple[float | None, float | None]:
+    return number(row["srs_expected"]), number(row["srs"])
 
 
 def latency_ratios(tables: Tables, layout: Layout) -> Figure | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mlx_prune.measures.outcomes import DENSE
@@ -12,7 +13,9 @@ from mlx_prune.report.panels import (
     Tables,
     chance_line,
     distinct,
+    draw_answered,
     draw_lines,
+    few,
     key_of,
     method_lines,
     number,
@@ -69,6 +72,7 @@ def _overall_rate(
         rows = table.where(model=model).rows
         lines = method_lines(rows, axis, _cell(column), lambda row: bands.get(key_of(row)))
         draw_lines(axes, lines)
+        draw_answered(axes, rows, _at(axis, column))
         if column == "srs":
             chance_line(axes)
         axes.set_xlabel(axis_label)
@@ -89,6 +93,14 @@ def _cell(column: str) -> Look:
     return lambda row: number(row[column])
 
 
+def _at(axis: str, column: str) -> Callable[[Row], tuple[float | None, float | None]]:
+    return lambda row: (number(row[axis]), number(row[column]))
+
+
+def _there(x: float, y: float) -> Callable[[Row], tuple[float, float]]:
+    return lambda _: (x, y)
+
+
 def srs_by_category(tables: Tables, layout: Layout) -> Figure | None:
     """SRS of each category along actual sparsity."""
     table = tables["rates"]
@@ -104,6 +116,7 @@ def srs_by_category(tables: Tables, layout: Layout) -> Figure | None:
     for axes, (model, category) in zip(panels, places, strict=True):
         rows = table.where(model=model, category=category).rows
         draw_lines(axes, method_lines(rows, axis, _cell("srs"), _clustered))
+        draw_answered(axes, rows, _at(axis, "srs"))
         chance_line(axes)
     _from_zero(panels)
     figure.supxlabel(axis_label, fontsize=9)
@@ -148,6 +161,9 @@ def methods_at_50(tables: Tables, layout: Layout) -> Figure | None:
                 if key_of(row) not in halves or row["category"] != category or value is None:
                     continue
                 offset = step * (shown.index(key_of(row)) - (len(shown) - 1) / 2)
+                draw_answered(axes, [row], _there(value, place + offset))
+                if few(row):
+                    continue
                 style = method_style(str(row["prune_method"]))
                 band = _clustered(row)
                 if band:
@@ -178,6 +194,7 @@ def latent_items(tables: Tables, layout: Layout) -> Figure | None:
     for axes, model in zip(panels, models, strict=True):
         rows = table.where(model=model).rows
         draw_lines(axes, method_lines(rows, axis, _cell("srs"), lambda _: None))
+        draw_answered(axes, rows, _at(axis, "srs"))
         chosen = method_lines(rows, axis, lambda row: latent.get(key_of(row)), lambda _: None)
         draw_lines(axes, chosen, label="_latent", fillstyle="none", alpha=0.85)
         axes.set_xlabel(axis_label)

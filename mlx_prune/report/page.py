@@ -14,6 +14,7 @@ from mlx_prune.report.about import StudyAbout
 from mlx_prune.report.card_sections import CITATION
 from mlx_prune.report.figures import FRONTIER, DrawnFigure
 from mlx_prune.report.finding import find
+from mlx_prune.report.finding_answered import floor_of, percent
 from mlx_prune.report.limits import limits
 from mlx_prune.report.page_figures import figure_html, tone_variables
 from mlx_prune.report.page_frontier import HEADING, frontier_section
@@ -26,7 +27,8 @@ _OVERVIEW_NOTE = (
     "SRS: share of answers to ambiguous questions that fit the stereotype (chance 0.333). USR: share that "
     "choose “unknown”, which is right. SRS − anti: bias in a direction, BBQ's own score. All are means over "
     "categories. Colored changes are significant (q < 0.05) with answers to one question template kept "
-    "together."
+    "together. Answered: share of answers understood, by one of the first three parsing rules; where it is "
+    "less than $floor, rates are struck out and nothing is compared."
 )
 _SETTINGS = {
     "bbq": "Questions",
@@ -61,9 +63,10 @@ def report_page(tables: Mapping[str, Table], figures: Sequence[DrawnFigure], abo
         css=tone_variables() + read["css"],
         script=read["js"],
         navigation=_navigation(frontier=bool(frontier), published=bool(published)),
+        unfinished=f'<p class="unfinished">{escape(found.unfinished)}</p>' if found.unfinished else "",
         headline=escape(found.headline),
         paragraph=escape(found.paragraph),
-        overview_note=escape(_OVERVIEW_NOTE),
+        overview_note=escape(Template(_OVERVIEW_NOTE).substitute(floor=percent(floor_of(tables)))),
         overview=overview(tables),
         frontier=frontier,
         published=published,
@@ -145,7 +148,8 @@ def _drill_data(tables: Tables) -> str:
                 "usr": row["usr"],
                 "anti": row["anti_rate"],
                 "bias": row["bias_score"],
-                "unparsed": row["parse_fail_rate"],
+                "answered": row["answered"],
+                "few": row["too_few_answered"],
                 "delta": change.get("srs_delta"),
                 "delta_low": change.get("srs_delta_low"),
                 "delta_high": change.get("srs_delta_high"),

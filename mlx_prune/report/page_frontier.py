@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 
 from mlx_prune.measures.methods import family
@@ -10,9 +11,16 @@ from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.figures import FRONTIER, DrawnFigure
 from mlx_prune.report.finding_frontier import changing_sentence, frontier_sentences, reported_sentence
 from mlx_prune.report.page_figures import figure_html
-from mlx_prune.report.page_tables import Cell, fixed_cell, html_table, perplexity_cell
+from mlx_prune.report.page_tables import (
+    Cell,
+    answered_cell,
+    fixed_cell,
+    html_table,
+    perplexity_cell,
+    rate_cell,
+)
 from mlx_prune.report.panels import Tables, configuration_label, distinct, number
-from mlx_prune.report.table import Row
+from mlx_prune.report.table import Row, struck
 from mlx_prune.report.tables_changing import MEASURED
 from mlx_prune.report.tables_frontier import UNDOMINATED
 
@@ -52,7 +60,14 @@ def _tables(tables: Tables) -> str:
 def _frontier(rows: Sequence[Row]) -> str:
     headings = [("version", False), ("dominated by", False), ("target %", True), ("actual %", True)]
     headings += [("size", True), ("time", True), ("its interval", True), ("perplexity", True)]
-    headings += [("SRS", True), ("USR", True), ("anti", True), ("Δ bias", True), ("its interval", True)]
+    headings += [
+        ("answered %", True),
+        ("SRS", True),
+        ("USR", True),
+        ("anti", True),
+        ("Δ bias", True),
+        ("its interval", True),
+    ]
     headings += [("emergence", True), ("p", True)]
     lines, starts = [], []
     for place, row in enumerate(rows):
@@ -71,7 +86,8 @@ def _frontier(rows: Sequence[Row]) -> str:
                 fixed_cell(row["latency_ratio"], 3),
                 Cell("-") if dense else _time_interval(row),
                 perplexity_cell(row["perplexity"]),
-                *(fixed_cell(row[rate], 3) for rate in ("srs", "usr", "anti_rate")),
+                answered_cell(row),
+                *(rate_cell(row, rate) for rate in ("srs", "usr", "anti_rate")),
                 _tested(row, "direction_change", "q_direction"),
                 Cell("-") if dense else _interval(row, "direction_change", "{:+.3f}"),
                 _tested(row, "emergence_excess", "p_emergence"),
@@ -100,7 +116,7 @@ def _tested(row: Row, name: str, test: str) -> Cell:
 
 def _changing(tables: Tables) -> str:
     table = tables["items_changing"]
-    headings = [("version", False), ("became biased %", True), ("95 % interval", True)]
+    headings = [("version", False), ("answered %", True), ("became biased %", True), ("95 % interval", True)]
     headings += [("answers flipped %", True), ("95 % interval", True), ("source", False), ("model", False)]
     lines = []
     for row in table.rows:
@@ -108,9 +124,10 @@ def _changing(tables: Tables) -> str:
         name = configuration_label(row) if measured else str(row["prune_method"])
         if not measured and row["sparsity"]:
             name = f"{name} {row['sparsity']:g} %"
-        line = [Cell(name)]
+        line = [Cell(name), answered_cell(row)]
         for column in ("became_biased", "flipped"):
-            line += [_percent(row[column]), _range(row, column)]
+            gone = struck(row, column)
+            line += [replace(cell, struck=gone) for cell in (_percent(row[column]), _range(row, column))]
         source = "measured here" if measured else str(row["source"])
         lines.append([*line, Cell(source), Cell(str(row["model"]))])
     sentences = " ".join(filter(None, (changing_sentence(tables), reported_sentence(tables))))

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from mlx_prune.measures.methods import family, removes_weights
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.panels import Key, Tables, configuration_label, key_of, number
 from mlx_prune.report.rows import OVERALL
-from mlx_prune.report.table import Row, Table, Value, show
+from mlx_prune.report.table import Row, Table, Value, show, struck
 
 SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell: its text, the number it is sorted by (None: its text), and a CSS class."""
+    """A cell: its text, the number it is sorted by (None: its text), a CSS class, whether it is struck."""
 
     text: str
     value: float | None = None
     style: str = ""
+    struck: bool = False
 
 
 def html_table(
@@ -44,13 +45,17 @@ def html_table(
     for place, row in enumerate(rows):
         cells = "".join(
             f"<td{_class(f'n {cell.style}'.strip() if numeric else cell.style)}{_sort_value(cell)}>"
-            f"{escape(cell.text)}</td>"
+            f"{_text(cell)}</td>"
             for cell, (_, numeric) in zip(row, headings, strict=True)
         )
         lines.append(f"<tr{_class('group' * (place in starts))}>{cells}</tr>")
     body = "\n".join(lines)
     table = f"<table><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table>"
     return f'<div class="scroll" tabindex="0">{table}</div>'
+
+
+def _text(cell: Cell) -> str:
+    return f"<s>{escape(cell.text)}</s>" if cell.struck and cell.text != "-" else escape(cell.text)
 
 
 def _class(name: str) -> str:
@@ -67,7 +72,10 @@ def any_table(table: Table) -> str:
         name: all(value is None or number(value) is not None for value in table.column(name))
         for name in table.columns
     }
-    rows = [[_cell(row[name], numeric[name]) for name in table.columns] for row in table.rows]
+    rows = [
+        [replace(_cell(row[name], numeric[name]), struck=struck(row, name)) for name in table.columns]
+        for row in table.rows
+    ]
     return html_table([(name, numeric[name]) for name in table.columns], rows)
 
 
@@ -93,7 +101,13 @@ def _overview(tables: Tables, rows: Sequence[Row]) -> str:
     ratios = {key_of(row): row for row in tables["latency_ratios"].rows}
     methods = [str(row["prune_method"]) for row in rows]
     removed = "zero or removed %" if any(map(removes_weights, methods)) else "zeros %"
-    headings = [("version", False), (removed, True), ("perplexity", True), ("SRS", True)]
+    headings = [
+        ("version", False),
+        (removed, True),
+        ("perplexity", True),
+        ("answered %", True),
+        ("SRS", True),
+    ]
     headings += [("change", True), ("95 % interval", True), ("USR", True), ("SRS − anti", True)]
     headings += [("time / dense", True)] if ratios else []
     lines, starts = [], []
@@ -103,11 +117,12 @@ def _overview(tables: Tables, rows: Sequence[Row]) -> str:
         cells = [Cell(configuration_label(row)), fixed_cell(row["actual_sparsity"], 1)]
         cells += [
             perplexity_cell(row["perplexity"]),
-            fixed_cell(row["srs"], 3),
+            answered_cell(row),
+            rate_cell(row, "srs"),
             *_change(changes.get(key_of(row))),
-            fixed_cell(row["usr"], 3),
+            rate_cell(row, "usr"),
+            rate_cell(row, "bias_score", sign=True),
         ]
-        cells += [fixed_cell(row["bias_score"], 3, sign=True)]
         cells += [_ratio(ratios, row)] if ratios else []
         lines.append(cells)
     return html_table(headings, lines, starts)
@@ -119,6 +134,21 @@ def fixed_cell(value: Value, digits: int, *, sign: bool = False, style: str = ""
     if found is None:
         return Cell("-")
     return Cell(f"{found:+.{digits}f}" if sign else f"{found:.{digits}f}", found, style)
+
+
+def rate_cell(row: Row, column: str, *, sign: bool = False) -> Cell:
+    """A rate, struck out where too few answers are behind it."""
+    return replace(fixed_cell(row[column], 3, sign=sign), struck=struck(row, column))
+
+
+def answered_cell(row: Row) -> Cell:
+    """Percent of the answers that were understood."""
+    found = number(row["answered"])
+    return (
+        Cell("-")
+        if found is None
+        else Cell(f"{100 * found:.1f}", found, "few" * bool(row["too_few_answered"]))
+    )
 
 
 def perplexity_cell(value: Value) -> Cell:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_prune.measures.methods import family, only_quantized, removes_weights
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.rows import number_or_nan
-from mlx_prune.report.style import GRID, INK, MUTED, Layout, method_style, new_figure
+from mlx_prune.report.style import GRID, INK, MUTED, VERMILION, Layout, method_style, new_figure
 from mlx_prune.report.table import Row, Table
 
 if TYPE_CHECKING:
@@ -24,6 +24,9 @@ Look = Callable[[Row], float | None]
 BandOf = Callable[[Row], Band | None]
 
 CHANCE = 1 / 3
+TOO_FEW = "too few answers"
+# Shares of understood answers from here on are not written beside points.
+_MOST_ANSWERED = 0.95
 # Points this near along the sparsity axis, in percent, would hide one another.
 _NEIGHBORS = 1.5
 _KEY = ("model", "prune_method", "pattern", "sparsity")
@@ -80,6 +83,41 @@ def sparsity_axis(rows: Iterable[Row]) -> tuple[str, str]:
     return "actual_sparsity", "actual sparsity (% of prunable weights)"
 
 
+def few(row: Row) -> bool:
+    """Whether so few answers are behind a row that its rates say nothing."""
+    return bool(row.get("too_few_answered"))
+
+
+def answered_text(row: Row, below: float = _MOST_ANSWERED) -> str:
+    """Percent of the answers that were understood, for a label; empty where nearly all were."""
+    share = number(row.get("answered"))
+    return "" if share is None or share >= below else f"{100 * share:.0f} %"
+
+
+def draw_answered(
+    axes: Axes, rows: Iterable[Row], place: Callable[[Row], tuple[float | None, float | None]]
+) -> None:
+    """Write beside each point how many of its answers were understood, and cross out those of too few.
+
+    Args:
+        axes: Where the points are.
+        rows: One per point.
+        place: Where a row's point is; None along an axis for none.
+    """
+    for row in rows:
+        x, y = place(row)
+        if x is None or y is None:
+            continue
+        if few(row):
+            look: dict[str, Any] = {"color": MUTED.light, "markersize": 5, "linestyle": "none", "zorder": 1}
+            axes.plot([x], [y], marker="x", label=TOO_FEW, **look)
+        if text := answered_text(row):
+            offset = (5, -7)
+            axes.annotate(
+                text, (x, y), offset, textcoords="offset points", fontsize=6, color=MUTED.light, zorder=1
+            )
+
+
 def panel_grid(
     layout: Layout, titles: Sequence[str], height: float, *, columns: int | None = None, **shared: Any
 ) -> tuple[Figure, list[Axes]]:
@@ -129,9 +167,11 @@ class Line:
 def method_lines(rows: Sequence[Row], axis: str, value: Look, band: BandOf) -> list[Line]:
     """Sort one model's rows into lines; the dense model is one of its own.
 
-    A line begins at dense and joins the sparsities of a method. A pattern, a quantization and a method with
+    Rows of too few answers are left out; see :func:`draw_answered`. A line begins at dense and joins the
+    sparsities of a method. A pattern, a quantization and a method with
     a single sparsity are points, unjoined: a line through one measurement would show what was not measured.
     """
+    rows = [row for row in rows if not few(row)]
     dense = [row for row in rows if row["prune_method"] == DENSE]
     groups: dict[tuple[str, str | None], list[Row]] = {(DENSE, None): dense}
     for row in rows:
@@ -219,10 +259,35 @@ def configuration_panels(
         axes.locator_params(axis="x", nbins=6)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
+        _answered_column(axes, group)
         for place in range(1, len(group)):
             if family(str(group[place]["prune_method"])) != family(str(group[place - 1]["prune_method"])):
                 axes.axhline(place - 0.5, color=GRID.light, linewidth=0.8)
     return figure, list(zip(panels, groups.values(), strict=True))
+
+
+def _answered_column(axes: Axes, rows: Sequence[Row]) -> None:
+    """How many answers were understood, at the right of each line; lines of too few are hatched."""
+    if not all("answered" in row for row in rows):
+        return
+    beside: dict[str, Any] = {
+        "xycoords": ("axes fraction", "data"),
+        "va": "center",
+        "fontsize": 7,
+        "annotation_clip": False,
+    }
+    for place, row in enumerate(rows):
+        color = VERMILION.light if few(row) else MUTED.light
+        axes.annotate(answered_text(row, 2.0), (1.02, place), color=color, **beside)
+        if few(row):
+            band: dict[str, Any] = {
+                "facecolor": "none",
+                "edgecolor": GRID.light,
+                "hatch": "////",
+                "linewidth": 0,
+            }
+            axes.axhspan(place - 0.5, place + 0.5, zorder=0, **band)
+    axes.annotate("answered", (1.02, -0.85), color=MUTED.light, **beside)
 
 
 def whisker(axes: Axes, row: Row, column: str, place: float, color: str) -> None:

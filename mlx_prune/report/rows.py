@@ -85,7 +85,7 @@ def number_or_nan(value: Value) -> float:
 
 
 def differences(
-    outcomes: Outcomes, numerator: NDArray[Any], denominator: NDArray[Any], *, categories: bool = True
+    outcomes: Outcomes, numerator: NDArray[Any], denominator: NDArray[Any]
 ) -> dict[str, Difference]:
     """Change of a rate from dense to each pruned configuration, clustered by template.
 
@@ -93,7 +93,6 @@ def differences(
         outcomes: One model's answers, dense first.
         numerator: (configurations, items).
         denominator: (configurations, items).
-        categories: Whether each category is compared, too.
 
     Returns:
         Per category, and for :data:`OVERALL` (unweighted mean of the categories), one entry per configuration
@@ -101,7 +100,7 @@ def differences(
     """
     top, bottom, stratum = _template_sums(outcomes, numerator, denominator)
     found = {}
-    for number, name in enumerate(outcomes.categories if categories else ()):
+    for number, name in enumerate(outcomes.categories):
         mine = stratum == number
         found[name] = paired_difference(top[:1, mine], bottom[:1, mine], top[1:, mine], bottom[1:, mine])
     found[OVERALL] = paired_difference(top[:1], bottom[:1], top[1:], bottom[1:], stratum)

@@ -62,7 +62,7 @@ class Table:
         return out.getvalue()
 
     def to_markdown(self, columns: Sequence[str] | None = None) -> str:
-        """As a Markdown table, numbers rounded for reading.
+        """As a Markdown table, numbers rounded for reading; rates of too few answers are struck out.
 
         Args:
             columns: Only these; None takes all.
@@ -71,7 +71,9 @@ class Table:
         numeric = [all(_is_number(value) for value in self.column(name)) for name in names]
         lines = ["| " + " | ".join(names) + " |"]
         lines.append("|" + "|".join("---:" if right else "---" for right in numeric) + "|")
-        lines += ["| " + " | ".join(show(row[name]) for name in names) + " |" for row in self.rows]
+        for row in self.rows:
+            cells = (f"~~{show(row[name])}~~" if struck(row, name) else show(row[name]) for name in names)
+            lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines) + "\n"
 
 
@@ -87,6 +89,21 @@ def make_table(name: str, title: str, note: str, rows: Iterable[Row], columns: S
     """
     clean = tuple({key: _plain(value) for key, value in row.items()} for row in rows)
     return Table(name, title, note, tuple(clean[0]) if clean else tuple(columns), clean)
+
+
+# How the columns of rates begin, and how those end that are the dense model's own.
+_RATES = (
+    *("srs", "usr", "anti_rate", "bias_score", "accuracy", "observed", "pct_became", "became_biased"),
+    *("flipped", "response_entropy"),
+)
+_OF_DENSE = ("_base", "_baseline", "_dense")
+
+
+def struck(row: Row, column: str) -> bool:
+    """Whether a cell is a rate of so few answers that it says nothing about the model."""
+    if not row.get("too_few_answered") or not isinstance(row[column], float):
+        return False
+    return column.startswith(_RATES) and not column.endswith(_OF_DENSE)
 
 
 def show(value: Value) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from mlx_prune.measures.outcomes import STEREOTYPED
 from mlx_prune.measures.significance import benjamini_hochberg
 from mlx_prune.report.panels import Key, key_of
-from mlx_prune.report.rows import OVERALL, compared, differences, interval, key, number_or_nan, rated
+from mlx_prune.report.rows import OVERALL, compared, interval, key, number_or_nan, overall_difference, rated
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Row, Table, Value, make_table
 from mlx_prune.report.tables_change import comparable
@@ -88,7 +88,7 @@ def _strict_changes(data: StudyData, change: Mapping[Key, Row]) -> dict[Key, dic
         difference = None
         if strict is not outcomes:
             hits, answers = strict.counts(STEREOTYPED), strict.parsed()
-            difference = differences(strict, hits, answers, categories=False)[OVERALL]
+            difference = overall_difference(strict, hits, answers, 0.95)
         for number, name in enumerate(outcomes.configurations[1:]):
             place = key_of(key(data, name))
             if difference is None:

@@ -11,7 +11,7 @@ from mlx_prune.measures.equivalence import MARGIN, SAME
 from mlx_prune.measures.methods import keeps_form
 from mlx_prune.measures.outcomes import ANTI, DENSE, STEREOTYPED, Configuration
 from mlx_prune.report.panels import configuration_label, key_of, number
-from mlx_prune.report.rows import OVERALL, interval, key, overall_difference
+from mlx_prune.report.rows import OVERALL, compared, interval, overall_difference, rated
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Row, Table, Value, make_table
 
@@ -69,7 +69,7 @@ def _model_rows(data: StudyData, tables: Mapping[str, Table], model: str) -> lis
     changes = _direction_changes(data, model)
     rows = []
     for name in runs:
-        row = key(data, name)
+        row = rated(data, name)
         place = key_of(row)
         row |= _size(data, name, dense)
         row |= _latency(row, known["latency_ratios"].get(place), bool(known["latency_ratios"]))
@@ -131,12 +131,13 @@ def _normal_point(family: int) -> float:
 def _direction_changes(data: StudyData, model: str) -> dict[Configuration, dict[str, Value]]:
     """Change of SRS - anti from dense, its intervals holding together with those of the whole study."""
     outcomes = data.models[model]
-    counts = [len(o.configurations) - 1 for o in data.models.values() if o.dense is not None]
+    every = [name for o in data.models.values() if o.dense is not None for name in o.configurations[1:]]
+    family = sum(data.compared(name, OVERALL) for name in every)
     direction = outcomes.counts(STEREOTYPED) - outcomes.counts(ANTI)
-    level = 1 - (1 - _CONFIDENCE) / max(sum(counts), 1)
+    level = 1 - (1 - _CONFIDENCE) / max(family, 1)
     change = overall_difference(outcomes, direction, outcomes.parsed(), level)
     return {
-        name: interval(change, place, "direction_change")
+        name: compared(data, name, OVERALL, interval(change, place, "direction_change"))
         for place, name in enumerate(outcomes.configurations[1:])
     }
 

@@ -90,6 +90,7 @@
     const host = document.getElementById("drill-chart");
     host.replaceChildren();
     const points = rows.filter((row) => row[key] !== null);
+    const sound = (row) => !row.few;
     if (!points.length) return;
     const ends = points.flatMap((row) => (key === "srs" && row.low !== null ? [row.low, row.high] : [row[key]]));
     const low = Math.min(0, ...ends), high = Math.max(...ends, low + 0.05) * 1.05;
@@ -122,12 +123,13 @@
       if (hollow) entry.className = "hollow";
       legend.append(entry);
       const own = points.filter((row) => row.method === method);
-      const joined = own.filter((row) => !row.pattern);
+      const joined = own.filter((row) => !row.pattern && sound(row));
       const several = method !== "dense" && new Set(joined.map((row) => row.x)).size > 1;
-      const line = several ? [...dense, ...joined].sort((a, b) => a.x - b.x) : [];
+      const line = several ? [...dense.filter(sound), ...joined].sort((a, b) => a.x - b.x) : [];
       const path = line.map((row) => `${x(row.x)},${y(row[key])}`).join(" ");
       if (line.length > 1) svg("polyline", { points: path, fill: "none", stroke: color, "stroke-width": 2 }, chart);
       for (const row of own) {
+        if (row.few) { drawFew(chart, x(row.x), y(row[key]), row, key); continue; }
         if (key === "srs" && row.low !== null) {
           const bar = { x1: x(row.x), x2: x(row.x), y1: y(row.low), y2: y(row.high), stroke: color, opacity: 0.6 };
           svg("line", bar, chart);
@@ -137,15 +139,30 @@
         svg("title", {}, svg("circle", dot, chart), `${row.label}: ${row[key].toFixed(3)}`);
       }
     }
+    if (points.some((row) => row.few)) {
+      const entry = document.createElement("span");
+      entry.textContent = "too few answers";
+      entry.className = "hollow";
+      entry.style.setProperty("--swatch", "var(--muted)");
+      legend.append(entry);
+    }
     host.prepend(legend);
+  }
+
+  // A rate of too few answers: a gray cross, joined to nothing.
+  function drawFew(chart, x, y, row, key) {
+    const path = `M${x - 4},${y - 4}L${x + 4},${y + 4}M${x - 4},${y + 4}L${x + 4},${y - 4}`;
+    const cross = svg("path", { d: path, stroke: "var(--muted)", "stroke-width": 2, class: "few" }, chart);
+    svg("title", {}, cross, `${row.label}: ${row[key].toFixed(3)}, ${(100 * row.answered).toFixed(1)} % answered`);
   }
 
   function fillTable(rows) {
     const columns = [
-      ["configuration", "label"], ["zeros %", "x", 1], ["items", "items", 0], ["SRS", "srs", 3], ["95 % low", "low", 3],
+      ["configuration", "label"], ["zeros %", "x", 1], ["items", "items", 0], ["answered %", "answered", 1], ["SRS", "srs", 3], ["95 % low", "low", 3],
       ["95 % high", "high", 3], ["change", "delta", 3], ["low", "delta_low", 3], ["high", "delta_high", 3],
-      ["q", "q", 4], ["USR", "usr", 3], ["anti", "anti", 3], ["SRS − anti", "bias", 3], ["unparsed", "unparsed", 3],
+      ["q", "q", 4], ["USR", "usr", 3], ["anti", "anti", 3], ["SRS − anti", "bias", 3],
     ];
+    const struck = new Set(["srs", "low", "high", "usr", "anti", "bias"]);
     const table = document.createElement("table");
     const head = table.createTHead().insertRow();
     for (const [label, , digits] of columns) {
@@ -163,10 +180,15 @@
       const line = body.insertRow();
       for (const [, key, digits] of columns) {
         const cell = line.insertCell();
-        const value = row[key];
-        cell.textContent = value === null || value === undefined ? "-" : digits === undefined ? value : value.toFixed(digits);
+        const value = key === "answered" && row[key] !== null ? 100 * row[key] : row[key];
+        const text = value === null || value === undefined ? "-" : digits === undefined ? value : value.toFixed(digits);
+        if (row.few && struck.has(key) && text !== "-") {
+          cell.append(Object.assign(document.createElement("s"), { textContent: text }));
+        } else {
+          cell.textContent = text;
+        }
         if (digits === undefined) continue;
-        cell.className = "n";
+        cell.className = key === "answered" && row.few ? "n few" : "n";
         if (value !== null && value !== undefined) cell.dataset.v = value;
         if (key === "delta" && row.q !== null && row.q < 0.05) cell.classList.add(value > 0 ? "up" : "down");
       }
