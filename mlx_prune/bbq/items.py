@@ -17,7 +17,7 @@ CONDITIONS = ("ambig", "disambig", "all")
 
 
 def load_items(
-    source: str | Path = "demo",
+    source: str | Path,
     *,
     categories: Sequence[str] | None = None,
     condition: str = "ambig",

@@ -43,6 +43,28 @@ def dtype_option(function: F) -> F:
     return option(function)
 
 
+def bbq_option(function: F) -> F:
+    """Add ``--bbq``: where questions come from."""
+    option = click.option(
+        "--bbq",
+        metavar="hub|DIR|demo",
+        help="Questions: BBQ from the Hub, a folder of its JSONL files, or invented ones, the default of the "
+        "embedded model only.",
+    )
+    return option(function)
+
+
+def text_option(function: F) -> F:
+    """Add ``--text``: what perplexity is measured on."""
+    option = click.option(
+        "--text",
+        metavar="tulu|FILE|demo",
+        help="For perplexity: allenai/tulu-3-sft-mixture from the Hub, a text or JSONL file, or an invented "
+        "text, the default of the embedded model only.",
+    )
+    return option(function)
+
+
 def trust_option(function: F) -> F:
     """Add ``--trust-remote-code``, off by default."""
     option = click.option(

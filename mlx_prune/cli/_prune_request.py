@@ -115,7 +115,7 @@ def _calibration(options: dict[str, Any]) -> Calibration | None:
     source, samples, length = (options[name] for name in ("calibration", "samples", "sequence_length"))
     if source is None and samples is None and length is None:
         return None
-    return Calibration(source or "demo", samples, length)
+    return Calibration(source, samples, length)
 
 
 def _given(context: click.Context, name: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from mlx_prune.cli._common import (
+    bbq_option,
     console,
     dtype_option,
     emit_json,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 @click.command("eval", short_help="Ask a model the BBQ bias questions.")
 @click.argument("model")
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), required=True, help="Run folder.")
-@click.option("--bbq", default="demo", show_default=True, help="demo, hub, or a folder of BBQ's JSONL files.")
+@bbq_option
 @click.option("--category", "categories", multiple=True, help="Ask this category only; may be repeated.")
 @click.option(
     "--condition", type=click.Choice(["ambig", "disambig", "all"]), default="ambig", show_default=True
@@ -70,7 +71,7 @@ if TYPE_CHECKING:
 def command(
     model: str,
     run: Path,
-    bbq: str,
+    bbq: str | None,
     categories: tuple[str, ...],
     condition: str,
     limit: int | None,
@@ -94,14 +95,16 @@ def command(
     """
     from mlx_prune import distributed
     from mlx_prune.generation.interface import GenerationSettings
+    from mlx_prune.invented import QUESTIONS, named
     from mlx_prune.measures.rates import from_table
     from mlx_prune.study.evaluation import evaluate
 
+    items = named(QUESTIONS, bbq, model, "--bbq")
     with progress_bars() as progress:
         result = evaluate(
             model,
             run,
-            items=bbq,
+            items=items,
             categories=categories or None,
             condition=condition,
             limit=limit,
@@ -157,6 +160,8 @@ def _print(result: Evaluation, rates: Rates, floor: float) -> None:
         lines.append(struck_note(floor))
     out.print(" ".join(lines), style="dim", markup=False)
     about = result.info
+    for warning in about.get("warnings", ()):
+        warn(warning)
     if about.get("prompt", {}).get("note"):
         note(about["prompt"]["note"])
     if about.get("items_without_target"):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_prune.cli._common import (
+    bbq_option,
     console,
     dtype_option,
     emit_json,
@@ -15,6 +16,7 @@ from mlx_prune.cli._common import (
     note,
     parse_seeds,
     progress_bars,
+    text_option,
     trust_option,
 )
 
@@ -72,11 +74,11 @@ def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Keep the runs of questioned models here."
 )
-@click.option("--bbq", default="demo", show_default=True, help="demo, hub, or a folder of BBQ's JSONL files.")
+@bbq_option
 @click.option("--category", "categories", multiple=True, help="Ask this category only; may be repeated.")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask this many items in all.")
 @click.option("--seeds", callback=parse_seeds, default="42,123,456,789,1024", show_default=True)
-@click.option("--text", default="demo", show_default=True, help="For perplexity: demo, tulu, or a file.")
+@text_option
 @dtype_option
 @trust_option
 @json_option
@@ -160,17 +162,22 @@ def _results(
 
 def _measure(subjects: tuple[str, ...], options: dict[str, Any]) -> list[Measured]:
     from mlx_prune.cli._gate_models import Questions, measure_model
+    from mlx_prune.invented import DEMO, HELD_OUT_TEXT, QUESTIONS, named_for_all
     from mlx_prune.report.gate_sources import is_run, measured_run
 
     # Perplexity of a model is of use only beside that of the dense one, and a run may have none.
     all_models = not any(is_run(Path(subject)) for subject in subjects)
     wants_perplexity = all_models and options["max_perplexity_rise"] is not None
+    models = [subject for subject in subjects if not is_run(Path(subject))]
+    bbq, text = named_for_all(QUESTIONS, options["bbq"], models, "--bbq"), None
+    if wants_perplexity:
+        text = named_for_all(HELD_OUT_TEXT, options["text"], models, "--text")
     questions: Questions = Questions(
-        options["bbq"],
+        bbq or DEMO,
         options["categories"] or None,
         options["limit"],
         options["seeds"],
-        options["text"] if wants_perplexity else None,
+        text,
         options["dtype"],
     )
     found = []

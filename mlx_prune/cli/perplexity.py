@@ -10,19 +10,15 @@ from mlx_prune.cli._common import (
     json_option,
     magnitude,
     progress_bars,
+    text_option,
     trust_option,
+    warn,
 )
 
 
 @click.command("perplexity", short_help="Perplexity on a held-out text.")
 @click.argument("model")
-@click.option(
-    "--text",
-    default="demo",
-    show_default=True,
-    help="demo (held-out text that comes with the package), tulu (allenai/tulu-3-sft-mixture, from the Hub), "
-    "or a text or JSONL file.",
-)
+@text_option
 @click.option(
     "--sequences",
     type=click.IntRange(min=1),
@@ -39,7 +35,7 @@ from mlx_prune.cli._common import (
 @json_option
 def command(
     model: str,
-    text: str,
+    text: str | None,
     sequences: int | None,
     sequence_length: int | None,
     batch_size: int,
@@ -49,22 +45,35 @@ def command(
 ) -> None:
     """Measure the perplexity of MODEL on a text, with its standard error."""
     from mlx_prune import checkpoints
+    from mlx_prune.invented import HELD_OUT_TEXT, named, warnings_for
     from mlx_prune.measures.perplexity import perplexity
 
+    source = named(HELD_OUT_TEXT, text, model, "--text")
     loaded = checkpoints.load(model, dtype=dtype, trust_remote_code=trust_remote_code)
     with progress_bars() as progress:
         result = perplexity(
             loaded,
-            text=text,
+            text=source,
             sequences=sequences,
             sequence_length=sequence_length,
             batch_size=batch_size,
             progress=progress,
         )
+    warnings = warnings_for(loaded, {HELD_OUT_TEXT: source})
     if as_json:
-        emit_json({"model": model, "text": text, "dtype": loaded.dtype, "perplexity": result})
+        emit_json(
+            {
+                "model": model,
+                "text": source,
+                "dtype": loaded.dtype,
+                "perplexity": result,
+                "warnings": warnings,
+            }
+        )
         return
     click.echo(
-        f"Perplexity of {model} on {text}: {magnitude(result.value)} ± {magnitude(result.standard_error)} "
+        f"Perplexity of {model} on {source}: {magnitude(result.value)} ± {magnitude(result.standard_error)} "
         f"({result.sequences} sequences of {result.sequence_length} tokens, {loaded.dtype})"
     )
+    for warning in warnings:
+        warn(warning)

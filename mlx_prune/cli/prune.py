@@ -78,7 +78,12 @@ if TYPE_CHECKING:
     type=click.Choice(["sequential", "dense"]),
     help="Measure each block behind the pruned ones, or on the dense model. [default: sequential]",
 )
-@click.option("--calibration", metavar="SOURCE", help="demo, c4, or a text or JSONL file. [default: demo]")
+@click.option(
+    "--calibration",
+    metavar="SOURCE",
+    help="Where activations are measured: c4, a text or JSONL file, or demo, an invented text and the "
+    "default of the embedded model only.",
+)
 @click.option(
     "--samples", type=click.IntRange(min=1), help="Calibration sequences. [default: 128, or all there are]"
 )

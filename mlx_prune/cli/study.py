@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, size, trust_option
+from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, size, trust_option, warn
 from mlx_prune.cli._tables import min_answered_option
 
 
@@ -35,6 +35,7 @@ def command(
     sparsities or patterns to the file and run it again.
     """
     from mlx_prune.study.config import read_config
+    from mlx_prune.study.data import data_warnings
     from mlx_prune.study.presets import preset as read_preset
 
     if (config_file is None) == (preset is None):
@@ -51,8 +52,9 @@ def command(
 
     run_with_view(config, out, trust_remote_code=trust_remote_code)
     rows = finish(out, min_answered)
+    warnings = data_warnings(config)
     if as_json:
-        emit_json({"study": out, "configurations": rows})
+        emit_json({"study": out, "configurations": rows, "warnings": warnings})
         return
     from mlx_prune.cli._study_table import legend, study_table
 
@@ -60,6 +62,8 @@ def command(
     screen.print(study_table(rows))
     screen.print(legend(rows, min_answered), style="dim", markup=False)
     click.echo(f"Records are in {out}; `mlxprune report {out}` makes tables, figures and a page.")
+    for warning in warnings:
+        warn(warning)
 
 
 def _plan(title: object, config: object, out: Path, trust_remote_code: bool, as_json: bool) -> None:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mlx_prune.checkpoints import LoadedModel
 from mlx_prune.errors import DataError, one_line
+from mlx_prune.invented import HELD_OUT_TEXT, named
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.text import encode, leading_token, read_text
 
@@ -49,7 +50,7 @@ class Perplexity:
 def perplexity(
     model: LoadedModel,
     *,
-    text: str | Path = "demo",
+    text: str | Path | None = None,
     sequences: int | None = None,
     sequence_length: int | None = None,
     batch_size: int = 8,
@@ -62,8 +63,8 @@ def perplexity(
 
     Args:
         model: A loaded model.
-        text: "demo" for the embedded held-out text, "tulu" for the study's (downloaded once), or a text or
-            JSONL file.
+        text: "tulu" for the study's (downloaded once), a text or JSONL file, or "demo" for the held-out text
+            that was invented for the embedded model. None is "demo" for that model; any other needs a name.
         sequences: How many; None takes what the text holds, at most 256.
         sequence_length: Tokens of each; None takes 512, or what the model allows.
         batch_size: Sequences per forward pass.
@@ -73,9 +74,10 @@ def perplexity(
         The perplexity and its standard error.
 
     Raises:
-        DataError: The text cannot be read or is too short, a sequence is longer than the model takes, or the
-            model's losses are not numbers.
+        DataError: The text is not named, cannot be read or is too short, a sequence is longer than the model
+            takes, or the model's losses are not numbers.
     """
+    text = named(HELD_OUT_TEXT, text, model, "the text")
     longest = model.config.get("max_position_embeddings")
     if longest is not None and (sequence_length or 0) > longest:
         raise DataError(

@@ -24,7 +24,7 @@ from mlx_prune.pruning.blockwise import (
     replay,
     share_equal_arrays,
 )
-from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
+from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens, for_model
 from mlx_prune.pruning.hidden import HiddenStates
 from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.norms import SquareSums, square_sums
@@ -64,7 +64,7 @@ def calibrate(
 
     Args:
         model: From :func:`mlx_prune.checkpoints.load`. It is left as it is.
-        calibration: Text and sizes; None is the embedded text.
+        calibration: Text and sizes; None is the embedded text, for the embedded model.
         seed: Of the choice of sequences.
         progress: Told after each block.
 
@@ -72,11 +72,13 @@ def calibrate(
         Float32 sums of squares per input feature.
 
     Raises:
-        DataError: The text cannot be read or is too short.
+        DataError: The text is not named, cannot be read or is too short.
         CheckpointError: Activations are not finite, or cannot be measured block by block.
     """
     report = progress or silent
-    data = calibration_tokens(calibration or Calibration(), model.tokenizer, model.config, seed)
+    data = calibration_tokens(
+        for_model(calibration or Calibration(), model), model.tokenizer, model.config, seed
+    )
     linears = prunable_linears(model.model)
     steps = BlockSteps(model.model, linears, data, config=model.config)
     sums: dict[str, SquareSums] = {}

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from mlx_prune.errors import DataError, one_line
+from mlx_prune.invented import CALIBRATION_TEXT, named
 from mlx_prune.paths import expanded
-from mlx_prune.pruning.recipe import Calibration
+from mlx_prune.pruning.recipe import Calibration, Recipe
 from mlx_prune.text import encode, leading_token, read_text
+
+if TYPE_CHECKING:
+    from mlx_prune.checkpoints import LoadedModel
+    from mlx_prune.pruning.structured.recipe import StructuredRecipe
+
+R = TypeVar("R", bound="Recipe | StructuredRecipe")
 
 DEFAULT_SAMPLES = 128
 DEFAULT_LENGTH = 2048
@@ -93,7 +101,7 @@ def calibration_tokens(
     rng = np.random.Generator(np.random.PCG64(seed))
     if calibration.source == "c4":
         return _from_c4(tokenizer, calibration.samples or DEFAULT_SAMPLES, length, bos, rng)
-    text, source = _read(calibration.source)
+    text, source = _read(named_source(calibration))
     ids = np.asarray(encode(tokenizer, text), dtype=np.int32)
     if calibration.sequence_length is None:
         length = max(2, min(length, ids.size + len(bos)))
@@ -110,6 +118,30 @@ def calibration_tokens(
     windows = ids[: available * body].reshape(available, body)[chosen]
     digest = hashlib.sha256(text.encode()).hexdigest()
     return CalibrationTokens(_with_prefix(windows, bos), source, digest)
+
+
+def named_source(calibration: Calibration) -> str | Path:
+    """The source of a calibration that was named for its model (:func:`for_model`)."""
+    if calibration.source is None:
+        raise DataError(f"the calibration text must be named: {CALIBRATION_TEXT.choices}.")
+    return calibration.source
+
+
+def for_model(calibration: Calibration, model: LoadedModel | str | Path) -> Calibration:
+    """The same calibration with a source: what was named, or the embedded text for the embedded model.
+
+    Raises:
+        DataError: Nothing was named for another model.
+    """
+    source = named(CALIBRATION_TEXT, calibration.source, model, "--calibration (in Python, Calibration)")
+    return dataclasses.replace(calibration, source=source)
+
+
+def recipe_for_model(recipe: R, model: LoadedModel | str | Path) -> R:
+    """The same recipe with a source of its calibration text, if it calibrates; see :func:`for_model`."""
+    if recipe.calibration is None:
+        return recipe
+    return dataclasses.replace(recipe, calibration=for_model(recipe.calibration, model))
 
 
 def _read(source: str | Path) -> tuple[str, str]:

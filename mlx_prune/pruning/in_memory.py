@@ -20,7 +20,7 @@ from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.allocation import Allocation, allocate, outlier_ratio
 from mlx_prune.pruning.calibration import ActivationStatistics, BlockSteps, calibrate
-from mlx_prune.pruning.calibration_text import calibration_tokens
+from mlx_prune.pruning.calibration_text import calibration_tokens, recipe_for_model
 from mlx_prune.pruning.engine import Stopwatch, check_fits, peak_rss_bytes, prune_blocks
 from mlx_prune.pruning.hidden import HiddenStates
 from mlx_prune.pruning.kernels import choice
@@ -58,7 +58,7 @@ def prune(
     Raises:
         RecipeError: The recipe does not fit the model, or the statistics do not fit the recipe.
         CheckpointError: Weights are quantized or not finite, or activations overflow.
-        DataError: The calibration text cannot be read or is too short.
+        DataError: The calibration text is not named, cannot be read or is too short.
     """
     with choice.recording() as kernels, wired_limit(model.model):
         return _prune(model, recipe, statistics, kernels, progress)
@@ -72,6 +72,8 @@ def _prune(
     progress: ProgressCallback | None,
 ) -> PruneReport:
     """The work of :func:`prune`."""
+    if statistics is None:
+        recipe = recipe_for_model(recipe, model)
     linears = prunable_linears(model.model)
     check_fits(recipe, linears)
     started = time.perf_counter()

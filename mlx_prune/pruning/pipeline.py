@@ -13,6 +13,7 @@ from mlx_prune.checkpoints import resolve
 from mlx_prune.errors import RecipeError
 from mlx_prune.paths import expanded
 from mlx_prune.progress import ProgressCallback
+from mlx_prune.pruning.calibration_text import named_source, recipe_for_model
 from mlx_prune.pruning.hashes import quick_hash
 from mlx_prune.pruning.labels import Quantization
 from mlx_prune.pruning.quantization import QuantizationReport, finished, quantize_checkpoint
@@ -90,6 +91,7 @@ def prune_and_quantize(
             "Under a launcher, prune first and quantize the result with -m quantize afterwards."
         )
     out = expanded(out).absolute()
+    recipe = recipe_for_model(recipe, model)
     source = resolve(model, trust_remote_code=trust_remote_code)
     origin = _origin(source, recipe, dtype)
     if out.exists() and not force:
@@ -121,7 +123,7 @@ def prune_and_quantize(
 
 def _origin(source: Path, recipe: Recipe | StructuredRecipe, dtype: str) -> str:
     """What a pruned checkpoint follows from, known before it is made."""
-    text = recipe.calibration.source if recipe.calibration is not None else ""
+    text = named_source(recipe.calibration) if recipe.calibration is not None else ""
     file = expanded(text)
     content = {
         "recipe": dataclasses.asdict(recipe),

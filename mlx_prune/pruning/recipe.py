@@ -26,12 +26,13 @@ class Calibration:
     """The text that activations are measured on.
 
     Attributes:
-        source: "demo" (embedded text), "c4" (from the Hub, pinned revision), or a text or JSONL file.
+        source: "demo" (invented text that comes with the package), "c4" (from the Hub, pinned revision), or a
+            text or JSONL file. None is "demo" for the embedded model; any other needs a name.
         samples: Number of sequences; None takes what the text holds, at most 128.
         sequence_length: Tokens per sequence; None takes what the text and the model allow, at most 2048.
     """
 
-    source: str | Path = "demo"
+    source: str | Path | None = None
     samples: int | None = None
     sequence_length: int | None = None
 
@@ -64,8 +65,8 @@ class Recipe:
         allocation: "owl" gives each block a sparsity of its own by its outliers (Yin et al. 2024, arXiv
             2310.05175; Wanda and SparseGPT, unstructured), ``sparsity`` on average; None gives all the same.
 
-    Arguments left at None take their defaults (scope "blocks", statistics "sequential", seed 0, the embedded
-    text); one that the method would ignore is refused.
+    Arguments left at None take their defaults (scope "blocks", statistics "sequential", seed 0, a
+    :class:`Calibration` without a name); one that the method would ignore is refused.
 
     Raises:
         RecipeError: An argument is out of range, conflicts with another, or would be ignored.

@@ -9,6 +9,7 @@ from typing import Any
 
 from mlx_prune.checkpoints import PrunableLinear
 from mlx_prune.errors import CheckpointError
+from mlx_prune.invented import calibration_warnings
 from mlx_prune.json_files import read_object
 from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.recipe import Recipe
@@ -132,7 +133,7 @@ class PruneReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences a user should see."""
-        found = []
+        found = list(calibration_warnings(self.model, self.calibration))
         if self.actual_sparsity < self.target_sparsity - _SHORTFALL:
             left = [p for p in self.projections if not self.recipe.prunes(p)]
             why = f": scope {self.recipe.scope} leaves {_listed(left)} dense" if left else ""

@@ -25,7 +25,7 @@ from mlx_prune.checkpoints import (
 )
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
+from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens, recipe_for_model
 from mlx_prune.pruning.dense_pass import DensePass
 from mlx_prune.pruning.engine import check_fits
 from mlx_prune.pruning.folder import output_folder
@@ -83,9 +83,10 @@ def prune_checkpoint(
         RecipeError: The recipe does not fit the model.
         CheckpointError: The model is incomplete, damaged or quantized; the folder holds something else, is in
             use or cannot be written; weights or activations are not finite.
-        DataError: The calibration text cannot be read or is too short.
+        DataError: The calibration text is not named, cannot be read or is too short.
     """
     out = Path(out)
+    recipe = recipe_for_model(recipe, model)
     path = resolve(model, trust_remote_code=trust_remote_code)
     shards = open_shards(path)
     network, config, compute = load_network(

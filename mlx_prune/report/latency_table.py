@@ -147,9 +147,11 @@ def how_measured(result: BenchResult) -> str:
     margin = f"{100 * settings.margin:g} %"
     counts = [one.ratio.family for row in result.rows for one in row.comparisons.values()]
     family = f" of all {counts[0]} comparisons" if counts and counts[0] > 1 else ""
+    # What an invented question says is of no matter to a clock.
+    asked = " (demo questions, which are only timed)" if settings.bbq == "demo" else ""
     order = "in turn at every item" if settings.schedule == "interleaved" else "in ABBA blocks with reloads"
     return (
-        f"{items} prompts x {rounds}, models {order}, {settings.cooldown_s:g} s between "
+        f"{items} prompts{asked} x {rounds}, models {order}, {settings.cooldown_s:g} s between "
         f"rounds; medians and 95th percentiles. Ratio: total time, paired with {result.models[0].label}, "
         f"simultaneous {100 * settings.confidence:g} % intervals over items{family}. faster, slower: the "
         f"whole interval is more than {margin} from 1; same: all of it is within {margin}; open: it reaches "

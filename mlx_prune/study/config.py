@@ -45,9 +45,12 @@ class Grid:
 
 @dataclass(frozen=True)
 class Bbq:
-    """Questions: source "demo", "hub" or a folder; ``limit`` in total, spread over the categories."""
+    """Questions: source "demo", "hub" or a folder; ``limit`` in total, spread over the categories.
 
-    source: str = "demo"
+    Without a source they are the embedded ones for the embedded model; any other needs one.
+    """
+
+    source: str | None = None
     categories: tuple[str, ...] | None = None
     condition: str = "ambig"
     limit: int | None = None
@@ -69,10 +72,13 @@ class Generation:
 
 @dataclass(frozen=True)
 class PerplexityMeasure:
-    """Held-out text for perplexity; ``None`` takes as much as the text allows (at most 256 x 512 tokens)."""
+    """Held-out text for perplexity; ``None`` takes as much as the text allows (at most 256 x 512 tokens).
+
+    Without a text it is the embedded one for the embedded model; any other needs a name.
+    """
 
     enabled: bool = True
-    text: str = "demo"
+    text: str | None = None
     sequences: int | None = None
     sequence_length: int | None = None
 

@@ -17,6 +17,7 @@ from mlx_prune import distributed
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.generation.interface import GenerationSettings
+from mlx_prune.invented import QUESTIONS, named
 from mlx_prune.measures.rates import Rates, from_table
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.study.job import Job, choose_items, open_model, prepare
@@ -63,7 +64,7 @@ def evaluate(
     model: LoadedModel | str | Path,
     run: str | Path | None = None,
     *,
-    items: Sequence[Item] | str | Path = "demo",
+    items: Sequence[Item] | str | Path | None = None,
     categories: Sequence[str] | None = None,
     condition: str = "ambig",
     limit: int | None = None,
@@ -87,7 +88,8 @@ def evaluate(
     Args:
         model: A loaded model, or a folder, Hub id or "demo" to load.
         run: Folder for ``run.json`` and ``records/``; None keeps the records in memory only.
-        items: Questions, or where to load them from: "demo", "hub" or a folder of BBQ's JSONL files.
+        items: Questions, or where to load them from: "hub", a folder of BBQ's JSONL files, or "demo" for
+            invented ones. None is "demo" for the embedded model; any other needs them named.
         categories: Categories to load; None loads the study's five.
         condition: "ambig", "disambig" or "all" contexts to load.
         limit: Load this many items in all, spread over the categories.
@@ -108,13 +110,15 @@ def evaluate(
 
     Raises:
         CheckpointError: The model cannot be loaded, or its chat template does not work.
-        DataError: The items cannot be loaded, or an argument makes no sense.
+        DataError: The items are not named or cannot be loaded, or an argument makes no sense.
         RecordsError: The run folder is another configuration's, in use or damaged, or the disk is full.
     """
     # Every rank is about as far as rank 0, which tells for all of them.
     report = progress if progress is not None and distributed.rank() == 0 else silent
     if verify < 0:
         raise DataError(f"cannot verify {verify} records; give a number from 0 upwards.")
+    if items is None or isinstance(items, str | Path):
+        items = named(QUESTIONS, items, model, "the questions")
     chosen, source = choose_items(items, categories, condition, limit, exclude_label_faults)
     loaded = open_model(model, dtype, trust_remote_code)
     job = prepare(loaded, chosen, source, settings or GenerationSettings(), engine, batch_size, stamp, report)

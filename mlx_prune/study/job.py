@@ -15,6 +15,7 @@ from mlx_prune.checkpoints import LoadedModel
 from mlx_prune.errors import CheckpointError, DataError
 from mlx_prune.generation.engines import make_engine
 from mlx_prune.generation.interface import Engine, GenerationSettings, Prompt
+from mlx_prune.invented import QUESTIONS, warnings_for
 from mlx_prune.json_files import read_object
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.study.fingerprint import items_fingerprint, model_fingerprint, tokens_fingerprint
@@ -133,6 +134,7 @@ def prepare(
         "prompt": {"system_placement": builder.system_placement, "note": builder.note},
         "items_without_target": sum(item.stereotype_target_index is None for item in items),
         "items_with_known_label_fault": sum(item.known_label_fault for item in items),
+        "warnings": list(warnings_for(loaded, {QUESTIONS: source["bbq"]})),
     }
     return Job(loaded, items, prompts, settings, made, stamp, configuration, about)
 

@@ -21,6 +21,7 @@ from mlx_prune.pruning.calibration_text import DEFAULT_LENGTH as CALIBRATION_LEN
 from mlx_prune.pruning.calibration_text import DEFAULT_SAMPLES as CALIBRATION_SAMPLES
 from mlx_prune.shards import open_shards
 from mlx_prune.study.config import ConfigurationName, StudyConfig
+from mlx_prune.study.data import with_named_data
 from mlx_prune.study.evaluation import evaluate
 from mlx_prune.study.job import short_name
 from mlx_prune.study.recipes import recipe_of
@@ -92,6 +93,8 @@ def plan_study(
     Raises:
         MlxPruneError: A model, a text or the items cannot be read.
     """
+    config = with_named_data(config)
+    assert config.bbq.source is not None
     items = load_items(
         config.bbq.source,
         categories=config.bbq.categories,

@@ -29,6 +29,7 @@ from mlx_prune.report.card import write_card
 from mlx_prune.report.card_sources import results_of_study
 from mlx_prune.shards import open_shards
 from mlx_prune.study.config import ConfigurationName, StudyConfig, config_to_dict
+from mlx_prune.study.data import with_named_data
 from mlx_prune.study.evaluation import evaluate
 from mlx_prune.study.files import locked, write_atomically
 from mlx_prune.study.job import short_name
@@ -84,9 +85,11 @@ def run_study(
 
     Raises:
         RecordsError: The folder holds a study with other settings, is in use, or cannot be written.
+        DataError: The questions or a text are not named, and a model is not the embedded one.
         MlxPruneError: A model, a text or the items cannot be read, or a recipe does not fit.
     """
     folder = Path(out)
+    config = with_named_data(config)
     names = [short_name(model, Path(model)) for model in config.models]
     if len(set(names)) != len(names):
         raise DataError(f"two models share the name {_repeated(names)}; rename one of the folders.")
@@ -288,6 +291,8 @@ def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
         for inner in sorted({*left, *right}):
             if key == "grid" and inner in _GRID_MAY_GROW:
                 continue
+            if (key, inner) == ("calibration", "source") and left.get(inner) is None:
+                continue  # nothing was calibrated so far
             if left.get(inner) != right.get(inner):
                 differing.append(f"{key}.{inner}: there {left.get(inner)!r}, now {right.get(inner)!r}")
     return differing

@@ -159,8 +159,8 @@ def test_two_attribute_categories_need_a_source_with_targets(tmp_path):
         load_items(tmp_path, categories=["race_x_ses"])
 
 
-def test_embedded_items_load_by_default():
-    items = load_items()
+def test_embedded_items_load():
+    items = load_items("demo")
     assert {item.category for item in items} == set(STUDY_CATEGORIES)
     assert len(items) >= 600
     assert all(item.stereotype_target_index is not None for item in items)

@@ -32,9 +32,12 @@ def refused(arguments: list[Any], capsys: Capture) -> str:
     return captured.err
 
 
+DEMO = ["--bbq", "demo"]
+
+
 def test_prune_inspect_and_eval_agree(tiny: Path, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "pruned"
-    calibration = ["--samples", 4, "--sequence-length", 32]
+    calibration = ["--calibration", "demo", "--samples", 4, "--sequence-length", 32]
     pruned = done(["prune", tiny, "-o", out, "-m", "wanda", "-s", 50, *calibration], capsys)
     assert pruned["method"] == "wanda"
     assert pruned["target_sparsity"] == 50
@@ -45,14 +48,14 @@ def test_prune_inspect_and_eval_agree(tiny: Path, tmp_path: Path, capsys: Captur
     assert found["disagreements"] == []
     assert found["left_dense"] == []
 
-    answered = done(["eval", out, "-o", tmp_path / "run", "--limit", 10, "--seeds", "1,2"], capsys)
+    answered = done(["eval", out, "-o", tmp_path / "run", *DEMO, "--limit", 10, "--seeds", "1,2"], capsys)
     assert answered["records"] == answered["new_records"] == 20
     table = pq.read_table(tmp_path / "run" / "records")
     assert set(table["prune_method"].to_pylist()) == {"wanda"}
     assert set(table["sparsity"].to_pylist()) == {50.0}
     assert answered["rates"]["overall"]["n_answers"] == 20
 
-    again = done(["eval", out, "-o", tmp_path / "run", "--limit", 10, "--seeds", "1,2"], capsys)
+    again = done(["eval", out, "-o", tmp_path / "run", *DEMO, "--limit", 10, "--seeds", "1,2"], capsys)
     assert again["new_records"] == 0
     assert again["rates"] == answered["rates"]
 
@@ -80,7 +83,8 @@ def test_human_output_fits_the_terminal_and_nothing_is_cut(
     columns: int, tiny: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
-    assert run(["eval", str(tiny), "-o", str(tmp_path / "run"), "--limit", "10", "--condition", "all"]) == 0
+    asked = ["eval", str(tiny), "-o", str(tmp_path / "run"), *DEMO, "--limit", "10", "--condition", "all"]
+    assert run(asked) == 0
     printed = capsys.readouterr().out
     assert run(["inspect", str(tiny)]) == 0
     inspected = capsys.readouterr().out
@@ -124,10 +128,10 @@ def test_damaged_models_are_one_sentence(tiny: Path, tmp_path: Path, capsys: Cap
     whole = (tiny / "model.safetensors").read_bytes()
     broken = save_tiny_model(tmp_path / "broken", "llama")
     (broken / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    for command in (["inspect", broken], ["eval", broken, "-o", tmp_path / "run"]):
+    for command in (["inspect", broken], ["eval", broken, "-o", tmp_path / "run", *DEMO]):
         assert "safetensors" in refused(command, capsys)
     (broken / "model.safetensors").unlink()
-    refused(["perplexity", broken], capsys)
+    refused(["perplexity", broken, "--text", "demo"], capsys)
     poisoned = save_tiny_model(tmp_path / "poisoned", "llama")
     weights = mx.load(str(poisoned / "model.safetensors"))
     name = "model.layers.1.mlp.up_proj.weight"
@@ -144,14 +148,14 @@ def test_damaged_models_are_one_sentence(tiny: Path, tmp_path: Path, capsys: Cap
 def test_another_configurations_folder_is_refused_by_name(
     tiny: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    done(["eval", tiny, "-o", tmp_path / "run", "--limit", 5, "--seeds", "1"], capsys)
-    message = refused(["eval", tiny, "-o", tmp_path / "run", "--limit", 5, "--seeds", "2"], capsys)
+    done(["eval", tiny, "-o", tmp_path / "run", *DEMO, "--limit", 5, "--seeds", "1"], capsys)
+    message = refused(["eval", tiny, "-o", tmp_path / "run", *DEMO, "--limit", 5, "--seeds", "2"], capsys)
     assert "seeds" in message
     assert "--force" in message
-    redone = ["eval", tiny, "-o", tmp_path / "run", "--limit", 5, "--seeds", "2", "--force"]
+    redone = ["eval", tiny, "-o", tmp_path / "run", *DEMO, "--limit", 5, "--seeds", "2", "--force"]
     assert done(redone, capsys)["new_records"] == 5
 
 
 def test_unknown_categories_and_sources_are_named(tiny: Path, tmp_path: Path, capsys: Capture) -> None:
-    assert "Religion" in refused(["eval", tiny, "-o", tmp_path / "r", "--category", "Weather"], capsys)
+    assert "Religion" in refused(["eval", tiny, "-o", tmp_path / "r", *DEMO, "--category", "Weather"], capsys)
     refused(["eval", tiny, "-o", tmp_path / "r", "--bbq", tmp_path / "nowhere"], capsys)

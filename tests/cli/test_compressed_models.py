@@ -11,7 +11,7 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.cli.main import run
 
-SHORT = ["--samples", "2", "--sequence-length", "32"]
+SHORT = ["--calibration", "demo", "--samples", "2", "--sequence-length", "32"]
 METHODS = {
     "width": ["-m", "width", "-s", "50", *SHORT],
     "depth+repair": ["-m", "depth", "-s", "50", "--repair", *SHORT],
@@ -37,7 +37,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def test_a_compressed_model_is_asked_and_recorded_under_its_label(
     label: str, models: dict[str, Path], tmp_path: Path, capsys: Capture
 ) -> None:
-    answered = done(["eval", models[label], "-o", tmp_path / "run", "--limit", 4, "--seeds", "1"], capsys)
+    answered = done(
+        ["eval", models[label], "-o", tmp_path / "run", "--bbq", "demo", "--limit", 4, "--seeds", "1"], capsys
+    )
     assert answered["records"] == 4
     record = json.loads((tmp_path / "run" / "run.json").read_text())["configuration"]
     assert record["prune_method"] == label
@@ -71,7 +73,18 @@ def test_the_gate_holds_compressed_models_to_its_limits(
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text("One two three four five. " * 60)
-    asked = ["--limit", "4", "--seeds", "1", "--text", str(text), "--allow-undecided", "--json"]
+    asked = [
+        "--bbq",
+        "demo",
+        "--limit",
+        "4",
+        "--seeds",
+        "1",
+        "--text",
+        str(text),
+        "--allow-undecided",
+        "--json",
+    ]
     subjects = [models["dense"], models["depth+repair"], models["q4-g32"], models["dense"]]
     capsys.readouterr()
     code = run(["gate", *(str(subject) for subject in subjects), *asked])

@@ -33,7 +33,9 @@ def test_quantizing_alone_is_recorded_and_evaluated_as_such(
     found = done(["inspect", out], capsys)
     assert found["zero_params"] == made["zero_params"]
     assert found["disagreements"] == []
-    answered = done(["eval", out, "-o", tmp_path / "run", "--limit", 5, "--seeds", "1"], capsys)
+    answered = done(
+        ["eval", out, "-o", tmp_path / "run", "--bbq", "demo", "--limit", 5, "--seeds", "1"], capsys
+    )
     assert answered["records"] == 5
     record = json.loads((tmp_path / "run" / "run.json").read_text())["configuration"]
     assert (record["prune_method"], record["sparsity"]) == ("q4-g32", 0.0)
@@ -88,7 +90,7 @@ def test_structured_copies_load_and_state_what_they_cost(
     method: str, even: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     out = tmp_path / "out"
-    text = ["--samples", 2, "--sequence-length", 32]
+    text = ["--calibration", "demo", "--samples", 2, "--sequence-length", 32]
     made = done(["prune", even, "-o", out, "-m", method, "-s", 50, *text], capsys)
     assert made["method"] == method
     for key in ("parameters", "bytes", "flops_per_token"):

@@ -41,7 +41,7 @@ FOLDERS = [
     "width-s50",
     "depth+mxfp4-s50",
 ]
-TEXT = Calibration(samples=2, sequence_length=32)
+TEXT = Calibration("demo", samples=2, sequence_length=32)
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +53,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
         models=(str(model),),
         grid=Grid(methods=METHODS, sparsities=(50.0,), patterns=("2:4",)),
         calibration=TEXT,
-        bbq=Bbq(limit=4),
+        bbq=Bbq("demo", limit=4),
         generation=Generation(seeds=(1,)),
-        perplexity=PerplexityMeasure(sequences=2, sequence_length=32),
+        perplexity=PerplexityMeasure(text="demo", sequences=2, sequence_length=32),
         latency=LatencyMeasure(enabled=False),
     )
 

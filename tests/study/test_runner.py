@@ -37,10 +37,10 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
     return StudyConfig(
         models=(str(model),),
         grid=Grid(methods=("magnitude", "wanda"), sparsities=(50.0,), patterns=("2:4",)),
-        calibration=Calibration(samples=2, sequence_length=32),
-        bbq=Bbq(limit=10),
+        calibration=Calibration("demo", samples=2, sequence_length=32),
+        bbq=Bbq("demo", limit=10),
         generation=Generation(seeds=(1, 2)),
-        perplexity=PerplexityMeasure(sequences=2, sequence_length=32),
+        perplexity=PerplexityMeasure(text="demo", sequences=2, sequence_length=32),
         latency=LatencyMeasure(items=8, rounds=2),
     )
 

@@ -23,7 +23,7 @@ from mlx_prune.config_file import read_config
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens
+from mlx_prune.pruning.calibration_text import CalibrationTokens, calibration_tokens, recipe_for_model
 from mlx_prune.pruning.engine import Stopwatch, peak_rss_bytes
 from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.pruning.hashes import quick_hash
@@ -76,7 +76,7 @@ def prune_structured(
         RecipeError: The recipe does not fit the model, or its architecture cannot be made smaller that way.
         CheckpointError: The model is incomplete, damaged or quantized; the folder holds something else, is in
             use or cannot be written; activations are not finite.
-        DataError: The calibration text cannot be read or is too short.
+        DataError: The calibration text is not named, cannot be read or is too short.
     """
     if distributed.size() > 1:
         raise RecipeError("Width and depth run in one process; start the command without mlx.launch.")
@@ -86,6 +86,7 @@ def prune_structured(
             f"{dtype} would be ignored; leave it out."
         )
     out = Path(out)
+    recipe = recipe_for_model(recipe, model)
     path = resolve(model, trust_remote_code=trust_remote_code)
     shards = open_shards(path)
     network, _, compute = load_network(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlx_prune.invented import calibration_warnings
 from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.structured.recipe import StructuredRecipe
 from mlx_prune.pruning.structured.sizes import CONTEXT
@@ -107,7 +108,7 @@ class StructuredReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences a user should see."""
-        found = []
+        found = list(calibration_warnings(self.model, self.calibration))
         for unit, entry in self.removed.items():
             share = 1 - entry["after"] / entry["before"]
             if abs(share - self.recipe.sparsity) > _SHORTFALL:
