@@ -1,15 +1,15 @@
-"""Perplexity of a model on a text, through mlx-lm's own evaluation."""
+"""Perplexity of a model on a text, as mlx-lm defines it."""
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import mlx_lm.perplexity
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mlx_prune.checkpoints import LoadedModel
 from mlx_prune.errors import DataError, one_line
 from mlx_prune.invented import HELD_OUT_TEXT, named
+from mlx_prune.measures.paired_perplexity import sequence_hash
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.text import encode, leading_token, read_text
 
@@ -38,6 +39,9 @@ class Perplexity:
         sequences: Number of sequences evaluated.
         sequence_length: Tokens per sequence.
         tokens: Tokens predicted, ``sequences * (sequence_length - 1)``.
+        sequence_nll: Of each sequence, the sum of its tokens' negative log-likelihoods in nats.
+        sequence_hashes: Of each sequence's token ids, by which two models are compared sequence by sequence
+            (:mod:`mlx_prune.measures.paired_perplexity`).
     """
 
     value: float
@@ -45,6 +49,8 @@ class Perplexity:
     sequences: int
     sequence_length: int
     tokens: int
+    sequence_nll: tuple[float, ...]
+    sequence_hashes: tuple[str, ...]
 
 
 def perplexity(
@@ -133,7 +139,7 @@ def perplexity_of_tokens(
     batch_size: int = 8,
     progress: ProgressCallback = silent,
 ) -> Perplexity:
-    """Measure perplexity as ``mlx_lm.perplexity.eval_ppl`` does, quietly and with progress.
+    """Measure perplexity as ``mlx_lm.perplexity.eval_ppl`` does, quietly, with progress, and by sequence.
 
     Args:
         model: A callable that maps int tokens ``(batch, length)`` to logits ``(batch, length, vocabulary)``.
@@ -150,23 +156,29 @@ def perplexity_of_tokens(
     if tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] < 2:
         raise DataError("perplexity needs at least one sequence of two tokens.")
     batches = math.ceil(len(tokens) / batch_size)
-    done = 0
-
-    def counted(batch: mx.array) -> Any:
-        nonlocal done
-        logits = model(batch)
-        progress(Progress("perplexity", done, batches))
-        done += 1
-        return logits
-
-    try:
-        # eval_ppl prints a line per batch on stdout, which belongs to the caller.
-        with contextlib.redirect_stdout(io.StringIO()):
-            value, error = mlx_lm.perplexity.eval_ppl(counted, mx.array(tokens), batch_size=batch_size)
-    except OverflowError:
-        value, error = math.inf, math.inf
-    if math.isnan(value):
-        raise DataError("the model's losses are not numbers (NaN); its weights may be damaged.")
+    parts = []
+    for number in range(batches):
+        progress(Progress("perplexity", number, batches))
+        batch = mx.array(tokens[number * batch_size : (number + 1) * batch_size])
+        logits = model(batch[:, :-1]).astype(mx.float32)
+        losses = nn.losses.cross_entropy(logits, batch[:, 1:], reduction="none")
+        parts.append(np.array(losses, np.float64))
     progress(Progress("perplexity", batches, batches))
+    every = np.concatenate(parts)
+    mean = float(every.mean())
+    if math.isnan(mean):
+        raise DataError("the model's losses are not numbers (NaN); its weights may be damaged.")
+    value = error = math.inf
+    if mean < math.log(sys.float_info.max):
+        value = math.exp(mean)
+        error = value * float(every.std(ddof=1)) / math.sqrt(every.size) if every.size > 1 else math.nan
     sequences, length = (int(n) for n in tokens.shape)
-    return Perplexity(float(value), float(error), sequences, length, sequences * (length - 1))
+    return Perplexity(
+        value,
+        error,
+        sequences,
+        length,
+        sequences * (length - 1),
+        tuple(every.sum(axis=1).tolist()),
+        tuple(sequence_hash(ids) for ids in tokens),
+    )

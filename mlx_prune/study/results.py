@@ -73,6 +73,20 @@ def _fault(row: Any) -> str:
             continue
         if not _is_number(value) or value < 0 or (value == 0 and field in _ABOVE_ZERO):
             return f"{field} is not a {'positive number' if field in _ABOVE_ZERO else 'number from 0'}"
+    return _fault_of_sequences(row)
+
+
+def _fault_of_sequences(row: Row) -> str:
+    """Losses by sequence, which rows of an earlier version lack."""
+    losses, hashes = row.get("sequence_nll"), row.get("sequence_hashes")
+    if losses is None and hashes is None:
+        return ""
+    if not isinstance(losses, list) or not all(entry is None or _is_number(entry) for entry in losses):
+        return "sequence_nll is not a list of numbers"
+    if not isinstance(hashes, list) or not all(isinstance(entry, str) for entry in hashes):
+        return "sequence_hashes is not a list of texts"
+    if len(losses) != len(hashes) or len(losses) != row.get("sequences"):
+        return "sequence_nll and sequence_hashes are not one per sequence"
     return ""
 
 
@@ -126,4 +140,6 @@ def _key(model: str, name: ConfigurationName) -> Row:
 
 
 def _finite(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -38,12 +38,16 @@ def test_perplexity_equals_mlx_lm_and_float64(architecture: str, tmp_path: Path)
 
     with contextlib.redirect_stdout(io.StringIO()):
         peer, peer_error = mlx_lm.perplexity.eval_ppl(model, mx.array(tokens), batch_size=2)
-    # The same float32 losses, which may be added in another order.
-    assert (found.value, found.standard_error) == pytest.approx((peer, peer_error), rel=1e-5)
+    # mlx-lm adds up in float32.
+    assert found.value == pytest.approx(peer, rel=1e-5)
+    assert found.standard_error == pytest.approx(peer_error, rel=1e-4)
     logits = np.array(model(mx.array(tokens[:, :-1])).astype(mx.float32))
     losses = -log_likelihoods(logits, tokens[:, 1:])
     assert found.value == pytest.approx(math.exp(losses.mean()), rel=1e-4)
     assert found.tokens == losses.size == 80
+    assert found.sequence_nll == pytest.approx(losses.sum(axis=1).tolist(), rel=1e-4)
+    assert sum(found.sequence_nll) == pytest.approx(80 * math.log(found.value))
+    assert len(set(found.sequence_hashes)) == 5
     assert [(r.done, r.total) for r in reports] == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
