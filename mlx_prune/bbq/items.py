@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlx_prune.bbq.folder import canonical_category, category_files, read_category
 from mlx_prune.bbq.item import Item
+from mlx_prune.bbq.subset import limit_items
 from mlx_prune.errors import DataError
 from mlx_prune.paths import expanded
 
@@ -31,8 +32,8 @@ def load_items(
             or a folder of BBQ's JSONL files (JSONL or Parquet files in Elfsong/BBQ's columns work as well).
         categories: Names in any case; by default the study's five, as far as the source has them.
         condition: "ambig", "disambig" or "all".
-        limit: How many items in all, shared evenly over the categories, inside each over contexts and
-            question polarities, and inside each of those spaced evenly. None for all items.
+        limit: How many items in all, spread evenly and nested (:func:`~mlx_prune.bbq.subset.limit_items`).
+            None for all items.
         exclude_label_faults: Leave out the items whose group tags are known to be reversed, before limiting.
 
     Returns:
@@ -46,19 +47,14 @@ def load_items(
     if limit is not None and limit < 1:
         raise DataError(f"limit must be at least 1, not {limit}")
     available, read = _open(source)
-    groups = []
-    for category in _choose(categories, available, source):
-        items = [
-            item
-            for item in read(category)
-            if condition in ("all", item.context_condition)
-            and not (exclude_label_faults and item.known_label_fault)
-        ]
-        groups.append(items)
-    if limit is not None:
-        shares = _share(limit, [len(items) for items in groups])
-        groups = [_spread(items, share) for items, share in zip(groups, shares, strict=True)]
-    chosen = [item for items in groups for item in items]
+    every = [
+        item
+        for category in _choose(categories, available, source)
+        for item in read(category)
+        if condition in ("all", item.context_condition)
+        and not (exclude_label_faults and item.known_label_fault)
+    ]
+    chosen = limit_items(every, limit)
     if not chosen:
         raise DataError(f"{source} holds no items for condition {condition!r}")
     return chosen
@@ -93,27 +89,3 @@ def _choose(categories: Sequence[str] | None, available: Iterable[str], source: 
         if category not in known:
             raise DataError(f"{source} has no category {category!r}; it has {', '.join(known)}")
     return chosen
-
-
-def _share(total: int, sizes: Sequence[int]) -> list[int]:
-    """Split ``total`` over groups as evenly as sizes allow; larger, then earlier groups get what remains."""
-    shares = [0] * len(sizes)
-    # Smallest first: what a group cannot take is shared by those that follow.
-    order = sorted(range(len(sizes)), key=lambda index: (sizes[index], -index))
-    for rank, index in enumerate(order):
-        shares[index] = min(sizes[index], (total - sum(shares)) // (len(sizes) - rank))
-    return shares
-
-
-def _spread(items: list[Item], count: int) -> list[Item]:
-    """Choose ``count`` items, spread over contexts and polarities and evenly spaced inside each, in order."""
-    strata: dict[tuple[str, str], list[int]] = {}
-    for index, item in enumerate(items):
-        strata.setdefault((item.context_condition, item.question_polarity), []).append(index)
-    shares = _share(count, [len(stratum) for stratum in strata.values()])
-    chosen = [
-        stratum[(2 * step + 1) * len(stratum) // (2 * share)]
-        for stratum, share in zip(strata.values(), shares, strict=True)
-        for step in range(share)
-    ]
-    return [items[index] for index in sorted(chosen)]

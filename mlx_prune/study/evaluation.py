@@ -82,8 +82,8 @@ def evaluate(
     """Ask a model BBQ questions under several seeds and record every answer.
 
     With a run folder every finished batch is on the disk at once, and calling again with the same arguments
-    carries on where the last call stopped, whatever stopped it. Under ``mlx.launch`` the items are split over
-    the processes, and every process returns the whole result.
+    carries on where the last call stopped, whatever stopped it; with a larger limit it asks what is new.
+    Under ``mlx.launch`` the items are split over the processes, and every process returns the whole result.
 
     Args:
         model: A loaded model, or a folder, Hub id or "demo" to load.
@@ -119,15 +119,17 @@ def evaluate(
         raise DataError(f"cannot verify {verify} records; give a number from 0 upwards.")
     if items is None or isinstance(items, str | Path):
         items = named(QUESTIONS, items, model, "the questions")
-    chosen, source = choose_items(items, categories, condition, limit, exclude_label_faults)
+    chosen = choose_items(items, categories, condition, limit, exclude_label_faults)
     loaded = open_model(model, dtype, trust_remote_code)
-    job = prepare(loaded, chosen, source, settings or GenerationSettings(), engine, batch_size, stamp, report)
+    job = prepare(loaded, chosen, settings or GenerationSettings(), engine, batch_size, stamp, report)
     with contextlib.ExitStack() as stack:
         folder = (
-            None if run is None else stack.enter_context(open_run(Path(run), job.configuration, force=force))
+            None
+            if run is None
+            else stack.enter_context(open_run(Path(run), job.configuration, force=force, extends=job.extends))
         )
         done = set() if folder is None else folder.done()
-        if folder is not None and not folder.data.get("prompt"):
+        if folder is not None and folder.data.get("status") != "complete":
             folder.update(**job.about)
         started, clock = now(), time.perf_counter()
         tables = list(_answer(job, done, folder, report))
@@ -141,7 +143,8 @@ def evaluate(
                 loaded, table, job.prompts, job.settings, count=verify, progress=report
             )
             session["verified"] = dataclasses.asdict(verification)
-        if folder is not None and (made or verification):
+        # A run that was killed after its last record is complete, but does not say so yet.
+        if folder is not None and (made or verification or folder.data.get("status") == "running"):
             # On disks of their own the other ranks keep their share; rank 0 has everything.
             whole = folder.shared or distributed.rank() == 0
             totals = {"items": len(job.items), "records": table.num_rows}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from mlx_prune import checkpoints
 from mlx_prune.bbq.items import Item, load_items
 from mlx_prune.bbq.prompts import PromptBuilder
+from mlx_prune.bbq.subset import limit_items
 from mlx_prune.checkpoints import LoadedModel
 from mlx_prune.errors import CheckpointError, DataError
 from mlx_prune.generation.engines import make_engine
@@ -20,8 +22,35 @@ from mlx_prune.json_files import read_object
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.study.fingerprint import items_fingerprint, model_fingerprint, tokens_fingerprint
 from mlx_prune.study.records import ModelStamp
+from mlx_prune.study.run_folder import configuration_hash
 
 META_FILE = "pruning_meta.json"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The questions of an evaluation.
+
+    Attributes:
+        items: Those to ask, in order.
+        source: How they were chosen, as fields of the configuration.
+        every: All that the source holds under the same conditions, of which ``limit`` took the items.
+    """
+
+    items: list[Item]
+    source: dict[str, Any]
+    every: list[Item]
+
+    @property
+    def available(self) -> dict[str, int]:
+        """By category, the ambiguous items with a stereotyped option: what SRS could rest on at most."""
+        return dict(
+            Counter(
+                item.category
+                for item in self.every
+                if item.context_condition == "ambig" and item.stereotype_target_index is not None
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -36,6 +65,7 @@ class Job:
         engine: What draws them.
         stamp: The model's columns in the records.
         configuration: What the records depend on.
+        every: All items that the source holds.
         about: What else ``run.json`` tells.
     """
 
@@ -46,11 +76,27 @@ class Job:
     engine: Engine
     stamp: ModelStamp
     configuration: dict[str, Any]
+    every: list[Item]
     about: dict[str, Any]
 
     def pairs(self) -> list[tuple[str, int]]:
         """(item id, seed) of every record, in order."""
         return [(item.item_id, seed) for item in self.items for seed in self.settings.seeds]
+
+    def extends(self, found: Mapping[str, Any]) -> bool:
+        """Whether a run of this configuration asked a part of these items, and agrees in all else."""
+        smaller = found.get("limit")
+        if not isinstance(smaller, int) or isinstance(smaller, bool) or not smaller > 0:
+            return False
+        asked = limit_items(self.every, smaller)
+        if len(asked) >= len(self.items) or any(item.item_id not in self.prompts for item in asked):
+            return False
+        of_asked = {
+            "limit": smaller,
+            "items": items_fingerprint(asked),
+            "prompts": tokens_fingerprint(self.prompts[item.item_id].tokens for item in asked),
+        }
+        return configuration_hash(found) == configuration_hash({**self.configuration, **of_asked})
 
 
 def choose_items(
@@ -59,23 +105,22 @@ def choose_items(
     condition: str,
     limit: int | None,
     exclude_label_faults: bool,
-) -> tuple[list[Item], dict[str, Any]]:
-    """The questions, and how they were chosen as fields of the configuration; see ``evaluate``."""
+) -> Chosen:
+    """The questions, and how they were chosen; see ``evaluate``."""
     if isinstance(items, str | Path):
-        chosen = load_items(
-            items,
-            categories=categories,
-            condition=condition,
-            limit=limit,
-            exclude_label_faults=exclude_label_faults,
+        if limit is not None and limit < 1:
+            raise DataError(f"limit must be at least 1, not {limit}")
+        every = load_items(
+            items, categories=categories, condition=condition, exclude_label_faults=exclude_label_faults
         )
-        return chosen, {
+        source = {
             "bbq": items if items in ("demo", "hub") else Path(items).name,
             "categories": None if categories is None else list(categories),
             "condition": condition,
             "limit": limit,
             "exclude_label_faults": exclude_label_faults,
         }
+        return Chosen(limit_items(every, limit), source, every)
     if categories is not None or condition != "ambig" or limit is not None or exclude_label_faults:
         raise DataError(
             "categories, condition, limit and exclude_label_faults choose what to load; filter the list."
@@ -85,7 +130,7 @@ def choose_items(
         raise DataError("there are no items to ask; give at least one.")
     if len({item.item_id for item in chosen}) != len(chosen):
         raise DataError("two items share an item_id; ids must be unique because they key noise and records.")
-    return chosen, {"bbq": "given"}
+    return Chosen(chosen, {"bbq": "given"}, chosen)
 
 
 def open_model(model: LoadedModel | str | Path, dtype: str, trust_remote_code: bool) -> LoadedModel:
@@ -99,8 +144,7 @@ def open_model(model: LoadedModel | str | Path, dtype: str, trust_remote_code: b
 
 def prepare(
     loaded: LoadedModel,
-    items: list[Item],
-    source: dict[str, Any],
+    chosen: Chosen,
     settings: GenerationSettings,
     engine: str,
     batch_size: int | None,
@@ -108,6 +152,7 @@ def prepare(
     report: ProgressCallback,
 ) -> Job:
     """Build the prompts and the engine, and write down the configuration; see ``evaluate``."""
+    items, source = chosen.items, chosen.source
     builder = PromptBuilder(loaded.tokenizer)
     prompts = {}
     for index, item in enumerate(items):
@@ -134,9 +179,10 @@ def prepare(
         "prompt": {"system_placement": builder.system_placement, "note": builder.note},
         "items_without_target": sum(item.stereotype_target_index is None for item in items),
         "items_with_known_label_fault": sum(item.known_label_fault for item in items),
+        "items_available": chosen.available,
         "warnings": list(warnings_for(loaded, {QUESTIONS: source["bbq"]})),
     }
-    return Job(loaded, items, prompts, settings, made, stamp, configuration, about)
+    return Job(loaded, items, prompts, settings, made, stamp, configuration, chosen.every, about)
 
 
 def read_stamp(loaded: LoadedModel) -> ModelStamp:

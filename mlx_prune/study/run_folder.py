@@ -6,7 +6,7 @@ import datetime
 import hashlib
 import json
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -120,13 +120,21 @@ class RunFolder:
 
 
 @contextmanager
-def open_run(run: Path, configuration: Mapping[str, Any], *, force: bool = False) -> Iterator[RunFolder]:
+def open_run(
+    run: Path,
+    configuration: Mapping[str, Any],
+    *,
+    force: bool = False,
+    extends: Callable[[Mapping[str, Any]], bool] | None = None,
+) -> Iterator[RunFolder]:
     """Open a run folder for one configuration, creating it if absent; every rank of a job calls this.
 
     Args:
         run: The folder.
         configuration: What the records depend on, as JSON-ready values.
         force: Throw away the records that are there.
+        extends: Tells of the configuration that is there whether its records are a part of what is wanted
+            now; they are kept, and the folder becomes the wanted configuration's.
 
     Raises:
         RecordsError: The folder belongs to another configuration (the differing fields are named), is in use,
@@ -145,7 +153,12 @@ def open_run(run: Path, configuration: Mapping[str, Any], *, force: bool = False
             with _together():
                 if turn:
                     folder = _prepare(
-                        run, configuration, force=force, owner=first or not shared, shared=shared
+                        run,
+                        configuration,
+                        force=force,
+                        owner=first or not shared,
+                        shared=shared,
+                        extends=extends,
                     )
         assert folder is not None
         yield folder
@@ -182,7 +195,13 @@ def _is_shared(run: Path) -> bool:
 
 
 def _prepare(
-    run: Path, configuration: Mapping[str, Any], *, force: bool, owner: bool, shared: bool
+    run: Path,
+    configuration: Mapping[str, Any],
+    *,
+    force: bool,
+    owner: bool,
+    shared: bool,
+    extends: Callable[[Mapping[str, Any]], bool] | None,
 ) -> RunFolder:
     (run / RECORDS_FOLDER).mkdir(exist_ok=True)
     if owner:
@@ -195,14 +214,17 @@ def _prepare(
             file.unlink()
     if (run / RUN_FILE).exists():
         data = read_run(run)
-        _require_same(run, data["configuration"], configuration)
-        return RunFolder(run, data, shared=shared)
+        folder = RunFolder(run, data, shared=shared)
+        if owner and extends is not None and extends(data["configuration"]):
+            # Before the first new record, so that a kill in between leaves a run that is to be carried on.
+            folder.update(**_identity(configuration), status="running")
+        _require_same(run, folder.data["configuration"], configuration)
+        return folder
     if part_files(run):
         raise RecordsError(f"{run} holds records but no {RUN_FILE}; redo the run with --force.")
     data = {
         "format": FORMAT,
-        "configuration_hash": configuration_hash(configuration),
-        "configuration": json.loads(json.dumps(configuration)),
+        **_identity(configuration),
         "status": "running",
         "created": now(),
         "versions": versions(),
@@ -212,6 +234,13 @@ def _prepare(
     folder = RunFolder(run, data, shared=shared)
     folder.update()
     return folder
+
+
+def _identity(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "configuration_hash": configuration_hash(configuration),
+        "configuration": json.loads(json.dumps(configuration)),
+    }
 
 
 def _require_same(run: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

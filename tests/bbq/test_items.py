@@ -10,7 +10,8 @@ from bbq_rows import bbq_row, elfsong_row, paired_rows, write_jsonl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_prune.bbq.items import STUDY_CATEGORIES, _share, load_items
+from mlx_prune.bbq.items import STUDY_CATEGORIES, load_items
+from mlx_prune.bbq.subset import _share, _spread, limit_items
 from mlx_prune.errors import DataError
 
 
@@ -76,6 +77,33 @@ def test_limited_items_are_spread_over_the_whole_file_in_its_order(folder):
     assert ids[0] < 40
     assert ids[-1] > 360
     assert max(after - before for before, after in pairwise(ids)) <= 40
+
+
+def test_a_smaller_limit_is_part_of_a_larger_one(folder):
+    arguments = {"categories": ["Age", "Nationality", "Religion"], "condition": "all"}
+    every = load_items(folder, **arguments)
+    smaller = []
+    for limit in (*range(1, 120), 200, 300, 451, 452, 500):
+        larger = [item.item_id for item in limit_items(every, limit)]
+        assert [item for item in larger if item in set(smaller)] == smaller
+        smaller = larger
+    assert len(smaller) == len(every)
+
+
+@given(st.integers(1, 400), st.integers(0, 400))
+def test_every_beginning_of_the_order_is_spread(size, count):
+    places = sorted(_spread(size, count))
+    assert len(set(places)) == len(places) == min(size, count)
+    assert all(0 <= place < size for place in places)
+    if places:
+        # No gap is wider than two parts of the next coarser grid.
+        parts = max(p for p in (1, 10, 30, 90, 270) if p <= len(places))
+        assert max(b - a for a, b in pairwise([-1, *places, size])) <= 2 * size / parts + 1
+
+
+@given(st.sampled_from([10, 30, 90]), st.integers(90, 2000))
+def test_round_numbers_are_the_middles_of_equal_parts(count, size):
+    assert sorted(_spread(size, count)) == [(2 * part + 1) * size // (2 * count) for part in range(count)]
 
 
 @given(st.integers(1, 500), st.lists(st.integers(0, 100), min_size=1, max_size=8))

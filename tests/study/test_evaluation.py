@@ -101,6 +101,56 @@ def test_an_interrupted_run_carries_on(loaded, reference, tmp_path, engine):
     assert read_records(tmp_path).num_rows == 16
 
 
+def test_a_run_grows_with_its_limit_and_equals_one_made_at_once(loaded, tmp_path):
+    small = evaluate(loaded, tmp_path / "grown", items="demo", limit=6, settings=SETTINGS)
+    grown = evaluate(loaded, tmp_path / "grown", items="demo", limit=11, settings=SETTINGS)
+    assert grown.new_records == 5 * len(SETTINGS.seeds)
+    at_once = evaluate(loaded, tmp_path / "once", items="demo", limit=11, settings=SETTINGS)
+    assert responses(grown.table) == responses(at_once.table)
+    assert set(responses(small.table)) < set(responses(grown.table))
+    for key in ("configuration", "configuration_hash", "status", "totals", "items_available"):
+        assert grown.info[key] == at_once.info[key]
+    assert sum(grown.info["items_available"].values()) == 720
+    everything = evaluate(loaded, tmp_path / "grown", items="demo", limit=11, settings=SETTINGS)
+    assert everything.new_records == 0
+
+
+def test_only_a_larger_limit_grows_a_run(loaded, tmp_path):
+    evaluate(loaded, tmp_path, items="demo", limit=6, settings=SETTINGS)
+    for changes in (
+        {"limit": 5},
+        {"limit": 11, "condition": "all"},
+        {"limit": 11, "categories": ["Age"]},
+        {"limit": 11, "settings": dataclasses.replace(SETTINGS, temperature=0.5)},
+    ):
+        with pytest.raises(RecordsError, match="another configuration"):
+            evaluate(loaded, tmp_path, **{"items": "demo", "settings": SETTINGS, **changes})
+    assert read_run(tmp_path)["configuration"]["limit"] == 6
+
+
+def test_a_killed_growth_is_carried_on(loaded, tmp_path):
+    evaluate(loaded, tmp_path, items="demo", limit=6, settings=SETTINGS)
+
+    def stop(report):
+        if report.stage == "answer" and report.done > 6 * len(SETTINGS.seeds):
+            raise KeyboardInterrupt
+
+    grown = {"items": "demo", "limit": 30, "settings": SETTINGS, "batch_size": 2}
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(loaded, tmp_path, **grown, progress=stop)
+    assert read_run(tmp_path)["status"] == "running"
+    assert evaluate(loaded, tmp_path, **grown).table.num_rows == 30 * len(SETTINGS.seeds)
+    assert read_run(tmp_path)["status"] == "complete"
+
+
+def test_a_run_killed_after_its_last_record_is_completed_by_the_same_call(loaded, tmp_path):
+    evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    data = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**data, "status": "running"}))
+    assert evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS).new_records == 0
+    assert read_run(tmp_path)["status"] == "complete"
+
+
 def test_missing_seeds_of_an_item_are_filled_in(loaded, reference, tmp_path):
     import pyarrow.parquet as pq
 
