@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import io
 import re
 from collections.abc import Iterator
@@ -196,6 +197,8 @@ def load_network(
     """
     if dtype not in (*DTYPES, "stored"):
         raise CheckpointError(f"Unknown dtype {dtype!r}; choose one of {', '.join(DTYPES)}.")
+    if glob.has_magic(str(path)):
+        raise CheckpointError(f"mlx-lm takes the *, ? or [ in {path} for a pattern; rename the folder.")
     config = read_config(path)
     check_plausible(path, config, len(shards.tensors))
     if config.get("model_file") is not None and not trust_remote_code:

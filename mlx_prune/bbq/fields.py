@@ -9,6 +9,8 @@ from mlx_prune.bbq.stereotypes import UNKNOWN_GROUP
 from mlx_prune.errors import DataError
 
 Row = Mapping[str, Any]
+_LARGEST = 2**31 - 1  # as records hold them
+_MOST_DIGITS = 20
 AnswerInfo = tuple[tuple[str, str], tuple[str, str], tuple[str, str]]
 
 
@@ -29,6 +31,11 @@ def text(row: Row, field: str, where: str) -> str:
     found = value(row, field, where)
     if not isinstance(found, str) or not found.strip():
         raise wrong(where, field, "a text that is not empty")
+    try:
+        found.encode()
+    except UnicodeEncodeError:
+        # JSON can spell half of a surrogate pair; no tokenizer and no file takes it.
+        raise wrong(where, field, "made of whole characters, without lone surrogates") from None
     return found
 
 
@@ -43,10 +50,10 @@ def choice(row: Row, field: str, allowed: Collection[str], where: str) -> str:
 def integer(row: Row, field: str, where: str) -> int:
     """A whole number of at least 0, possibly written as a string of digits, as BBQ's question_index is."""
     found = value(row, field, where)
-    if isinstance(found, str) and found.isascii() and found.isdigit():
-        return int(found)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-        raise wrong(where, field, "a whole number of at least 0")
+    if isinstance(found, str) and found.isascii() and found.isdigit() and len(found) <= _MOST_DIGITS:
+        found = int(found)
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= _LARGEST:
+        raise wrong(where, field, f"a whole number from 0 to {_LARGEST}")
     return found
 
 

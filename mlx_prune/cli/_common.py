@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mlx_prune.outside_names import plain
 from mlx_prune.progress import Progress, ProgressCallback, silent
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+# Control characters that JSON allows in a text as they are, and lone surrogates, which UTF-8 does not.
+_BEYOND_JSON = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *range(0xD800, 0xE000))}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -104,22 +108,26 @@ def parse_seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int,
 
 
 def console() -> Console:
-    """A Rich console on stdout: the terminal's width or $COLUMNS, or a fixed one when piped."""
-    from rich.console import Console
+    """A console on stdout: the terminal's width or $COLUMNS, or a fixed one when piped."""
+    from mlx_prune.cli._console import PlainConsole
 
-    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
-        return Console(highlight=False)
-    return Console(highlight=False, width=PIPED_WIDTH)
+    known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    return PlainConsole(width=None if known else PIPED_WIDTH)
+
+
+def say(message: str) -> None:
+    """Print a line, unwrapped, so that a path in it can be clicked and copied."""
+    click.echo(plain(message, keep="\n"))
 
 
 def note(message: str) -> None:
     """Say something to the person at the terminal, on stderr."""
-    click.echo(message, err=True)
+    click.echo(plain(message, keep="\n"), err=True)
 
 
 def warn(message: str) -> None:
     """A visible warning on stderr."""
-    click.secho(f"Warning: {message}", err=True, fg="yellow")
+    click.secho(f"Warning: {plain(message)}", err=True, fg="yellow")
 
 
 @contextmanager
@@ -128,7 +136,6 @@ def progress_bars() -> Iterator[ProgressCallback]:
     if not sys.stderr.isatty():
         yield silent
         return
-    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -140,24 +147,26 @@ def progress_bars() -> Iterator[ProgressCallback]:
     from rich.progress import Progress as Bars
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}", style="dim"),
+        TextColumn("{task.fields[detail]}", style="dim", markup=False),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    from mlx_prune.cli._console import PlainConsole
+
+    with Bars(*columns, console=PlainConsole(stderr=True), transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(report: Progress) -> None:
             task = tasks.get(report.stage)
             if task is None or report.done < bars.tasks[task].completed:
                 task = tasks[report.stage] = bars.add_task(
-                    report.stage, total=report.total, rate="", detail=""
+                    plain(report.stage), total=report.total, rate="", detail=""
                 )
-            bars.update(task, completed=report.done, total=report.total, detail=report.detail)
+            bars.update(task, completed=report.done, total=report.total, detail=plain(report.detail))
             speed = bars.tasks[task].speed
             bars.update(task, rate=f"{speed:,.1f}/s" if speed else "")
 
@@ -187,7 +196,8 @@ def to_jsonable(value: Any) -> Any:
 
 def emit_json(payload: Any) -> None:
     """Print one JSON object on stdout."""
-    click.echo(json.dumps(to_jsonable(payload), indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(to_jsonable(payload), indent=2, ensure_ascii=False, allow_nan=False)
+    click.echo(text.translate(_BEYOND_JSON))
 
 
 def percent(value: float | None, digits: int = 1) -> str:

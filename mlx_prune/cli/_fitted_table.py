@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from mlx_prune.outside_names import plain
+
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
@@ -120,7 +122,7 @@ class FittedTable:
         from rich.text import Text
 
         table = Table(
-            title=Text(title) if title else None,
+            title=Text(plain(title)) if title else None,
             title_justify="left",
             title_style="bold",
             box=box.SIMPLE_HEAD,
@@ -145,7 +147,7 @@ class FittedTable:
         for number, (cells, style) in enumerate(self._rows):
             shown = [cells[place] for place in places]
             table.add_row(
-                *(Text(cell) if isinstance(cell, str) else cell for cell in shown),
+                *(Text(plain(cell, keep="\n")) if isinstance(cell, str) else cell for cell in shown),
                 style=style or None,
                 end_section=number in self._sections,
             )

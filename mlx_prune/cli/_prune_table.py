@@ -99,4 +99,4 @@ def print_rows(rows: Rows) -> None:
     table.add_column(overflow="fold")
     for name, value in rows:
         table.add_row(name, value)
-    console().print(table, markup=False)
+    console().print(table)

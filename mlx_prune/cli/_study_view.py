@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mlx_prune.cli._common import note
+from mlx_prune.outside_names import plain
 from mlx_prune.progress import Progress, ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from mlx_prune.study.config import ConfigurationName, StudyConfig
     from mlx_prune.study.runner import StudyEvent
 
-_MARKS = {"waiting": "[dim]·[/]", "running": "[yellow]▸[/]", "done": "[green]✓[/]", "there": "[cyan]✓[/]"}
+# Sign and style of each state.
+_MARKS = {"waiting": ("·", "dim"), "running": ("▸", "yellow"), "done": ("✓", "green"), "there": ("✓", "cyan")}
 
 
 @contextmanager
@@ -28,11 +30,12 @@ def study_view(
     if not sys.stderr.isatty():
         yield silent, _line
         return
-    from rich.console import Console
     from rich.live import Live
 
+    from mlx_prune.cli._console import PlainConsole
+
     view = _View(config, labels)
-    with Live(view, console=Console(stderr=True), refresh_per_second=4, transient=True):
+    with Live(view, console=PlainConsole(stderr=True), refresh_per_second=4, transient=True):
         yield view.step, view.event
 
 
@@ -52,7 +55,7 @@ class _View:
         self._states = {(label, name): "waiting" for label in labels for name in self._names}
         self._started = time.monotonic()
         self._bars = Bars(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}", style="dim"),
@@ -78,7 +81,9 @@ class _View:
         if report.stage != self._stage:
             self._stage = report.stage
             self._bars.reset(self._task)
-        self._bars.update(self._task, description=report.stage, completed=report.done, total=report.total)
+        self._bars.update(
+            self._task, description=plain(report.stage), completed=report.done, total=report.total
+        )
         speed = self._bars.tasks[1].speed
         self._bars.update(self._task, note=f"{speed:,.0f}/s" if speed else "")
 
@@ -86,13 +91,14 @@ class _View:
         """The grid above the bars."""
         from rich.console import Group
         from rich.table import Table
+        from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
         methods = list(dict.fromkeys(name.method for name in self._names))
         for label in dict.fromkeys(label for label, _ in self._states):
             for method in methods:
                 cells = [
-                    f"{_MARKS[self._states[label, name]]} {_short(name)}"
+                    Text.assemble(_MARKS[self._states[label, name]], f" {_short(name)}")
                     for name in self._names
                     if name.method == method
                 ]

@@ -128,8 +128,8 @@ def strict_line(rates: Rates) -> str:
 def print_headline(screen: Console, finding: Finding) -> None:
     """The first line of a finding, after what is unfinished."""
     if finding.unfinished:
-        screen.print(finding.unfinished, style="bold yellow", markup=False)
-    screen.print(finding.headline, style="bold", markup=False)
+        screen.print(finding.unfinished, style="bold yellow")
+    screen.print(finding.headline, style="bold")
 
 
 def rules_line(rates: Rates) -> str:

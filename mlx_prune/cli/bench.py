@@ -174,11 +174,11 @@ def _print(result: BenchResult, files: list[Path]) -> None:
     console.print(speed_table(result))
     console.print(size_table(result))
     if any(facts.bitmask_bytes is not None for facts in result.models):
-        console.print(BITMASK_LEGEND, style="dim", markup=False)
+        console.print(BITMASK_LEGEND, style="dim")
     for row in result.rows:
         if row.comparisons:
-            console.print(verdict_sentence(result, row), markup=False)
-    console.print(how_measured(result), style="dim", markup=False)
+            console.print(verdict_sentence(result, row))
+    console.print(how_measured(result), style="dim")
     for warning in result.warnings:
         _common.warn(warning)
     for facts in result.models:
@@ -186,7 +186,7 @@ def _print(result: BenchResult, files: list[Path]) -> None:
             _common.note(f"{facts.label}: no GGUF size, {facts.gguf_note}.")
     # One path per line, unwrapped, so that they can be copied.
     for file in files:
-        click.echo(str(file))
+        _common.say(str(file))
 
 
 def latency_table(result: BenchResult) -> FittedTable:

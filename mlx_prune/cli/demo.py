@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from mlx_prune.cli._common import console, emit_json, json_option
+from mlx_prune.cli._common import console, emit_json, json_option, say
 from mlx_prune.cli._tables import min_answered_option, print_headline
 
 
@@ -54,6 +54,6 @@ def command(out: Path, quick: bool, min_answered: float, as_json: bool) -> None:
 
     screen = console()
     screen.print(study_table(rows))
-    screen.print(legend(rows, min_answered), style="dim", markup=False)
+    screen.print(legend(rows, min_answered), style="dim")
     print_headline(screen, paths.finding)
-    click.echo(f"Finished in {seconds:.0f} s; records are in {out}, the report in {paths.page}")
+    say(f"Finished in {seconds:.0f} s; records are in {out}, the report in {paths.page}")

@@ -16,6 +16,7 @@ from mlx_prune.cli._common import (
     note,
     parse_seeds,
     progress_bars,
+    say,
     trust_option,
     warn,
 )
@@ -148,7 +149,7 @@ def _print(result: Evaluation, rates: Rates, floor: float) -> None:
         out.print(ambiguous_table(rates, floor))
     if overall.disambig_items:
         out.print(disambiguated_table(rates, floor))
-    out.print(rules_line(rates), strict_line(rates), markup=False)
+    out.print(rules_line(rates), strict_line(rates))
     lines = [ANSWERED_NOTE]
     if overall.n_items:
         lines.append(
@@ -158,7 +159,7 @@ def _print(result: Evaluation, rates: Rates, floor: float) -> None:
     every = (*rates.categories, overall)
     if any(row.too_few(floor) or row.disambig_too_few(floor) for row in every):
         lines.append(struck_note(floor))
-    out.print(" ".join(lines), style="dim", markup=False)
+    out.print(" ".join(lines), style="dim")
     about = result.info
     for warning in about.get("warnings", ()):
         warn(warning)
@@ -180,9 +181,9 @@ def _print(result: Evaluation, rates: Rates, floor: float) -> None:
         (note if checked.identical == checked.records else warn)(message)
     if result.new_records:
         rate = result.new_records / max(result.seconds, 1e-9)
-        click.echo(
+        say(
             f"{result.new_records:,} records in {result.seconds:.1f} s ({rate:,.0f}/s), "
             f"written to {result.path}"
         )
     else:
-        click.echo(f"All {result.table.num_rows:,} records were there already in {result.path}")
+        say(f"All {result.table.num_rows:,} records were there already in {result.path}")

@@ -227,7 +227,7 @@ def _print(result: GateResult) -> None:
     screen.print(table)
     for check in result.checks:
         if check.outcome == "undecided":
-            screen.print(sentence(check), markup=False)
+            screen.print(sentence(check))
     if result.unmeasured:
         note(f"Not measured, so not held to a limit: {', '.join(TITLES[n] for n in result.unmeasured)}.")
-    screen.print(f"[{_COLORS[result.outcome]}]{result.candidate}: {result.outcome}[/]")
+    screen.print(f"{result.candidate}: {result.outcome}", style=_COLORS[result.outcome])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, trust_option, warn
+from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, say, trust_option, warn
 from mlx_prune.cli._tables import simple_table
 
 if TYPE_CHECKING:
@@ -31,20 +31,20 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
     out.print(_table("By block", "block", found.blocks))
     zeros = sum(matrix.zeros for matrix in found.matrices)
     total = sum(matrix.params for matrix in found.matrices)
-    click.echo(f"Actual sparsity {100 * found.actual_sparsity:.2f} %: {zeros:,} zeros of {total:,} weights.")
+    say(f"Actual sparsity {100 * found.actual_sparsity:.2f} %: {zeros:,} zeros of {total:,} weights.")
     if found.left_dense:
-        click.echo(f"Left dense: {', '.join(found.left_dense)}.")
+        say(f"Left dense: {', '.join(found.left_dense)}.")
     if found.others:
         names = dict.fromkeys(matrix.projection for matrix in found.others)
-        click.echo(f"Never pruned, and not counted: {', '.join(names)}.")
+        say(f"Never pruned, and not counted: {', '.join(names)}.")
     if found.meta is not None:
         recorded = found.meta
-        click.echo(
+        say(
             f"Recorded: {recorded.get('method')} {recorded.get('target_sparsity'):g} % on "
             f"{recorded.get('model')}, actual {recorded.get('actual_sparsity'):.2f} %."
         )
         if not found.disagreements:
-            click.echo("The weights agree with the record.")
+            say("The weights agree with the record.")
     for disagreement in found.disagreements:
         warn(disagreement)
 

@@ -11,6 +11,7 @@ import click
 
 from mlx_prune import __version__
 from mlx_prune.errors import MlxPruneError, one_line
+from mlx_prune.outside_names import plain
 
 # name -> module; each module defines a Click command called `command`.
 COMMANDS: dict[str, str] = {
@@ -66,6 +67,9 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         0 done, 1 refused or failed (one sentence on stderr), 2 wrong usage, 130 interrupted.
     """
+    if any("\0" in word for word in arguments):
+        _fail("a name holds a NUL character, which no file can have; leave it out.")
+        return 1
     try:
         result = cli.main(args=list(arguments), prog_name="mlxprune", standalone_mode=False)
     except click.UsageError as error:
@@ -82,21 +86,22 @@ def run(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except MlxPruneError as error:
-        click.echo(f"Error: {error}", err=True)
+        _fail(str(error))
         return 1
     except OSError as error:
-        click.echo(f"Error: {_describe_os_error(error)}", err=True)
+        _fail(_describe_os_error(error))
         return 1
     except Exception as error:
         if os.environ.get("MLX_PRUNE_DEBUG"):
             raise
-        click.echo(
-            f"Error: unexpected {type(error).__name__}: {one_line(error)} "
-            "(MLX_PRUNE_DEBUG=1 shows the traceback)",
-            err=True,
-        )
+        _fail(f"unexpected {type(error).__name__}: {one_line(error)} (MLX_PRUNE_DEBUG=1 shows the traceback)")
         return 1
     return result if isinstance(result, int) else 0
+
+
+def _fail(sentence: str) -> None:
+    # What is quoted from a file or a name may hold line breaks and escape sequences.
+    click.echo(f"Error: {plain(sentence)}", err=True)
 
 
 def _describe_os_error(error: OSError) -> str:

@@ -10,6 +10,7 @@ from mlx_prune.cli._common import (
     json_option,
     magnitude,
     progress_bars,
+    say,
     text_option,
     trust_option,
     warn,
@@ -29,7 +30,7 @@ from mlx_prune.cli._common import (
     type=click.IntRange(min=2),
     help="Tokens per sequence. [default: 512, or what the model allows]",
 )
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1, 65_536), default=8, show_default=True)
 @dtype_option
 @trust_option
 @json_option
@@ -71,7 +72,7 @@ def command(
             }
         )
         return
-    click.echo(
+    say(
         f"Perplexity of {model} on {source}: {magnitude(result.value)} ± {magnitude(result.standard_error)} "
         f"({result.sequences} sequences of {result.sequence_length} tokens, {loaded.dtype})"
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_prune.cli._common import emit_json, json_option, note, size, warn
+from mlx_prune.cli._common import emit_json, json_option, note, say, size, warn
 
 if TYPE_CHECKING:
     from mlx_prune.publishing.hub import Publication
@@ -97,14 +97,14 @@ def _show_plans(plans: list[PublishPlan], as_json: bool) -> None:
         return
     for plan in plans:
         kind = "private" if plan.private else "public"
-        click.echo(f"Would create the {kind} repository {plan.repo_id}, unless it exists.")
-        click.echo(f"Would upload from {plan.folder}, as far as it is not there yet:")
+        say(f"Would create the {kind} repository {plan.repo_id}, unless it exists.")
+        say(f"Would upload from {plan.folder}, as far as it is not there yet:")
         for name, n_bytes in plan.sizes.items():
             made = " (written for the Hub)" if name in plan.texts else ""
-            click.echo(f"  {size(n_bytes):>10}  {name}{made}")
+            say(f"  {size(n_bytes):>10}  {name}{made}")
         if plan.collection is not None:
-            click.echo(f"Would add it to the collection {plan.collection}.")
-    click.echo("Nothing was sent.")
+            say(f"Would add it to the collection {plan.collection}.")
+    say("Nothing was sent.")
 
 
 def _plan_json(plan: PublishPlan) -> dict[str, Any]:
@@ -122,6 +122,6 @@ def _plan_json(plan: PublishPlan) -> dict[str, Any]:
 def _show_publication(publication: Publication) -> None:
     state = "published" if publication.changed else "already there, unchanged"
     kind = "private" if publication.private else "public"
-    click.echo(f"{publication.url} ({kind}): {state}.")
+    say(f"{publication.url} ({kind}): {state}.")
     if publication.collection:
-        click.echo(f"In the collection {publication.collection}")
+        say(f"In the collection {publication.collection}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlx_prune.cli._common import emit_json, json_option, note
+from mlx_prune.cli._common import emit_json, json_option, note, say
 
 
 @click.command("records", short_help="Export a run in the study's JSONL format.")
@@ -31,6 +31,6 @@ def command(run: Path, file: Path, force: bool, as_json: bool) -> None:
     if as_json:
         emit_json({"file": file, "records": written.records, "without_target": written.without_target})
         return
-    click.echo(f"{written.records:,} records written to {file}")
+    say(f"{written.records:,} records written to {file}")
     if written.without_target:
         note(f"{written.without_target} records of items without a stereotyped option were left out.")

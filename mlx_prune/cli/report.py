@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mlx_prune.cli._common import console, emit_json, json_option, progress_bars
+from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, say
 from mlx_prune.cli._tables import min_answered_option, print_headline
 
 
@@ -29,15 +29,14 @@ def command(study: Path, min_answered: float, as_json: bool) -> None:
         return
     screen = console()
     print_headline(screen, paths.finding)
-    screen.print(paths.finding.paragraph, markup=False)
+    screen.print(paths.finding.paragraph)
     if paths.frontier:
         screen.print()
         screen.print(frontier_table(paths.frontier))
-        screen.print(FRONTIER_LEGEND, style="dim", markup=False)
+        screen.print(FRONTIER_LEGEND, style="dim")
     screen.print(
         f"{len(paths.tables)} files in {study / 'tables'}, {len(paths.figures)} in {study / 'figures'}",
         style="dim",
-        markup=False,
     )
     # Unwrapped, so that it can be clicked and copied.
-    click.echo(f"Report: {paths.page}")
+    say(f"Report: {paths.page}")

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, size, trust_option, warn
+from mlx_prune.cli._common import (
+    console,
+    emit_json,
+    json_option,
+    progress_bars,
+    say,
+    size,
+    trust_option,
+    warn,
+)
 from mlx_prune.cli._tables import min_answered_option
 
 
@@ -60,8 +69,8 @@ def command(
 
     screen = console()
     screen.print(study_table(rows))
-    screen.print(legend(rows, min_answered), style="dim", markup=False)
-    click.echo(f"Records are in {out}; `mlxprune report {out}` makes tables, figures and a page.")
+    screen.print(legend(rows, min_answered), style="dim")
+    say(f"Records are in {out}; `mlxprune report {out}` makes tables, figures and a page.")
     for warning in warnings:
         warn(warning)
 
@@ -94,7 +103,6 @@ def _plan(title: object, config: object, out: Path, trust_remote_code: bool, as_
     screen.print(
         f"{plan.records:,} records, about {_hours(plan.seconds)} for what is left, measured on "
         f"{plan.sampled} questions of each dense model, plus latency.",
-        markup=False,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import mlx.nn as nn
+from typing import TYPE_CHECKING, Any
 
 from mlx_prune.errors import DataError
 from mlx_prune.generation.interface import Engine, GenerationSettings
+
+if TYPE_CHECKING:
+    import mlx.nn as nn
 
 ENGINES = ("batched", "sequential")
 

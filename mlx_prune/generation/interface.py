@@ -9,6 +9,8 @@ from typing import Protocol
 from mlx_prune.errors import DataError
 
 STUDY_SEEDS = (42, 123, 456, 789, 1024)
+# Noise is drawn for every token of an answer before the first: seeds x tokens x vocabulary floats per prompt.
+LONGEST_ANSWER = 1024
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class GenerationSettings:
             raise DataError(f"temperature {self.temperature} is not a number from 0 upwards.")
         if self.max_tokens < 1:
             raise DataError(f"max_tokens is {self.max_tokens}; an answer needs at least one token.")
+        if self.max_tokens > LONGEST_ANSWER:
+            raise DataError(f"max_tokens is {self.max_tokens:,}; an answer has {LONGEST_ANSWER:,} at most.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise DataError(f"seeds {self.seeds} must be one or more distinct whole numbers.")
         if not all(0 <= seed < 2**32 for seed in self.seeds):

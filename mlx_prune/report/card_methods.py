@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlx_prune.measures.methods import known_label
+from mlx_prune.outside_names import plain
 from mlx_prune.pruning.labels import DENSE, FIXED_MODES, Label
 from mlx_prune.report.card_base import DEMO_MODEL, BaseModel
 
@@ -202,7 +204,7 @@ def command_of(meta: Meta, base: BaseModel) -> str:
     label = label_of(meta)
     model = DEMO_MODEL if meta["model"] == DEMO_MODEL else base.hub_id or base.name
     method = str(meta["method"]) if label is None else "quantize" if label.base == DENSE else label.base
-    words = ["mlxprune prune", model, "-o OUT", f"-m {method}"]
+    words = ["mlxprune prune", shlex.quote(plain(model)), "-o OUT", f"-m {method}"]
     if method != "quantize":
         target = f"--pattern {meta['pattern']}" if meta.get("pattern") else f"-s {meta['target_sparsity']:g}"
         words.append(target)
@@ -215,7 +217,7 @@ def command_of(meta: Meta, base: BaseModel) -> str:
     used = meta.get("calibration") or {}
     if used:
         source = used["source"] if used["source"] in ("demo", "c4") else Path(used["source"]).name
-        words.append(f"--calibration {source} --samples {used['samples']}")
+        words.append(f"--calibration {shlex.quote(plain(source))} --samples {used['samples']}")
         words.append(f"--sequence-length {used['sequence_length']}")
     if meta.get("seed") is not None:
         words.append(f"--seed {meta['seed']}")

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from mlx_prune.errors import DataError
+from mlx_prune.outside_names import plain
 
 
 @dataclass(frozen=True)
@@ -233,4 +234,4 @@ def _category_name(name: str) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return plain(text).replace("|", "\\|")

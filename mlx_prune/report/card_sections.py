@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlx_prune.outside_names import markdown
 from mlx_prune.report.card_base import BaseModel
 from mlx_prune.report.card_methods import (
     caveats_of,
@@ -18,6 +20,7 @@ from mlx_prune.report.card_results import CardResults, results_table
 
 Meta = Mapping[str, Any]
 
+_LINK = re.compile(r"https?://[^\s()<>\[\]]+")
 PAPER = "https://arxiv.org/abs/2605.08137"
 
 CITATION = """@inproceedings{rath2026weight,
@@ -32,7 +35,7 @@ CITATION = """@inproceedings{rath2026weight,
 
 def title(meta: Meta, base: BaseModel) -> str:
     """One line that names the checkpoint."""
-    return f"{base.name}: {short_title(meta)}"
+    return f"{markdown(base.name)}: {short_title(meta)}"
 
 
 def summary(meta: Meta, base: BaseModel, results: CardResults) -> str:
@@ -42,7 +45,7 @@ def summary(meta: Meta, base: BaseModel, results: CardResults) -> str:
         if results.measured_bias
         else "How biased this checkpoint is has **not** been measured."
     )
-    origin = f"[{base.hub_id}](https://huggingface.co/{base.hub_id})" if base.hub_id else base.name
+    origin = f"[{base.hub_id}](https://huggingface.co/{base.hub_id})" if base.hub_id else markdown(base.name)
     return (
         f"# {title(meta, base)}\n\n"
         "> ⚠️ **A research artifact, not for production use.** Pruning can raise a language model's reliance "
@@ -56,14 +59,16 @@ def summary(meta: Meta, base: BaseModel, results: CardResults) -> str:
 def _license(base: BaseModel) -> str:
     if base.license is None:
         return "License: that of the base model, which was not recorded; see there before any use."
-    name = f"{base.license_name or base.license}"
-    linked = f"[{name}]({base.license_link})" if base.license_link else f"`{name}`"
+    name = markdown(base.license_name or base.license)
+    # A relative link would lead into this repository, and a parenthesis end the link.
+    safe = base.license_link is not None and _LINK.fullmatch(base.license_link)
+    linked = f"[{name}]({base.license_link})" if safe else name
     return f"License: {linked}, that of the base model."
 
 
 def configuration(meta: Meta, base: BaseModel) -> str:
     """What was pruned, and how."""
-    lines = [f"- **Base model**: {base.hub_id or base.name}", *configuration_lines(meta)]
+    lines = [f"- **Base model**: {base.hub_id or markdown(base.name)}", *configuration_lines(meta)]
     if meta.get("calibration"):
         lines.append(f"- **Calibration**: {_calibration(meta)}")
     if meta.get("seed") is not None:
@@ -73,7 +78,7 @@ def configuration(meta: Meta, base: BaseModel) -> str:
     ]
     if by_projection:
         lines.append(f"- **Sparsity by projection**: {', '.join(by_projection)}")
-    lines += [f"- **Note**: {note}" for note in meta.get("warnings") or ()]
+    lines += [f"- **Note**: {markdown(note)}" for note in meta.get("warnings") or ()]
     return "\n".join(["## Pruning configuration", "", *lines])
 
 
@@ -89,7 +94,7 @@ def _calibration(meta: Meta) -> str:
 
 
 def _source_name(source: str) -> str:
-    return {"c4": "C4", "demo": "mlx-prune's embedded text"}.get(source, Path(source).name)
+    return {"c4": "C4", "demo": "mlx-prune's embedded text"}.get(source, markdown(Path(source).name))
 
 
 def metrics(results: CardResults) -> str:
@@ -123,7 +128,7 @@ def _items_name(source: str) -> str:
         "hub": "BBQ (Elfsong/BBQ)",
         "demo": "mlx-prune's demonstration set, which is not BBQ,",
     }
-    return names.get(source, f"BBQ ({source})")
+    return names.get(source, f"BBQ ({markdown(source)})")
 
 
 def caveats(meta: Meta, results: CardResults) -> str:

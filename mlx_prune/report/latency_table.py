@@ -11,6 +11,7 @@ import numpy as np
 
 from mlx_prune.measures.equivalence import FASTER, OPEN, SAME, SLOWER
 from mlx_prune.measures.latency_result import TIMED, BenchResult, Comparison, Row
+from mlx_prune.outside_names import csv_cell, markdown
 
 COLUMNS = (
     "model",
@@ -118,7 +119,8 @@ def to_csv(result: BenchResult) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(table_rows(result))
+    for row in table_rows(result):
+        writer.writerow({key: csv_cell(cell) if isinstance(cell, str) else cell for key, cell in row.items()})
     return text.getvalue()
 
 
@@ -133,7 +135,7 @@ def to_markdown(result: BenchResult) -> str:
         total = row.comparisons.get("total")
         shown["ratio"] = interval_text(total) if total else "1"
         shown["verdict"] = str(total.verdict) if total else "baseline"
-        shown["model"] = shown["model"].replace("|", "\\|")
+        shown["model"] = markdown(shown["model"])
         lines.append("| " + " | ".join(shown[key] for _, key in _MARKDOWN) + " |")
     notes = [how_measured(result), *(f"Warning: {warning}" for warning in result.warnings)]
     return "\n".join(lines) + "\n\n" + "\n\n".join(notes) + "\n"

@@ -81,7 +81,7 @@ def any_table(table: Table) -> str:
 
 def _cell(value: Value, numeric: bool) -> Cell:
     # What is shown of a short whole number sorts as well as the number itself.
-    text = "-" if value is None else show(value).replace("\\|", "|")
+    text = "-" if value is None else show(value)
     return Cell(text, number(value) if numeric and text != str(value) else None)
 
 

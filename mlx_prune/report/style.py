@@ -172,6 +172,8 @@ _SETTINGS = {
     "figure.facecolor": "white",
     "axes.facecolor": "none",
     "savefig.dpi": 200,
+    # A dollar sign in a name starts no formula.
+    "text.parse_math": False,
     # Text stays text: searchable, and in the page's own font.
     "svg.fonttype": "none",
     # The same data gives the same file.

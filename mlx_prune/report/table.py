@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mlx_prune.outside_names import csv_cell, markdown, plain
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -58,7 +60,7 @@ class Table:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(self.columns)
-        writer.writerows([row[name] for name in self.columns] for row in self.rows)
+        writer.writerows([_cell(row[name]) for name in self.columns] for row in self.rows)
         return out.getvalue()
 
     def to_markdown(self, columns: Sequence[str] | None = None) -> str:
@@ -72,7 +74,7 @@ class Table:
         lines = ["| " + " | ".join(names) + " |"]
         lines.append("|" + "|".join("---:" if right else "---" for right in numeric) + "|")
         for row in self.rows:
-            cells = (f"~~{show(row[name])}~~" if struck(row, name) else show(row[name]) for name in names)
+            cells = (_markdown(row[name], struck(row, name)) for name in names)
             lines.append(f"| {' | '.join(cells)} |")
         return "\n".join(lines) + "\n"
 
@@ -118,7 +120,16 @@ def show(value: Value) -> str:
         if value == 0 or 1e-4 <= abs(value) < 1e6:
             return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
         return f"{value:.2e}"
-    return value.replace("|", "\\|")
+    return plain(value)
+
+
+def _markdown(value: Value, is_struck: bool) -> str:
+    text = markdown(value) if isinstance(value, str) else show(value)
+    return f"~~{text}~~" if is_struck else text
+
+
+def _cell(value: Value) -> Value:
+    return csv_cell(value) if isinstance(value, str) else value
 
 
 def _plain(value: Value) -> Value:

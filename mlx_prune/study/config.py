@@ -13,11 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlx_prune.bbq.items import CONDITIONS
 from mlx_prune.errors import DataError, RecipeError
+from mlx_prune.generation.engines import ENGINES
+from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.pruning.labels import DENSE, Label, nearest, parse_label
 from mlx_prune.pruning.recipe import Calibration, parse_pattern
+from mlx_prune.shards import FLOAT_TYPES
 
 DEFAULT_METHODS = ("random", "magnitude", "wanda")
+
+
+def _require_from(least: int, name: str, value: int | None) -> None:
+    if value is not None and value < least:
+        raise DataError(f"{name} is a whole number from {least} upwards, not {value}.")
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,21 @@ class Grid:
     statistics: str = "sequential"
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Refuse what is out of range, or would run one configuration twice."""
+        if len(set(self.methods)) != len(self.methods):
+            raise RecipeError("a method is named twice; name each once.")
+        for sparsity in self.sparsities:
+            if not 1 <= sparsity <= 99:
+                raise RecipeError(f"sparsities are percentages from 1 to 99, not {sparsity:g}.")
+        # As folders are named: 33.3333 and 33.33333 would share one.
+        for named in ([f"{sparsity:g}" for sparsity in self.sparsities], self.patterns):
+            twice = next((name for name in named if list(named).count(name) > 1), None)
+            if twice is not None:
+                raise RecipeError(f"{twice} is there twice in the grid; sparsities differ by 0.01 at least.")
+        if self.seed < 0:
+            raise RecipeError(f"the seed of the grid is a whole number from 0, not {self.seed}.")
+
 
 @dataclass(frozen=True)
 class Bbq:
@@ -56,6 +80,12 @@ class Bbq:
     limit: int | None = None
     exclude_label_faults: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        if self.condition not in CONDITIONS:
+            raise DataError(f"condition must be one of {', '.join(CONDITIONS)}, not {self.condition!r}.")
+        _require_from(1, "limit", self.limit)
+
 
 @dataclass(frozen=True)
 class Generation:
@@ -68,6 +98,21 @@ class Generation:
     engine: str = "batched"
     batch_size: int | None = None
     dtype: str = "auto"
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        _ = self.settings
+        if self.engine not in ENGINES:
+            raise DataError(f"the engine is {' or '.join(ENGINES)}, not {self.engine!r}.")
+        dtypes = ("auto", *FLOAT_TYPES.values())
+        if self.dtype not in dtypes:
+            raise DataError(f"dtype must be one of {', '.join(dtypes)}, not {self.dtype!r}.")
+        _require_from(1, "batch_size", self.batch_size)
+
+    @property
+    def settings(self) -> GenerationSettings:
+        """How answers are drawn, as the engines take it."""
+        return GenerationSettings(self.temperature, self.max_tokens, self.seeds, self.noise)
 
 
 @dataclass(frozen=True)
@@ -82,6 +127,11 @@ class PerplexityMeasure:
     sequences: int | None = None
     sequence_length: int | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        _require_from(1, "sequences", self.sequences)
+        _require_from(2, "sequence_length", self.sequence_length)
+
 
 @dataclass(frozen=True)
 class LatencyMeasure:
@@ -90,6 +140,11 @@ class LatencyMeasure:
     enabled: bool = True
     items: int = 20
     rounds: int = 3
+
+    def __post_init__(self) -> None:
+        """Refuse what is out of range."""
+        _require_from(1, "items", self.items)
+        _require_from(1, "rounds", self.rounds)
 
 
 @dataclass(frozen=True)
@@ -113,11 +168,8 @@ class StudyConfig:
         for method in self.grid.methods:
             if parse_label(method) == Label(DENSE):
                 raise RecipeError("the dense model is always part of a study; leave it out of the methods.")
-        if len(set(self.grid.methods)) != len(self.grid.methods):
-            raise RecipeError("a method is named twice; name each once.")
-        for sparsity in self.grid.sparsities:
-            if not 1 <= sparsity <= 99:
-                raise RecipeError(f"sparsities are percentages from 1 to 99, not {sparsity:g}.")
+        if len(set(self.models)) != len(self.models):
+            raise DataError("a model is named twice; name each once.")
 
     def configurations(self) -> list[ConfigurationName]:
         """The dense model and every recipe, in the order they run: dense first, then method by sparsity."""
@@ -176,12 +228,15 @@ def read_config(path: Path) -> StudyConfig:
         DataError: If the file is missing or not TOML, a key is unknown (the nearest known one is named),
             or a value has the wrong type.
     """
+    if not path.is_file():
+        raise DataError(f"there is no study file at {path}.")
     try:
-        with open(path, "rb") as file:
-            data = tomllib.load(file)
-    except FileNotFoundError:
-        raise DataError(f"there is no study file at {path}.") from None
-    except tomllib.TOMLDecodeError as error:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except RecursionError:
+        raise DataError(f"{path} is not valid TOML: nested too deeply.") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
+    except ValueError as error:  # not TOML, or a number of thousands of digits
         raise DataError(f"{path} is not valid TOML: {error}.") from None
     return config_from_dict(data, str(path))
 
@@ -234,4 +289,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise DataError(f"{where} must be {hint.__name__}, not {value!r}.")
+    if isinstance(value, str) and "\0" in value:
+        raise DataError(f"{where} holds a NUL character, which no name can have.")
     return value

@@ -18,6 +18,8 @@ from mlx_prune.measures.latency_result import Workload
 
 BBQ_TOKENS = 5
 SYNTHETIC_TOKENS = 32
+# Of all synthetic prompts together; they are held as Python numbers, about 40 bytes each.
+MOST_TOKENS = 10_000_000
 SCHEDULES = ("auto", "interleaved", "blocks")
 
 
@@ -69,10 +71,16 @@ def synthetic_plan(
         seed: Of the ids.
 
     Raises:
-        DataError: A length is below 1, or named twice.
+        DataError: A length is below 1, or named twice, or the prompts hold more than :data:`MOST_TOKENS`.
     """
     if min(lengths) < 1 or len(set(lengths)) != len(lengths):
         raise DataError("prompt lengths must be distinct and at least 1.")
+    if items * sum(lengths) > MOST_TOKENS:
+        raise DataError(
+            f"{items:,} prompts of these lengths hold {items * sum(lengths):,} tokens, which take about "
+            f"{items * sum(lengths) * 40 / 1e9:,.1f} GB before the first is timed; "
+            f"{MOST_TOKENS:,} are the most, so choose fewer or shorter ones."
+        )
     rng = np.random.default_rng(seed)
     groups = []
     for length in lengths:

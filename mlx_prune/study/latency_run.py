@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,15 @@ from mlx_prune.study.latency_facts import Candidate, describe, labels
 from mlx_prune.study.latency_loop import MeasuringLoop
 from mlx_prune.study.latency_plan import (
     BBQ_TOKENS,
+    MOST_TOKENS,
     SYNTHETIC_TOKENS,
     bbq_plan,
     choose_schedule,
     synthetic_plan,
 )
+
+_MOST_TIMES = 10_000_000
+_LONGEST_COOLDOWN_S = 86_400
 
 
 def bench(
@@ -136,9 +139,16 @@ def _check(
         raise DataError("a comparison needs two models; name one twice to see what the machine alone does.")
     if rounds < 1 or items < 1:
         raise DataError("there must be at least one round and one item.")
-    if not (math.isfinite(cooldown_s) and cooldown_s >= 0):
-        raise DataError(f"a cooldown of {cooldown_s} seconds makes no sense.")
+    if rounds * items * len(models) > _MOST_TIMES:
+        raise DataError(
+            f"{rounds:,} rounds of {items:,} items are more than the {_MOST_TIMES:,} times that are kept; "
+            "choose fewer."
+        )
+    if not 0 <= cooldown_s <= _LONGEST_COOLDOWN_S:
+        raise DataError(f"a cooldown is from 0 to {_LONGEST_COOLDOWN_S:,} seconds, not {cooldown_s:g}.")
     if not 0 < margin < 1:
         raise DataError(f"the margin is a fraction between 0 and 1, not {margin}.")
     if new_tokens is not None and new_tokens < 1:
         raise DataError(f"an answer of {new_tokens} tokens cannot be timed.")
+    if new_tokens is not None and new_tokens > MOST_TOKENS:
+        raise DataError(f"an answer has at most {MOST_TOKENS:,} tokens here, not {new_tokens:,}.")

@@ -12,7 +12,6 @@ from mlx_prune import checkpoints
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.items import load_items
 from mlx_prune.checkpoints import LoadedModel, checkpoint_dtype
-from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.measures.latency import memory_bytes
 from mlx_prune.measures.perplexity import DEFAULT_LENGTH, DEFAULT_SEQUENCES
 from mlx_prune.measures.sizes import disk_bytes
@@ -157,16 +156,10 @@ def _answer_seconds(
     config: StudyConfig, loaded: LoadedModel, sample: list[Item], progress: ProgressCallback
 ) -> float:
     """Seconds per record of the engine the study will use, on a few questions of every kind."""
-    settings = GenerationSettings(
-        temperature=config.generation.temperature,
-        max_tokens=config.generation.max_tokens,
-        seeds=config.generation.seeds,
-        noise=config.generation.noise,
-    )
     asked = evaluate(
         loaded,
         items=sample,
-        settings=settings,
+        settings=config.generation.settings,
         engine=config.generation.engine,
         batch_size=config.generation.batch_size,
         progress=progress,

@@ -16,7 +16,6 @@ import tomli_w
 from mlx_prune import checkpoints
 from mlx_prune.checkpoints import LoadedModel, resolve
 from mlx_prune.errors import DataError, RecordsError
-from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.measures.latency_study import study_row, together
 from mlx_prune.measures.perplexity import perplexity
 from mlx_prune.measures.sizes import disk_bytes
@@ -194,12 +193,7 @@ class _Study:
             condition=config.bbq.condition,
             limit=config.bbq.limit,
             exclude_label_faults=config.bbq.exclude_label_faults,
-            settings=GenerationSettings(
-                temperature=config.generation.temperature,
-                max_tokens=config.generation.max_tokens,
-                seeds=config.generation.seeds,
-                noise=config.generation.noise,
-            ),
+            settings=config.generation.settings,
             engine=config.generation.engine,
             batch_size=config.generation.batch_size,
             stamp=ModelStamp(label, name.method, name.pattern, name.sparsity),

@@ -1,0 +1,25 @@
+"""The console that results are printed on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from mlx_prune.outside_names import plain
+
+
+class PlainConsole(Console):
+    """Shows strings as they are: no brackets act as markup, no escape sequences reach the terminal.
+
+    What needs a style is a ``Text``.
+    """
+
+    def __init__(self, *, width: int | None = None, stderr: bool = False) -> None:
+        """A console on stdout or stderr; a width of None is the terminal's."""
+        super().__init__(highlight=False, markup=False, emoji=False, width=width, stderr=stderr)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Turn a string into text to be shown."""
+        return super().render_str(plain(text, keep="\n"), **(options | {"markup": False}))
