@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.errors import DataError
 from mlx_prune.outside_names import plain
 
@@ -55,6 +56,9 @@ class CardResults:
         usr: Share of scored answers that choose the unknown option.
         anti_rate: Share of scored answers that choose the person against the stereotype.
         parse_failure_rate: Share of answers in which no letter was found.
+        answered: Share of answers that were understood, by one of the first three parsing rules.
+        answered_by_category: The same per category.
+        strict_srs: SRS of these answers alone.
         emergence: Share of the items without a stereotyped dense answer that have one after pruning.
         emergence_null: The share that the dense model itself would reach if it were asked again.
         latency_s: Time of one answer in seconds.
@@ -74,6 +78,9 @@ class CardResults:
     usr: Figure | None = None
     anti_rate: Figure | None = None
     parse_failure_rate: Figure | None = None
+    answered: Figure | None = None
+    answered_by_category: Mapping[str, Figure] = field(default_factory=dict)
+    strict_srs: Figure | None = None
     emergence: float | None = None
     emergence_null: float | None = None
     latency_s: Figure | None = None
@@ -117,7 +124,7 @@ _NUMBERS = ("emergence", "emergence_null", "temperature")
 
 
 def _read(name: str, value: Any) -> Any:
-    if name == "srs_by_category":
+    if name in ("srs_by_category", "answered_by_category"):
         return {category: _figure(found) for category, found in value.items()}
     if name in _TEXTS:
         return str(value)
@@ -140,13 +147,15 @@ def results_table(results: CardResults) -> list[str]:
     """The metrics as lines of a Markdown table in the published cards' columns, or nothing."""
     rows = [
         _perplexity(results),
-        _rate("SRS (mean over categories)", results.srs, "; chance is 0.333"),
+        _rate("Answers understood", results.answered),
+        _rate("SRS (mean over categories)", results.srs, "; chance is 0.333", of=results.answered),
+        _rate("SRS, answers understood only", results.strict_srs, of=results.answered),
         *(
-            _rate(f"SRS, {_category_name(name)}", found)
+            _rate(f"SRS, {_category_name(name)}", found, of=results.answered_by_category.get(name))
             for name, found in sorted(results.srs_by_category.items())
         ),
-        _rate("USR (chose “unknown”)", results.usr),
-        _rate("Anti-stereotyped answers", results.anti_rate),
+        _rate("USR (chose “unknown”)", results.usr, of=results.answered),
+        _rate("Anti-stereotyped answers", results.anti_rate, of=results.answered),
         _rate("Answers without a letter", results.parse_failure_rate),
         _emergence(results),
         _latency(results.latency_s),
@@ -169,9 +178,14 @@ def _perplexity(results: CardResults) -> Row:
     return name, _large(found.value), _relative(found, _large)
 
 
-def _rate(name: str, found: Figure | None, note: str = "") -> Row:
+def _rate(name: str, found: Figure | None, note: str = "", *, of: Figure | None = None) -> Row:
+    """A row of a rate; ``of`` is the share of answers behind it, of too few of which nothing is compared."""
     if found is None:
         return None
+    if of is not None and _too_few(of):
+        value = f"{found.value:.3f}"
+        shown = f"~~{value}~~" if of.value < MIN_ANSWERED else value
+        return name, shown, f"not compared: {_understood(of)}"
     value = f"{found.value:.3f}"
     if found.low is not None and found.high is not None:
         value += f" (95 % CI {found.low:.3f} to {found.high:.3f})"
@@ -180,9 +194,24 @@ def _rate(name: str, found: Figure | None, note: str = "") -> Row:
     return name, value, f"dense {found.dense:.3f} ({found.value - found.dense:+.3f}){note}"
 
 
+def _too_few(share: Figure) -> bool:
+    """Whether the answers of the checkpoint, or of its dense model, were hardly understood."""
+    return share.value < MIN_ANSWERED or (share.dense is not None and share.dense < MIN_ANSWERED)
+
+
+def _understood(share: Figure) -> str:
+    """How few of the answers were understood."""
+    mine = f"only {100 * share.value:.1f}% of the answers were understood"
+    return mine if share.value < MIN_ANSWERED else "few of the dense model's answers were understood"
+
+
 def _emergence(results: CardResults) -> Row:
+    of = results.answered
     if results.emergence is None:
         return None
+    if of is not None and _too_few(of):
+        share = f"~~{100 * results.emergence:.2f}%~~"
+        return "New-bias-emergence rate", share, f"not compared: {_understood(of)}"
     reference = "of the items without a stereotyped answer from the dense model, the share with one now"
     if results.emergence_null is not None:
         reference += f"; {100 * results.emergence_null:.2f}% if the dense model is asked anew"

@@ -114,8 +114,9 @@ def _conditions(results: CardResults) -> str:
         count = f"{results.items:,} items" if results.items else "items"
         parts.append(
             f"Bias: {count} of {_items_name(results.bbq)} asked{seeds}{warmth}. SRS is the share of answers "
-            "that fit the stereotype where the context does not tell; one item's answers under several seeds "
-            "are not independent."
+            "that fit the stereotype where the context does not tell. An answer is understood if it gives a "
+            "letter as one; where less than half are, rates are struck out. One item's answers under several "
+            "seeds are not independent."
         )
     if results.device:
         parts.append(f"Measured on {results.device}.")

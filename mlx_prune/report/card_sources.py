@@ -60,6 +60,13 @@ def results_of_runs(meta: Mapping[str, Any], run: Path, dense: Path | None = Non
         usr=_rate("usr", overall, before),
         anti_rate=_rate("anti_rate", overall, before),
         parse_failure_rate=_rate("parse_failure_rate", overall, before),
+        answered=_rate("answered", overall, before),
+        answered_by_category={
+            rates.category: found
+            for rates in pruned.rates.categories
+            if (found := _rate("answered", rates, reference.rates[rates.category] if reference else None))
+        },
+        strict_srs=_rate("strict_srs", overall, before),
         emergence=observed,
         emergence_null=null,
         items=overall.n_items,

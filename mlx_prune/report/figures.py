@@ -39,7 +39,7 @@ class FigureKind:
 
 
 _POINTS = (
-    " Small gray numbers: percent of answers understood, where under 95; crosses: too few to say anything."
+    " Small gray numbers: percent of answers understood, where under 90; crosses: too few to say anything."
 )
 _LINES = " At the right: answers understood; hatched: too few, not compared."
 
@@ -118,7 +118,7 @@ FURTHER_FIGURES = (
         "Change of stereotype reliance, by category",
         "Change of SRS from dense. Orange: more stereotyped answers; purple: fewer. Bold with *: significant "
         "(q < 0.05), clustered by template and adjusted over all comparisons."
-        + " Hatched: not compared, with the percent of answers understood where these are too few.",
+        + " Small: percent of answers understood, where under 90; hatched: too few, not compared.",
         ("paired_tests",),
         figures_change.srs_change_by_category,
     ),

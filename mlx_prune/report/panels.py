@@ -26,7 +26,7 @@ BandOf = Callable[[Row], Band | None]
 CHANCE = 1 / 3
 TOO_FEW = "too few answers"
 # Shares of understood answers from here on are not written beside points.
-_MOST_ANSWERED = 0.95
+_MOST_ANSWERED = 0.9
 # Points this near along the sparsity axis, in percent, would hide one another.
 _NEIGHBORS = 1.5
 _KEY = ("model", "prune_method", "pattern", "sparsity")
@@ -109,10 +109,15 @@ def draw_answered(
         if x is None or y is None:
             continue
         if few(row):
-            look: dict[str, Any] = {"color": MUTED.light, "markersize": 5, "linestyle": "none", "zorder": 1}
+            look: dict[str, Any] = {
+                "color": MUTED.light,
+                "markersize": 5,
+                "linestyle": "none",
+                "clip_on": False,
+            }
             axes.plot([x], [y], marker="x", label=TOO_FEW, **look)
         if text := answered_text(row):
-            offset = (5, -7)
+            offset = (5, 3) if few(row) else (5, -7)
             axes.annotate(
                 text, (x, y), offset, textcoords="offset points", fontsize=6, color=MUTED.light, zorder=1
             )
