@@ -21,8 +21,8 @@ def write_silent_study(folder, *, items=100, stopped=8):
     """Write the study and return its folder.
 
     ``SILENT`` has :data:`ANSWERED` parsed answers to ambiguous questions, of ``GUESSED`` the last rule read
-    four in ten, always as A, of ``PARTLY`` hardly any answer in the category SES is parsed, and of ``STOPPED``
-    there are ``stopped`` records.
+    four in ten, always as A, of ``PARTLY`` hardly any answer in the category SES is parsed, and of
+    ``STOPPED`` there are ``stopped`` records.
     """
     rng = np.random.default_rng(7)
     rows, ambiguous, begun = [], 0, 0
