@@ -16,7 +16,6 @@ import mlx.nn as nn
 from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchLinear
 from mlx_lm.utils import _decode_tagged_floats
 from mlx_lm.utils import load_model as _mlx_lm_load_model
-from mlx_lm.utils import load_tokenizer as _mlx_lm_load_tokenizer
 
 from mlx_prune.config_file import check_plausible, entries_changed, read_config
 from mlx_prune.downloads import download
@@ -25,6 +24,7 @@ from mlx_prune.errors import CheckpointError, one_line
 from mlx_prune.paths import expanded
 from mlx_prune.rope import check_rope
 from mlx_prune.shards import FLOAT_TYPES, Shards, open_shards
+from mlx_prune.tokenizer import open_tokenizer
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 
@@ -43,6 +43,7 @@ class LoadedModel:
         tokenizer: mlx-lm's ``TokenizerWrapper``.
         config: The checkpoint's config.json.
         dtype: The compute type: "float32", "bfloat16" or "float16".
+        notes: What was put right in loading, as sentences for people.
     """
 
     name: str
@@ -51,6 +52,7 @@ class LoadedModel:
     tokenizer: Any
     config: dict[str, Any]
     dtype: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -173,8 +175,8 @@ def load(
     network, config, compute = load_network(
         path, dtype=dtype, lazy=lazy, trust_remote_code=trust_remote_code, shards=open_shards(path)
     )
-    tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
-    return LoadedModel(recorded_name(model), path, network, tokenizer, config, compute)
+    opened = open_tokenizer(path, trust_remote_code=trust_remote_code)
+    return LoadedModel(recorded_name(model), path, network, opened.tokenizer, config, compute, opened.notes)
 
 
 def load_network(
@@ -223,19 +225,6 @@ def load_network(
     if not lazy:
         mx.eval(network.parameters())
     return network, config, compute
-
-
-def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
-    """Load the tokenizer of a model folder.
-
-    Raises:
-        CheckpointError: It is absent or cannot be read.
-    """
-    try:
-        # Named even when False: transformers would otherwise ask on the terminal.
-        return _mlx_lm_load_tokenizer(path, {"trust_remote_code": trust_remote_code})
-    except Exception as error:  # transformers raises many kinds for one cause
-        raise CheckpointError(f"The tokenizer in {path} cannot be loaded: {one_line(error)}.") from error
 
 
 def checkpoint_dtype(shards: Shards) -> str:

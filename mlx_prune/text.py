@@ -125,10 +125,25 @@ def _document(where: str, row: dict[str, Any]) -> str:
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:
-    """Tokens of a whole text, without special tokens."""
+    """Tokens of a whole text, without special tokens.
+
+    Raises:
+        DataError: It is no valid text.
+    """
+    if not is_text(text):
+        raise DataError("The text holds half of a surrogate pair, which no tokenizer takes; repair the file.")
     # verbose=False: the whole text is longer than the model takes, which is meant.
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False, verbose=False)
     return ids
+
+
+def is_text(text: str) -> bool:
+    """Whether a string is valid Unicode: escapes in JSON can leave half of a surrogate pair in one."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def leading_token(tokenizer: Any) -> list[int]:

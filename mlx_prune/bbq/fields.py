@@ -7,6 +7,7 @@ from typing import Any
 
 from mlx_prune.bbq.stereotypes import UNKNOWN_GROUP
 from mlx_prune.errors import DataError
+from mlx_prune.text import is_text
 
 Row = Mapping[str, Any]
 _LARGEST = 2**31 - 1  # as records hold them
@@ -31,11 +32,8 @@ def text(row: Row, field: str, where: str) -> str:
     found = value(row, field, where)
     if not isinstance(found, str) or not found.strip():
         raise wrong(where, field, "a text that is not empty")
-    try:
-        found.encode()
-    except UnicodeEncodeError:
-        # JSON can spell half of a surrogate pair; no tokenizer and no file takes it.
-        raise wrong(where, field, "made of whole characters, without lone surrogates") from None
+    if not is_text(found):
+        raise wrong(where, field, "made of whole characters, without lone surrogates")
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class Item:
         anti_stereotype_target_index: Index of the other person; None where the above is None.
         unknown_index: Index of the "cannot be determined" option.
         known_label_fault: Whether the row's group tags contradict its own context.
+        where: File and line, or data set and row, it was read from; empty where it was made otherwise.
     """
 
     item_id: str
@@ -39,3 +40,4 @@ class Item:
     anti_stereotype_target_index: int | None
     unknown_index: int
     known_label_fault: bool
+    where: str = field(default="", compare=False)

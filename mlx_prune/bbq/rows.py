@@ -104,4 +104,5 @@ def _item(
         anti_stereotype_target_index=None if target is None else 3 - target - unknown,
         unknown_index=unknown,
         known_label_fault=contradicts_context(context, info),
+        where=where,
     )

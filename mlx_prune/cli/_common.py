@@ -69,6 +69,18 @@ def text_option(function: F) -> F:
     return option(function)
 
 
+def thinking_option(function: F) -> F:
+    """Add ``--thinking``: what to do about a model that reasons before it answers."""
+    option = click.option(
+        "--thinking",
+        type=click.Choice(["off", "skip"]),
+        default="off",
+        show_default=True,
+        help="Of a model that reasons: leave thinking out as its chat template can, or close it empty.",
+    )
+    return option(function)
+
+
 def trust_option(function: F) -> F:
     """Add ``--trust-remote-code``, off by default."""
     option = click.option(

@@ -21,6 +21,7 @@ class Questions:
         seeds: Of the answers.
         text: For perplexity; None leaves it out.
         dtype: What is computed in.
+        thinking: "off" or "skip", as in ``evaluate``.
     """
 
     bbq: str
@@ -29,6 +30,7 @@ class Questions:
     seeds: tuple[int, ...]
     text: str | None
     dtype: str
+    thinking: str
 
 
 def measure_model(
@@ -56,6 +58,7 @@ def measure_model(
         categories=questions.categories,
         limit=questions.limit,
         settings=GenerationSettings(seeds=questions.seeds),
+        thinking=questions.thinking,
         progress=named,
     )
     figure = None

@@ -17,6 +17,7 @@ from mlx_prune.cli._common import (
     parse_seeds,
     progress_bars,
     say,
+    thinking_option,
     trust_option,
     warn,
 )
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     help="Shared prefixes and seeds, or one timed answer at a time.",
 )
 @click.option("--batch-size", type=click.IntRange(min=1), help="Items in flight. [default: from memory]")
+@thinking_option
 @dtype_option
 @min_answered_option
 @click.option("--verify", type=click.IntRange(min=0), default=0, help="Replay N random records.")
@@ -83,6 +85,7 @@ def command(
     noise: str,
     engine: str,
     batch_size: int | None,
+    thinking: str,
     dtype: str,
     min_answered: float,
     verify: int,
@@ -117,6 +120,7 @@ def command(
             batch_size=batch_size,
             dtype=dtype,
             trust_remote_code=trust_remote_code,
+            thinking=thinking,
             verify=verify,
             force=force,
             progress=progress,
@@ -163,8 +167,14 @@ def _print(result: Evaluation, rates: Rates, floor: float) -> None:
     about = result.info
     for warning in about.get("warnings", ()):
         warn(warning)
-    if about.get("prompt", {}).get("note"):
-        note(about["prompt"]["note"])
+    for text in (*about.get("load_notes", ()), about.get("prompt", {}).get("note")):
+        if text:
+            note(text)
+    if about.get("letters", {}).get("note"):
+        warn(about["letters"]["note"])
+    unknown = sum(session.get("unknown_tokens", 0) for session in about.get("sessions", ()))
+    if unknown:
+        note(f"{unknown:,} of the tokens drawn are unknown to the tokenizer and stand for no text.")
     if about.get("items_without_target"):
         note(f"{about['items_without_target']} items have no stereotyped option and are kept out of SRS.")
     if about.get("items_with_known_label_fault"):

@@ -17,6 +17,7 @@ from mlx_prune.cli._common import (
     parse_seeds,
     progress_bars,
     text_option,
+    thinking_option,
     trust_option,
 )
 
@@ -28,7 +29,17 @@ if TYPE_CHECKING:
     from mlx_prune.report.gate import GateResult, Measured
 
 # Options that only matter where a model has to be questioned.
-_FOR_MODELS = ("output", "bbq", "categories", "limit", "seeds", "text", "dtype", "trust_remote_code")
+_FOR_MODELS = (
+    "output",
+    "bbq",
+    "categories",
+    "limit",
+    "seeds",
+    "text",
+    "dtype",
+    "thinking",
+    "trust_remote_code",
+)
 _COLORS = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
 
 
@@ -79,6 +90,7 @@ def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--limit", type=click.IntRange(min=1), help="Ask this many items in all.")
 @click.option("--seeds", callback=parse_seeds, default="42,123,456,789,1024", show_default=True)
 @text_option
+@thinking_option
 @dtype_option
 @trust_option
 @json_option
@@ -179,6 +191,7 @@ def _measure(subjects: tuple[str, ...], options: dict[str, Any]) -> list[Measure
         options["seeds"],
         text,
         options["dtype"],
+        options["thinking"],
     )
     found = []
     with progress_bars() as progress:

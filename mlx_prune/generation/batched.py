@@ -15,8 +15,10 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 
+from mlx_prune.errors import CheckpointError
 from mlx_prune.generation import plain, probe
 from mlx_prune.generation.draws import Draws
+from mlx_prune.generation.finite import NotFiniteError, not_finite
 from mlx_prune.generation.head import find_backbone, logits_at
 from mlx_prune.generation.interface import GenerationSettings, Prompt, PromptAnswers
 from mlx_prune.generation.memory import choose_batch_size
@@ -75,11 +77,17 @@ class BatchedEngine:
         """Answer every prompt once per seed; batches come longest shared beginning first.
 
         From the first batch to the last it runs inside mlx-lm's wired limit, as mlx-lm's own generation does.
+
+        Raises:
+            CheckpointError: The model's logits are not numbers.
         """
         if not prompts:
             return
-        with wired_limit(self._model):
-            yield from self._answer(prompts)
+        try:
+            with wired_limit(self._model):
+                yield from self._answer(prompts)
+        except NotFiniteError as error:
+            raise CheckpointError(not_finite(self._model, f"near {error}")) from None
 
     def _answer(self, prompts: Sequence[Prompt]) -> Iterator[list[PromptAnswers]]:
         self._measure(prompts)

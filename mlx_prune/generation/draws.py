@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
 
+from mlx_prune.generation.finite import NotFiniteError
 from mlx_prune.generation.interface import Answer, GenerationSettings, Prompt
 from mlx_prune.generation.sampling import Noise, perturb
 from mlx_prune.generation.tokens import AnswerText
@@ -57,6 +59,9 @@ class Draws:
         Returns:
             The rows to compute next, each as the present row that it continues and the token that it adds;
             empty when all answers are finished.
+
+        Raises:
+            NotFiniteError: A log-probability is not a number.
         """
         still_open = []
         rows: dict[tuple[int, int], int] = {}
@@ -87,7 +92,7 @@ class Draws:
 
     def _draw(self, logprobs: mx.array) -> list[int]:
         if self._settings.temperature == 0:
-            best = np.array(mx.argmax(logprobs, axis=-1))
+            best = self._best(logprobs)
             return [int(best[answer.row]) for answer in self._open]
         size = max(1, _MOST_SCORES // logprobs.shape[-1])
         tokens: list[int] = []
@@ -95,6 +100,16 @@ class Draws:
             some = self._open[start : start + size]
             noise = self._noise.draw([(a.seed, self._prompts[a.prompt].item_id) for a in some], self._step)
             chosen = logprobs[mx.array([answer.row for answer in some], mx.uint32)]
-            best = np.array(mx.argmax(perturb(chosen, self._settings.temperature, noise), axis=-1))
+            best = self._best(perturb(chosen, self._settings.temperature, noise))
             tokens.extend(int(token) for token in best)
         return tokens
+
+    def _best(self, scores: mx.array) -> NDArray[np.uint32]:
+        """Token with the highest score of each row."""
+        best = mx.argmax(scores, axis=-1)
+        # The softmax spreads one NaN over its whole row, so that a single score of it tells.
+        highest = mx.take_along_axis(scores, best[:, None], axis=-1)[:, 0]
+        mx.eval(best, highest)
+        if np.isnan(np.array(highest)).any():
+            raise NotFiniteError(self._prompts[self._open[0].prompt].item_id)
+        return np.array(best)

@@ -15,8 +15,8 @@ from mlx_prune.generation.plain import prefill
 from mlx_prune.generation.rows import row_caches
 
 # Largest difference of a logit, relative to the spread of the logits: rounding stays far below.
-_TOLERANCE = {mx.float32: 1e-3}
-_TOLERANCE_HALF = 0.1
+TOLERANCE = {mx.float32: 1e-3}
+TOLERANCE_HALF = 0.1
 _SO = ", so items are answered one by one."
 
 
@@ -63,11 +63,12 @@ def _difference(model: nn.Module, backbone: nn.Module | None, tokens: tuple[int,
     found = logits_at(model, backbone, padded, caches, last)[:1]
     copies = [layer.rows([0, 0, 0], len(tokens), 2) for layer in caches]
     found_next = model(mx.repeat(follow, 3, axis=0), cache=copies)[1:2, -1]
-    worst = max(_relative(found, expected), _relative(found_next, expected_next))
-    return worst if worst > _TOLERANCE.get(expected.dtype, _TOLERANCE_HALF) else 0.0
+    worst = max(relative_difference(found, expected), relative_difference(found_next, expected_next))
+    return worst if worst > TOLERANCE.get(expected.dtype, TOLERANCE_HALF) else 0.0
 
 
-def _relative(found: mx.array, expected: mx.array) -> float:
+def relative_difference(found: mx.array, expected: mx.array) -> float:
+    """Largest difference of a logit, relative to the spread of those expected."""
     a, b = found.astype(mx.float32), expected.astype(mx.float32)
     spread = mx.maximum(mx.max(mx.abs(b - mx.mean(b))), 1e-6)
     return float(np.array(mx.max(mx.abs(a - b)) / spread))

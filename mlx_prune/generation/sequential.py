@@ -10,6 +10,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm import stream_generate
 
+from mlx_prune.errors import CheckpointError
+from mlx_prune.generation.finite import not_finite
 from mlx_prune.generation.interface import Answer, GenerationSettings, Prompt, PromptAnswers
 from mlx_prune.generation.sampling import Noise, StreamSampler
 from mlx_prune.generation.tokens import LetterProbabilities, as_triples
@@ -60,7 +62,11 @@ class SequentialEngine:
         return PromptAnswers(prompt.item_id, as_triples(sharp)[0], as_triples(plain)[0], tuple(answers))
 
     def one(self, prompt: Prompt, seed: int) -> tuple[Answer, mx.array]:
-        """One answer under one seed, and the (vocabulary,) log-probabilities of its first token."""
+        """One answer under one seed, and the (vocabulary,) log-probabilities of its first token.
+
+        Raises:
+            CheckpointError: The model's logits are not numbers.
+        """
         if self._noise is None:
             self._noise = Noise(self.settings.noise, self._vocabulary(prompt))
         sampler = StreamSampler(self.settings, self._noise, seed, prompt.item_id)
@@ -75,6 +81,8 @@ class SequentialEngine:
             )
         )
         elapsed = time.perf_counter() - start
+        if mx.isnan(mx.stack([response.logprobs[response.token] for response in responses])).any().item():
+            raise CheckpointError(not_finite(self._model, f"for {prompt.item_id}"))
         text = "".join(response.text for response in responses)
         tokens = tuple(int(response.token) for response in responses)
         answer = Answer(prompt.item_id, seed, text, tokens, len(prompt.tokens), elapsed)

@@ -70,7 +70,7 @@ class LetterProbabilities:
 
     def __init__(self, tokenizer: Any, temperature: float) -> None:
         """Probabilities at a temperature, and at 1, under an mlx-lm ``TokenizerWrapper``."""
-        self._letters = [mx.array(ids, dtype=mx.uint32) if ids else None for ids in letter_tokens(tokenizer)]
+        self._letters = letter_tokens(tokenizer)
         self._temperature = temperature
 
     def __call__(self, logprobs: mx.array) -> tuple[mx.array, mx.array]:
@@ -90,10 +90,15 @@ class LetterProbabilities:
         return self._sum(sharp), self._sum(mx.softmax(logprobs, axis=-1))
 
     def _sum(self, probabilities: mx.array) -> mx.array:
-        columns = [
-            mx.zeros(probabilities.shape[:1]) if ids is None else probabilities[:, ids].sum(axis=-1)
-            for ids in self._letters
-        ]
+        columns = []
+        for ids in self._letters:
+            # A tokenizer can have letters that the model has no row for.
+            drawn = [index for index in ids if index < probabilities.shape[-1]]
+            columns.append(
+                probabilities[:, mx.array(drawn, mx.uint32)].sum(axis=-1)
+                if drawn
+                else mx.zeros(probabilities.shape[:1])
+            )
         return mx.stack(columns, axis=-1)
 
 

@@ -14,9 +14,13 @@ import mlx_lm.perplexity
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_prune.chat_template import try_out
 from mlx_prune.checkpoints import LoadedModel
 from mlx_prune.errors import DataError, one_line
+from mlx_prune.generation.finite import not_finite
+from mlx_prune.generation.whole import whole_forward
 from mlx_prune.invented import HELD_OUT_TEXT, named
+from mlx_prune.limits import limits_of
 from mlx_prune.measures.paired_perplexity import sequence_hash
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.text import encode, leading_token, read_text
@@ -84,7 +88,8 @@ def perplexity(
             takes, or the model's losses are not numbers.
     """
     text = named(HELD_OUT_TEXT, text, model, "the text")
-    longest = model.config.get("max_position_embeddings")
+    limits = limits_of(model.config)
+    longest = limits.positions
     if longest is not None and (sequence_length or 0) > longest:
         raise DataError(
             f"the model takes at most {longest} tokens; choose a --sequence-length below {sequence_length}."
@@ -94,7 +99,9 @@ def perplexity(
         tokens = _tulu(model.tokenizer, sequences or DEFAULT_SEQUENCES, length)
     else:
         tokens = _sequences(model.tokenizer, text, sequences, length)
-    return perplexity_of_tokens(model.model, tokens, batch_size=batch_size, progress=progress)
+    limits.check(tokens, "a sequence of the text")
+    forward = whole_forward(model.model)
+    return perplexity_of_tokens(forward, tokens, batch_size=batch_size, progress=progress)
 
 
 def _sequences(tokenizer: Any, source: str | Path, count: int | None, length: int) -> NDArray[np.int32]:
@@ -118,6 +125,7 @@ def _sequences(tokenizer: Any, source: str | Path, count: int | None, length: in
 
 
 def _tulu(tokenizer: Any, count: int, length: int) -> NDArray[np.int32]:
+    try_out(tokenizer)  # the loader renders conversations
     # mlx-lm's loader draws from NumPy's global generator; leave that as it was found.
     state = np.random.get_state()
     np.random.seed(_TULU_SEED)
@@ -167,7 +175,7 @@ def perplexity_of_tokens(
     every = np.concatenate(parts)
     mean = float(every.mean())
     if math.isnan(mean):
-        raise DataError("the model's losses are not numbers (NaN); its weights may be damaged.")
+        raise DataError(not_finite(model, "on the text", "losses"))
     value = error = math.inf
     if mean < math.log(sys.float_info.max):
         value = math.exp(mean)

@@ -16,6 +16,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map
+from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_prune.checkpoints import PrunableLinear, blocks
 from mlx_prune.errors import CheckpointError, MlxPruneError
@@ -54,6 +55,37 @@ def capture(model: nn.Module, tokens: mx.array) -> Captured:
     Raises:
         CheckpointError: The model does more between its blocks than pass hidden states along.
     """
+    hidden, calls = _standing_aside(model, lambda: model(tokens))
+    if any(_stateful(call) for call in calls):
+        raise CheckpointError(_unusual(model))
+    mx.eval(hidden, [leaf for call in calls for leaf in _arrays(call)])
+    return Captured(hidden, calls)
+
+
+def refuse_shared_caches(model: nn.Module) -> None:
+    """Refuse a model in which a block reads the keys and values of another one from the cache.
+
+    Without a cache such blocks compute something else (gemma3n, ml-explore/mlx-lm#1674), and a block that is
+    run alone has none.
+
+    Raises:
+        CheckpointError: Two blocks are handed one cache.
+    """
+    caches = make_prompt_cache(model)
+    try:
+        _, calls = _standing_aside(model, lambda: model(mx.array([[0, 1]]), cache=caches))
+    except CheckpointError:
+        return  # as `capture` will say
+    handed = [{id(leaf) for _, leaf in tree_flatten([call.args, call.kwargs])} for call in calls]
+    if any(sum(id(cache) in leaves for leaves in handed) > 1 for cache in caches):
+        raise CheckpointError(
+            f"Blocks of {type(model).__module__} read each other's keys and values, so activations cannot be "
+            "measured block by block; prune this model by magnitude or at random."
+        )
+
+
+def _standing_aside(model: nn.Module, forward: Callable[[], Any]) -> tuple[mx.array, tuple[BlockCall, ...]]:
+    """What enters the first block, and every block's other arguments, in a forward pass without any block."""
     network = blocks(model)
     order = {id(block): index for index, block in enumerate(network)}
     received: list[mx.array] = []
@@ -71,15 +103,14 @@ def capture(model: nn.Module, tokens: mx.array) -> Captured:
 
     with calls_replaced(network, stand_aside):
         try:
-            model(tokens)
+            forward()
         except MlxPruneError:
             raise
         except Exception as error:  # the model's own code, surprised by a block that stood aside
             raise CheckpointError(_unusual(model)) from error
-    if len(calls) != len(network) or any(_stateful(call) for call in calls):
+    if len(calls) != len(network):
         raise CheckpointError(_unusual(model))
-    mx.eval(received[0], [leaf for call in calls for leaf in _arrays(call)])
-    return Captured(received[0], tuple(calls))
+    return received[0], tuple(calls)
 
 
 def replay(block: nn.Module, hidden: mx.array, call: BlockCall) -> mx.array:

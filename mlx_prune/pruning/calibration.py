@@ -21,6 +21,7 @@ from mlx_prune.pruning.blockwise import (
     BlockCall,
     S,
     capture,
+    refuse_shared_caches,
     replay,
     share_equal_arrays,
 )
@@ -150,6 +151,7 @@ class BlockSteps:
             filled: They already hold those of a later block; only the calls are recorded.
         """
         self._states = states
+        refuse_shared_caches(self._network)
         for number, tokens in enumerate(self.batches):
             captured = capture(self._network, tokens)
             calls = captured.calls

@@ -13,6 +13,7 @@ import numpy as np
 
 from mlx_prune.errors import DataError, one_line
 from mlx_prune.invented import CALIBRATION_TEXT, named
+from mlx_prune.limits import limits_of
 from mlx_prune.paths import expanded
 from mlx_prune.pruning.recipe import Calibration, Recipe
 from mlx_prune.text import encode, leading_token, read_text
@@ -26,6 +27,7 @@ R = TypeVar("R", bound="Recipe | StructuredRecipe")
 DEFAULT_SAMPLES = 128
 DEFAULT_LENGTH = 2048
 
+_SEQUENCE = "a calibration sequence"
 _C4 = "allenai/c4"
 _C4_FILE = "en/c4-train.00000-of-01024.json.gz"
 _C4_REVISION = "1588ec454efa1a09f29cd18ddd04fe05fc8653a2"
@@ -85,8 +87,10 @@ def calibration_tokens(
 
     Raises:
         DataError: The text cannot be read or is too short, or a sequence is longer than the model takes.
+        CheckpointError: The tokenizer has tokens that the model has no embedding for.
     """
-    longest = config.get("max_position_embeddings")
+    limits = limits_of(config)
+    longest = limits.positions
     if (
         longest is not None
         and calibration.sequence_length is not None
@@ -100,7 +104,9 @@ def calibration_tokens(
     bos = leading_token(tokenizer)
     rng = np.random.Generator(np.random.PCG64(seed))
     if calibration.source == "c4":
-        return _from_c4(tokenizer, calibration.samples or DEFAULT_SAMPLES, length, bos, rng)
+        found = _from_c4(tokenizer, calibration.samples or DEFAULT_SAMPLES, length, bos, rng)
+        limits.check(found.tokens, _SEQUENCE)
+        return found
     text, source = _read(named_source(calibration))
     ids = np.asarray(encode(tokenizer, text), dtype=np.int32)
     if calibration.sequence_length is None:
@@ -117,7 +123,9 @@ def calibration_tokens(
     chosen = np.sort(rng.choice(available, size=samples, replace=False))
     windows = ids[: available * body].reshape(available, body)[chosen]
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return CalibrationTokens(_with_prefix(windows, bos), source, digest)
+    tokens = _with_prefix(windows, bos)
+    limits.check(tokens, _SEQUENCE)
+    return CalibrationTokens(tokens, source, digest)
 
 
 def named_source(calibration: Calibration) -> str | Path:

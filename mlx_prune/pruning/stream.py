@@ -18,7 +18,6 @@ from mlx_prune import distributed
 from mlx_prune.checkpoints import (
     PrunableLinear,
     load_network,
-    load_tokenizer,
     prunable_linears,
     recorded_name,
     resolve,
@@ -37,6 +36,7 @@ from mlx_prune.pruning.report import PruneReport, check_same, read_meta, report_
 from mlx_prune.pruning.streamed import StreamedPrune
 from mlx_prune.pruning.writer import plan
 from mlx_prune.shards import Shards, open_shards
+from mlx_prune.tokenizer import load_tokenizer
 from mlx_prune.wired import wired_limit
 
 HIDDEN_LIMIT = 4 << 30

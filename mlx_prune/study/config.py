@@ -89,7 +89,10 @@ class Bbq:
 
 @dataclass(frozen=True)
 class Generation:
-    """How answers are drawn; defaults are the published study's, with noise independent across items."""
+    """How answers are drawn; defaults are the published study's, with noise independent across items.
+
+    ``thinking`` is "off" or "skip", as in :func:`mlx_prune.study.evaluation.evaluate`.
+    """
 
     seeds: tuple[int, ...] = (42, 123, 456, 789, 1024)
     temperature: float = 0.3
@@ -98,6 +101,7 @@ class Generation:
     engine: str = "batched"
     batch_size: int | None = None
     dtype: str = "auto"
+    thinking: str = "off"
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""

@@ -20,6 +20,7 @@ from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.invented import QUESTIONS, named
 from mlx_prune.measures.rates import Rates, from_table
 from mlx_prune.progress import Progress, ProgressCallback, silent
+from mlx_prune.study.answering import UnknownTokens, letters_found
 from mlx_prune.study.job import Job, choose_items, open_model, prepare
 from mlx_prune.study.records import SCHEMA, ModelStamp, from_bytes, record_table, to_bytes
 from mlx_prune.study.run_folder import RunFolder, now, open_run
@@ -75,6 +76,7 @@ def evaluate(
     dtype: str = "auto",
     trust_remote_code: bool = False,
     stamp: ModelStamp | None = None,
+    thinking: str = "off",
     verify: int = 0,
     force: bool = False,
     progress: ProgressCallback | None = None,
@@ -101,6 +103,8 @@ def evaluate(
         trust_remote_code: Whether code that comes with the model may run, for a model that is loaded here.
         stamp: The model's columns in the records; None reads them from ``pruning_meta.json``, or calls
             the model dense where there is none. A model pruned in memory needs one.
+        thinking: "off" leaves the thinking part out where the chat template can, and refuses a template that
+            makes the model think all the same; "skip" closes that part with nothing in it.
         verify: Replay this many random records through ``mlx_lm.stream_generate`` and report agreement.
         force: Throw away the records that the run folder holds.
         progress: Called with stage "answer" and counts of records.
@@ -109,8 +113,10 @@ def evaluate(
         The records and what is known about the run.
 
     Raises:
-        CheckpointError: The model cannot be loaded, or its chat template does not work.
-        DataError: The items are not named or cannot be loaded, or an argument makes no sense.
+        CheckpointError: The model cannot be loaded, its chat template does not work or makes it think, or its
+            logits are not numbers.
+        DataError: The items are not named or cannot be loaded, a question is longer than the model takes, or
+            an argument makes no sense.
         RecordsError: The run folder is another configuration's, in use or damaged, or the disk is full.
     """
     # Every rank is about as far as rank 0, which tells for all of them.
@@ -121,7 +127,9 @@ def evaluate(
         items = named(QUESTIONS, items, model, "the questions")
     chosen = choose_items(items, categories, condition, limit, exclude_label_faults)
     loaded = open_model(model, dtype, trust_remote_code)
-    job = prepare(loaded, chosen, settings or GenerationSettings(), engine, batch_size, stamp, report)
+    drawn = settings or GenerationSettings()
+    job = prepare(loaded, chosen, drawn, engine, batch_size, stamp, report, thinking)
+    unknown = UnknownTokens(job.loaded.tokenizer)
     with contextlib.ExitStack() as stack:
         folder = (
             None
@@ -132,15 +140,15 @@ def evaluate(
         if folder is not None and folder.data.get("status") != "complete":
             folder.update(**job.about)
         started, clock = now(), time.perf_counter()
-        tables = list(_answer(job, done, folder, report))
+        tables = list(_answer(job, done, folder, report, unknown))
         seconds = time.perf_counter() - clock
         table = _in_order(job, _together(tables, folder))
         made = table.num_rows - len(done)
-        session = _session(job, engine, made, started, seconds)
+        session = {**_session(job, engine, made, started, seconds), "unknown_tokens": unknown.count}
         verification = None
         if verify and distributed.rank() == 0:
             verification = verify_records(
-                loaded, table, job.prompts, job.settings, count=verify, progress=report
+                job.loaded, table, job.prompts, job.settings, count=verify, progress=report
             )
             session["verified"] = dataclasses.asdict(verification)
         # A run that was killed after its last record is complete, but does not say so yet.
@@ -149,13 +157,23 @@ def evaluate(
             whole = folder.shared or distributed.rank() == 0
             totals = {"items": len(job.items), "records": table.num_rows}
             status = "complete" if whole else "share"
-            folder.update(status=status, totals=totals, engine_note=job.engine.note, session=session)
-        info = folder.data if folder is not None else _info_without_folder(job, session)
+            folder.update(
+                status=status,
+                totals=totals,
+                engine_note=job.engine.note,
+                letters=letters_found(table),
+                session=session,
+            )
+        info = folder.data if folder is not None else _info_without_folder(job, table, session)
     return Evaluation(table, info, None if run is None else Path(run), made, seconds, verification)
 
 
 def _answer(
-    job: Job, done: set[tuple[str, int]], folder: RunFolder | None, report: ProgressCallback
+    job: Job,
+    done: set[tuple[str, int]],
+    folder: RunFolder | None,
+    report: ProgressCallback,
+    unknown: UnknownTokens,
 ) -> Iterator[pa.Table]:
     """Answer this rank's share of what is not done; records are on the disk before they are yielded."""
     seeds = job.settings.seeds
@@ -171,6 +189,7 @@ def _answer(
         if folder is not None:
             folder.write(table)
         answered += len(batch)
+        unknown.add(batch)
         now_done = before + (total - before) * answered // share
         report(Progress("answer", now_done, total, by_id[batch[-1].item_id].category))
         yield table
@@ -209,6 +228,11 @@ def _session(job: Job, engine: str, made: int, started: str, seconds: float) -> 
     }
 
 
-def _info_without_folder(job: Job, session: dict[str, Any]) -> dict[str, Any]:
-    note = job.engine.note
-    return {"configuration": job.configuration, **job.about, "engine_note": note, "sessions": [session]}
+def _info_without_folder(job: Job, table: pa.Table, session: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "configuration": job.configuration,
+        **job.about,
+        "engine_note": job.engine.note,
+        "letters": letters_found(table),
+        "sessions": [session],
+    }

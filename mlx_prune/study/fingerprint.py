@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -45,10 +46,14 @@ def _checksum(bits: mx.array) -> list[int]:
 
 
 def items_fingerprint(items: Iterable[Item]) -> str:
-    """Hash of every field of every question, in order; 16 hexadecimal digits."""
+    """Hash of every field of every question, in order; 16 hexadecimal digits.
+
+    Where a question was read from is no part of it.
+    """
+    names = [field.name for field in dataclasses.fields(Item) if field.compare]
     digest = hashlib.sha256()
     for item in items:
-        fields = [getattr(item, name) for name in Item.__slots__]
+        fields = [getattr(item, name) for name in names]
         digest.update(json.dumps(fields, ensure_ascii=True).encode())
         digest.update(b"\n")
     return digest.hexdigest()[:16]

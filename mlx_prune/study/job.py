@@ -19,10 +19,12 @@ from mlx_prune.generation.engines import make_engine
 from mlx_prune.generation.interface import Engine, GenerationSettings, Prompt
 from mlx_prune.invented import QUESTIONS, warnings_for
 from mlx_prune.json_files import read_object
+from mlx_prune.limits import limits_of
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.study.fingerprint import items_fingerprint, model_fingerprint, tokens_fingerprint
 from mlx_prune.study.records import ModelStamp
 from mlx_prune.study.run_folder import configuration_hash
+from mlx_prune.tokenizer import ending_also_at
 
 META_FILE = "pruning_meta.json"
 
@@ -58,7 +60,7 @@ class Job:
     """Everything that is fixed before the first answer.
 
     Attributes:
-        loaded: The model.
+        loaded: The model, with a tokenizer that ends answers where its chat template ends turns.
         items: The questions, in order.
         prompts: Their prompts, by item id.
         settings: How answers are drawn.
@@ -150,13 +152,18 @@ def prepare(
     batch_size: int | None,
     stamp: ModelStamp | None,
     report: ProgressCallback,
+    thinking: str = "off",
 ) -> Job:
     """Build the prompts and the engine, and write down the configuration; see ``evaluate``."""
     items, source = chosen.items, chosen.source
-    builder = PromptBuilder(loaded.tokenizer)
+    builder = PromptBuilder(loaded.tokenizer, thinking)
+    loaded = dataclasses.replace(loaded, tokenizer=ending_also_at(loaded.tokenizer, builder.end_tokens))
+    limits = limits_of(loaded.config)
     prompts = {}
     for index, item in enumerate(items):
-        prompts[item.item_id] = Prompt(item.item_id, tuple(builder.tokens(item)))
+        tokens = builder.tokens(item)
+        limits.check(tokens, f"{item.where or item.item_id}: the question", new=settings.max_tokens)
+        prompts[item.item_id] = Prompt(item.item_id, tuple(tokens))
         if (index + 1) % 500 == 0 or index + 1 == len(items):
             report(Progress("tokenize", index + 1, len(items)))
     stamp = stamp or read_stamp(loaded)
@@ -167,6 +174,7 @@ def prepare(
         **source,
         "items": items_fingerprint(items),
         "prompts": tokens_fingerprint(prompt.tokens for prompt in prompts.values()),
+        "end_tokens": sorted(loaded.tokenizer.eos_token_ids),
         "temperature": settings.temperature,
         "max_tokens": settings.max_tokens,
         "seeds": list(settings.seeds),
@@ -176,7 +184,12 @@ def prepare(
     made = make_engine(engine, loaded.model, loaded.tokenizer, settings, batch_size=batch_size)
     about = {
         "model_path": str(loaded.path),
-        "prompt": {"system_placement": builder.system_placement, "note": builder.note},
+        "prompt": {
+            "system_placement": builder.system_placement,
+            "thinking": builder.thinking,
+            "note": builder.note,
+        },
+        "load_notes": list(loaded.notes),
         "items_without_target": sum(item.stereotype_target_index is None for item in items),
         "items_with_known_label_fault": sum(item.known_label_fault for item in items),
         "items_available": chosen.available,

@@ -10,6 +10,7 @@ from typing import Any
 from mlx_prune.checkpoints import LoadedModel, load
 from mlx_prune.errors import CheckpointError
 from mlx_prune.json_files import read_object
+from mlx_prune.limits import limits_of
 from mlx_prune.measures.latency import memory_bytes
 from mlx_prune.measures.latency_result import ModelFacts
 from mlx_prune.measures.sizes import GgufSize, bitmask_bytes, disk_bytes, gguf_size, zstd_bytes
@@ -46,9 +47,8 @@ class Candidate:
 
     def vocabulary(self, opened: LoadedModel) -> int:
         """Number of token ids that the model embeds."""
-        text = opened.config.get("text_config", opened.config)
-        size = text.get("vocab_size", opened.config.get("vocab_size"))
-        if not isinstance(size, int):
+        size = limits_of(opened.config).rows
+        if size is None:
             raise CheckpointError(f"the config.json of {self.label} gives no vocab_size.")
         return size
 

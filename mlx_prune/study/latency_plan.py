@@ -53,7 +53,8 @@ def bbq_plan(tokenizers: Sequence[Any], source: str | Path, items: int, new_toke
     questions = load_items(source, limit=items)
     prompts = []
     for tokenizer in tokenizers:
-        builder = PromptBuilder(tokenizer)
+        # Whether a model would think does not matter to the clock.
+        builder = PromptBuilder(tokenizer, "skip")
         prompts.append(tuple(tuple(builder.tokens(question)) for question in questions))
     return _plan([("bbq", tuple(prompts))], new_tokens)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from mlx_prune.checkpoints import LoadedModel
 from mlx_prune.errors import DataError, RecordsError
+from mlx_prune.limits import limits_of
 from mlx_prune.measures.equivalence import MARGIN
 from mlx_prune.measures.latency_result import FILE_NAME, BenchResult, ModelFacts, Settings
 from mlx_prune.measures.latency_summary import is_result
@@ -93,17 +94,28 @@ def bench(
     if schedule == "blocks" and any(candidate.loaded for candidate in candidates):
         raise DataError("loaded models stay in memory, so they can only be interleaved, not run in blocks.")
     facts: list[ModelFacts] = []
-    tokenizers, vocabularies = [], []
+    tokenizers, vocabularies, limits = [], [], []
     for candidate in candidates:
         opened = candidate.open(lazy=True)
         tokenizers.append(opened.tokenizer)
         vocabularies.append(candidate.vocabulary(opened))
+        limits.append(limits_of(opened.config))
         facts.append(describe(candidate, opened, sizes=sizes, progress=progress))
     del opened
     if prompt_lengths:
-        plan = synthetic_plan(vocabularies, prompt_lengths, items, new_tokens or SYNTHETIC_TOKENS, seed)
+        new = new_tokens or SYNTHETIC_TOKENS
+        for candidate, taken in zip(candidates, limits, strict=True):
+            if taken.positions is not None and max(prompt_lengths) + new > taken.positions:
+                raise DataError(
+                    f"{candidate.label} takes at most {taken.positions:,} tokens, a prompt of "
+                    f"{max(prompt_lengths):,} with {new:,} new ones is too long; choose a shorter one."
+                )
+        plan = synthetic_plan(vocabularies, prompt_lengths, items, new, seed)
     else:
         plan = bbq_plan(tokenizers, bbq or "demo", items, new_tokens or BBQ_TOKENS)
+    for candidate, taken, prompts in zip(candidates, limits, plan.prompts, strict=True):
+        for number, (tokens, new) in enumerate(zip(prompts, plan.new_tokens, strict=True), start=1):
+            taken.check(tokens, f"prompt {number} of {candidate.label}", new=new)
     settings = Settings(
         choose_schedule(schedule, [f.memory_bytes for f in facts]),
         rounds,

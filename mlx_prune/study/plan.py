@@ -12,6 +12,7 @@ from mlx_prune import checkpoints
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.items import load_items
 from mlx_prune.checkpoints import LoadedModel, checkpoint_dtype
+from mlx_prune.limits import limits_of
 from mlx_prune.measures.latency import memory_bytes
 from mlx_prune.measures.perplexity import DEFAULT_LENGTH, DEFAULT_SEQUENCES
 from mlx_prune.measures.sizes import disk_bytes
@@ -162,13 +163,14 @@ def _answer_seconds(
         settings=config.generation.settings,
         engine=config.generation.engine,
         batch_size=config.generation.batch_size,
+        thinking=config.generation.thinking,
         progress=progress,
     )
     return asked.seconds / int(asked.table.num_rows)
 
 
 def _forward_seconds_per_token(loaded: LoadedModel) -> float:
-    longest = int(loaded.config.get("max_position_embeddings") or DEFAULT_LENGTH)
+    longest = limits_of(loaded.config).positions or DEFAULT_LENGTH
     tokens = mx.zeros((1, min(DEFAULT_LENGTH, longest)), mx.int32)
     mx.eval(loaded.model(tokens))
     start = time.perf_counter()
@@ -177,12 +179,12 @@ def _forward_seconds_per_token(loaded: LoadedModel) -> float:
 
 
 def _perplexity_tokens(config: StudyConfig, loaded: LoadedModel) -> int:
-    longest = int(loaded.config.get("max_position_embeddings") or DEFAULT_LENGTH)
+    longest = limits_of(loaded.config).positions or DEFAULT_LENGTH
     length = config.perplexity.sequence_length or min(DEFAULT_LENGTH, longest)
     return length * (config.perplexity.sequences or DEFAULT_SEQUENCES)
 
 
 def _calibration_tokens(config: StudyConfig, loaded: LoadedModel) -> int:
-    longest = int(loaded.config.get("max_position_embeddings") or CALIBRATION_LENGTH)
+    longest = limits_of(loaded.config).positions or CALIBRATION_LENGTH
     length = config.calibration.sequence_length or min(CALIBRATION_LENGTH, longest)
     return length * (config.calibration.samples or CALIBRATION_SAMPLES)

@@ -196,6 +196,7 @@ class _Study:
             settings=config.generation.settings,
             engine=config.generation.engine,
             batch_size=config.generation.batch_size,
+            thinking=config.generation.thinking,
             stamp=ModelStamp(label, name.method, name.pattern, name.sparsity),
             progress=named,
         )

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from tiny_models import save_tiny_model
 
-from mlx_prune.checkpoints import load_tokenizer
 from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.pruning import Calibration
 from mlx_prune.pruning import calibration_text as module
 from mlx_prune.pruning.calibration_text import calibration_tokens
+from mlx_prune.tokenizer import load_tokenizer
 
 CONFIG = {"max_position_embeddings": 512}
 

@@ -12,7 +12,6 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.bbq.items import load_items
 from mlx_prune.bbq.prompts import PromptBuilder
-from mlx_prune.checkpoints import load_tokenizer
 from mlx_prune.errors import DataError
 from mlx_prune.study import latency_plan
 from mlx_prune.study.latency_plan import (
@@ -23,6 +22,7 @@ from mlx_prune.study.latency_plan import (
     item_order,
     synthetic_plan,
 )
+from mlx_prune.tokenizer import load_tokenizer
 
 
 @pytest.mark.parametrize("models", [2, 3, 5])

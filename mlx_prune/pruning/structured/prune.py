@@ -12,13 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_prune import distributed
-from mlx_prune.checkpoints import (
-    load_network,
-    load_tokenizer,
-    prunable_linears,
-    recorded_name,
-    resolve,
-)
+from mlx_prune.checkpoints import load_network, prunable_linears, recorded_name, resolve
 from mlx_prune.config_file import read_config
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
@@ -37,6 +31,7 @@ from mlx_prune.pruning.structured.report import Change, StructuredReport, report
 from mlx_prune.pruning.structured.shorten import shorten
 from mlx_prune.pruning.structured.source import CalibrationPass, Source, Written
 from mlx_prune.shards import Shards, open_shards
+from mlx_prune.tokenizer import load_tokenizer
 from mlx_prune.wired import wired_limit
 
 HIDDEN_LIMIT = 4 << 30
