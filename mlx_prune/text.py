@@ -110,10 +110,8 @@ def _listed(path: Path, rows: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]
 def _document(where: str, row: dict[str, Any]) -> str:
     text = row.get("text")
     if isinstance(text, str):
-        try:
-            text.encode()
-        except UnicodeEncodeError:
-            raise DataError(f"{where} holds half of a surrogate pair, which is no character.") from None
+        if not is_text(text):
+            raise DataError(f"{where} holds half of a surrogate pair, which is no character.")
         return text
     kind = next((_CHATS[name] for name in _CHATS if name in row), None)
     if kind is not None and "text" not in row:
@@ -125,13 +123,7 @@ def _document(where: str, row: dict[str, Any]) -> str:
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:
-    """Tokens of a whole text, without special tokens.
-
-    Raises:
-        DataError: It is no valid text.
-    """
-    if not is_text(text):
-        raise DataError("The text holds half of a surrogate pair, which no tokenizer takes; repair the file.")
+    """Tokens of a whole text, without special tokens."""
     # verbose=False: the whole text is longer than the model takes, which is meant.
     ids: list[int] = tokenizer.encode(text, add_special_tokens=False, verbose=False)
     return ids
