@@ -6,7 +6,6 @@ Needs no MLX: a result read back from its file is computed from the same measure
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mlx_prune.errors import DataError
+from mlx_prune.json_files import read_object
 from mlx_prune.measures.drift import DRIFT_LIMIT, fitted_drift
 from mlx_prune.measures.equivalence import verdict
 from mlx_prune.measures.latency_result import (
@@ -152,10 +152,9 @@ def _complaints(run: BenchResult) -> list[str]:
 def is_result(path: Path) -> bool:
     """Whether a file is a :class:`BenchResult` of any version."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+        return read_object(path, DataError, "measure again").get("kind") == KIND
+    except DataError:
         return False
-    return isinstance(data, dict) and data.get("kind") == KIND
 
 
 def read_result(path: Path) -> BenchResult:
@@ -164,8 +163,8 @@ def read_result(path: Path) -> BenchResult:
     Raises:
         DataError: If it is not such a file.
     """
+    data = read_object(path, DataError, "measure again")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
         if data.get("kind") != KIND or data.get("format") != FORMAT:
             raise DataError(f"{path} is not a latency result of this version; measure again.")
         workloads = tuple(
@@ -183,5 +182,5 @@ def read_result(path: Path) -> BenchResult:
             versions=data["versions"],
             device=data["device"],
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise DataError(f"{path} is not a readable latency result ({error}); measure again.") from error

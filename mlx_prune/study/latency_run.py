@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.limits import limits_of
 from mlx_prune.measures.equivalence import MARGIN
 from mlx_prune.measures.latency_result import FILE_NAME, BenchResult, ModelFacts, Settings
-from mlx_prune.measures.latency_summary import is_result
+from mlx_prune.measures.latency_summary import is_result, read_result
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.study.latency_facts import Candidate, describe, labels
 from mlx_prune.study.latency_loop import MeasuringLoop
@@ -19,6 +20,7 @@ from mlx_prune.study.latency_plan import (
     BBQ_TOKENS,
     MOST_TOKENS,
     SYNTHETIC_TOKENS,
+    Plan,
     bbq_plan,
     choose_schedule,
     synthetic_plan,
@@ -68,7 +70,8 @@ def bench(
         schedule: "auto", "interleaved" or "blocks".
         dtype: Compute type, as in :func:`~mlx_prune.checkpoints.load`.
         sizes: Also measure the files under zstd and as GGUF.
-        out: Folder for ``latency.json``, written anew after every round.
+        out: Folder for ``latency.json``, written anew after every round. A run that was finished there is
+            read, not repeated; one that was stopped is measured anew, as the machine has changed since.
         force: Replace the ``latency.json`` of an earlier run.
         seed: Of the order, the synthetic prompts and the resampling.
         trust_remote_code: Run code that comes with the models.
@@ -85,8 +88,7 @@ def bench(
     _check(models, rounds, items, cooldown_s, margin, new_tokens)
     if bbq is not None and prompt_lengths:
         raise DataError("questions and synthetic prompts exclude each other; give one of them.")
-    if out is not None:
-        _check_folder(out, force)
+    earlier = None if out is None else _earlier(out, force)
     candidates = [
         Candidate(model, label, dtype, trust_remote_code)
         for model, label in zip(models, labels(models), strict=True)
@@ -125,18 +127,38 @@ def bench(
         bbq=None if prompt_lengths else str(bbq or "demo"),
         trust_remote_code=trust_remote_code,
     )
+    if earlier is not None and out is not None:
+        if not _same_run(earlier, settings, facts, plan):
+            raise RecordsError(
+                f"{out / FILE_NAME} exists and holds another run; choose another folder, or use force."
+            )
+        if not earlier.interrupted:
+            return earlier
     return MeasuringLoop(candidates, facts, plan, settings, out, progress).go()
 
 
-def _check_folder(out: Path, force: bool) -> None:
-    """Refuse a folder with results, unless they are an earlier run's and may be replaced."""
+def _earlier(out: Path, force: bool) -> BenchResult | None:
+    """What the folder holds of an earlier run; None if nothing, or if it is to be replaced."""
     file = out / FILE_NAME
     if not file.exists():
-        return
-    if not force:
-        raise RecordsError(f"{file} exists; choose another folder, or replace it by force.")
+        return None
     if not is_result(file):
-        raise RecordsError(f"{file} is no benchmark's, perhaps a study's; choose another folder.")
+        raise RecordsError(f"{file} exists and is no benchmark's, perhaps a study's; choose another folder.")
+    return None if force else read_result(file)
+
+
+def _same_run(earlier: BenchResult, settings: Settings, facts: list[ModelFacts], plan: Plan) -> bool:
+    """Whether an earlier run asked for the same: how, of which models, with which prompts."""
+
+    def identity(models: Sequence[ModelFacts]) -> list[tuple[object, ...]]:
+        return [(m.label, m.path, m.recipe, m.dtype, m.memory_bytes, m.disk_bytes) for m in models]
+
+    return (
+        # What "auto" chooses depends on the memory that is free.
+        replace(earlier.settings, schedule=settings.schedule) == settings
+        and identity(earlier.models) == identity(facts)
+        and earlier.workloads == plan.workloads
+    )
 
 
 def _check(

@@ -16,7 +16,7 @@ from tiny_models import save_tiny_model
 
 import mlx_prune
 from mlx_prune.checkpoints import LoadedModel, load
-from mlx_prune.errors import CheckpointError, DataError, RecordsError
+from mlx_prune.errors import CheckpointError, DataError, MlxPruneError, RecordsError
 from mlx_prune.measures.latency_summary import read_result
 from mlx_prune.progress import Progress
 from mlx_prune.study import latency_loop
@@ -157,12 +157,38 @@ def test_finished_rounds_are_on_disk_before_the_run_ends(
 
 
 def test_earlier_results_are_replaced_only_by_force(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "latency.json"
+    mlx_prune.bench([folder, folder], **{**QUICK, "rounds": 1}, sizes=False, out=tmp_path)
+    first = file.read_bytes()
+    with pytest.raises(RecordsError, match="another run"):
+        mlx_prune.bench([folder, folder], **QUICK, sizes=False, out=tmp_path)
+    assert file.read_bytes() == first
+    mlx_prune.bench([folder, folder], **QUICK, sizes=False, out=tmp_path, force=True)
+    assert read_result(file).settings.rounds == QUICK["rounds"]
+
+
+def test_a_finished_run_is_read_and_a_stopped_one_measured_anew(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "latency.json"
+    found = mlx_prune.bench([folder, folder], **QUICK, sizes=False, out=tmp_path)
+    first = file.read_bytes()
+    again = mlx_prune.bench([folder, folder], **QUICK, sizes=False, out=tmp_path)
+    assert file.read_bytes() == first
+    assert again.to_json()["rows"] == found.to_json()["rows"]
+    stopped = json.loads(first) | {"interrupted": True}
+    file.write_text(json.dumps(stopped))
+    anew = mlx_prune.bench([folder, folder], **QUICK, sizes=False, out=tmp_path)
+    assert not anew.interrupted
+    assert json.loads(file.read_text())["started"] == anew.started
+    assert anew.samples.started_s.tolist() != found.samples.started_s.tolist()
+
+
+def test_a_damaged_result_is_one_sentence(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "latency.json").write_text('{"kind": "latency"}')
-    with pytest.raises(RecordsError, match="exists"):
+    with pytest.raises(MlxPruneError, match="measure again"):
         mlx_prune.bench([folder, folder], **QUICK, out=tmp_path)
     assert (tmp_path / "latency.json").read_text() == '{"kind": "latency"}'
-    mlx_prune.bench([folder, folder], **{**QUICK, "rounds": 1}, sizes=False, out=tmp_path, force=True)
-    assert not read_result(tmp_path / "latency.json").interrupted
 
 
 @pytest.mark.parametrize("text", ['{"results": []}', "[]", "not json"])
