@@ -51,8 +51,8 @@ def together(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
             which the wider one is made; a row without a ratio was not timed and stays as it is.
 
     Returns:
-        The rows with ``low``, ``high``, ``confidence``, ``family``, ``verdict``, ``more_rounds`` and
-        ``more_items``. The function is idempotent.
+        The rows with ``low``, ``high``, ``confidence``, ``family``, ``verdict``, ``more_rounds``,
+        ``more_items`` and ``reason``. The function is idempotent.
 
     Raises:
         KeyError, TypeError, ValueError: A row is not as any version wrote it.
@@ -65,7 +65,7 @@ def together(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
         row["log_errors"] = [list(error) for error in one.errors]
         row |= {"low": _known(one.low), "high": _known(one.high)}
         row |= {"confidence": CONFIDENCE, "family": len(timed), "verdict": said.word}
-        row |= {"more_rounds": said.more_rounds, "more_items": said.more_items}
+        row |= {"more_rounds": said.more_rounds, "more_items": said.more_items, "reason": said.reason}
     return found
 
 

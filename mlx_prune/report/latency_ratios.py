@@ -10,7 +10,7 @@ from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Table, make_table
 from mlx_prune.study.results import read_latencies
 
-_FIGURES = ("ratio", "low", "high", "verdict", "more_rounds", "more_items", "dense_ms", "pruned_ms")
+_FIGURES = ("ratio", "low", "high", "verdict", "more_rounds", "more_items", "drift", "dense_ms", "pruned_ms")
 
 
 def latency_ratio_table(data: StudyData, folder: Path) -> Table:
@@ -30,7 +30,8 @@ def latency_ratio_table(data: StudyData, folder: Path) -> Table:
         "Paired ratio of the time per question, measured in turn with the dense model, with its interval; "
         "all intervals of the study hold at once with 95 % confidence. faster, slower: the whole interval is "
         "more than 5 % from dense; same: all of it is within 5 %; open: it reaches across that limit, and "
-        "about how many more rounds or items would tell. Milliseconds are medians.",
+        "about how many more rounds or items would tell. drift: fraction by which times grew over the run; "
+        "beyond 0.1 either way nothing is settled. Milliseconds are medians.",
         [
             key(data, run.configuration) | found[run.configuration]
             for run in data.runs

@@ -190,7 +190,7 @@ def verdict_sentence(result: BenchResult, row: Row) -> str:
         SAME: f"the same as {dense} within {margin}",
         FASTER: f"faster than {dense}",
         SLOWER: f"slower than {dense}",
-        OPEN: f"against {dense} {total.verdict}",
+        OPEN: str(total.verdict).replace(OPEN, f"{OPEN} against {dense}", 1),
     }.get(total.verdict.word, f"{total.verdict.word} of {dense}")
     if total.verdict.more_rounds is not None:
         says += f" (--rounds {result.settings.rounds + total.verdict.more_rounds})"

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 
 from mlx_prune.measures.dominance import Cost, criteria_in_use, dominance
+from mlx_prune.measures.drift import DRIFT_LIMIT
 from mlx_prune.measures.equivalence import MARGIN, SAME
 from mlx_prune.measures.methods import keeps_form
 from mlx_prune.measures.outcomes import ANTI, DENSE, STEREOTYPED, Configuration
@@ -108,6 +109,9 @@ def _latency(about: Row, row: Row | None, timed: bool) -> dict[str, Value]:
         return found | {"latency_verdict": verdict if timed else None}
     if row is not None:
         found = {f"latency_{name}": row[name] for name in ("ratio", "low", "high")}
+        if abs(number(row["drift"]) or 0.0) > DRIFT_LIMIT:
+            # Such a run settles nothing: its time may be anything, and ties with every other.
+            found |= {"latency_low": 0.0, "latency_high": math.inf}
     return found | {"latency_verdict": None if row is None else row["verdict"]}
 
 

@@ -44,6 +44,7 @@ def test_a_run_that_drifted_stays_open() -> None:
     (row,) = together(rows((1.5,), drift_per_s=0.02))
     assert row["drift"] > 0.1
     assert row["verdict"] == "open"
+    assert "the machine drifted" in row["reason"]
 
 
 def test_rows_of_early_versions_are_widened_from_their_own_interval() -> None:

@@ -126,6 +126,25 @@ def test_the_dense_model_is_never_dominated_by_its_own_mask(tmp_path):
     assert "nothing dominates the dense one" in text
 
 
+def test_a_run_that_drifted_ties_with_every_time(tmp_path):
+    grid = tuple(entry for entry in FEW if entry[0] in ("dense", "width"))
+    folder = write_mixed_study(tmp_path, models=("alpha",), items=30, grid=grid, without=("sizes",))
+    path = folder / "latency.json"
+    standings = {}
+    for drift in (0.05, 0.3):
+        rows = json.loads(path.read_text())["results"]
+        path.write_text(json.dumps({"results": [row | {"drift": drift} for row in rows]}))
+        tables = report_tables(folder)
+        standings[drift] = by_label(tables)["width 50 %"]["standing"]
+        out = io.StringIO()
+        Console(width=80, file=out).print(frontier_table(tables["frontier"].rows))
+        assert "0.68" in out.getvalue()
+        assert "inf" not in out.getvalue() + frontier_section(tables, [])
+        assert draw(FRONTIER, tables) is not None
+    # Its perplexity is far above dense, so only its time can speak for it.
+    assert standings == {0.05: "undominated", 0.3: "dominated"}
+
+
 def test_a_mask_needs_no_clock_but_what_has_another_size_does(tmp_path):
     without = (("latency", "alpha", "wanda"),)
     rows = by_label(few(tmp_path / "one", without=without))
