@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
+from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.cli._study_run import finish
 from mlx_prune.cli._study_table import legend, study_table
 
@@ -16,11 +17,11 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="folder that `mlxprune demo -o` wrote")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "table.svg")
     args = parser.parse_args()
-    rows = finish(args.study)
+    rows = finish(args.study, MIN_ANSWERED)
     console = Console(record=True, width=100, file=io.StringIO(), highlight=False, force_terminal=True)
     console.print("[bold]$ mlxprune demo[/]")
     console.print(study_table(rows))
-    console.print(legend(rows), style="dim")
+    console.print(legend(rows, MIN_ANSWERED), style="dim", markup=False)
     console.save_svg(str(args.out), title="mlx-prune", theme=MONOKAI)
 
 

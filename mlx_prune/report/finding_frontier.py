@@ -31,7 +31,7 @@ def frontier_sentences(tables: Tables) -> list[str]:
 
 def changing_sentence(tables: Tables) -> str:
     """Pruning beside quantization on the same definitions; empty unless both were measured."""
-    rows = tables["items_changing"].where(kind=MEASURED).rows
+    rows = tables["items_changing"].where(kind=MEASURED, too_few_answered=False).rows
     pruned, quantized = ([row for row in rows if row["compression"] == c] for c in (PRUNING, QUANTIZATION))
     if not pruned or not quantized:
         return ""

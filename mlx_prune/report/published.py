@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from mlx_prune.report.panels import Key, Tables, key_of, number
-from mlx_prune.report.table import Row, Table, Value, make_table
+from mlx_prune.report.table import Row, Table, Value, make_table, struck
 
 DATA_FILE = "published.json"
 # Figures with one published value per configuration: label, table, its column, factor to the printed unit.
@@ -60,15 +60,20 @@ def _configuration(tables: Tables, entry: dict[str, Any], key: Key) -> Iterator[
     for name, (label, table, column, factor) in _OVERALL.items():
         row = _find(tables[table].rows, key)
         if name in entry and row is not None:
-            yield about | _pair(label, entry[name], row[column], factor)
+            yield about | _pair(label, entry[name], _comparable(row, column), factor)
     for category, reported in entry.get("srs_by_category", {}).items():
         row = _find(tables["rates"].where(category=category).rows, key)
         if row is not None:
-            yield about | _pair(f"SRS, {category.replace('_', ' ')}", reported, row["srs"], 1.0)
+            yield about | _pair(f"SRS, {category.replace('_', ' ')}", reported, _comparable(row, "srs"), 1.0)
 
 
 def _find(rows: tuple[Row, ...], key: Key) -> Row | None:
     return next((row for row in rows if key_of(row) == key), None)
+
+
+def _comparable(row: Row, column: str) -> Value:
+    """A figure to set beside a published one; None where too few answers are behind it."""
+    return None if struck(row, column) else row[column]
 
 
 def _pair(label: str, reported: float, value: Value, factor: float) -> dict[str, Value]:
