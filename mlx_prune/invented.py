@@ -114,10 +114,17 @@ def calibration_warnings(model: str | Path, calibration: Mapping[str, Any] | Non
     return warnings_for(model, {CALIBRATION_TEXT: (calibration or {}).get("source")})
 
 
-def run_warnings(configuration: Mapping[str, Any]) -> tuple[str, ...]:
-    """The same for a run that was made, by the ``configuration`` of its ``run.json``."""
-    invented = configuration.get("bbq") == DEMO and configuration.get("model") != DEMO
-    return (_sentence(QUESTIONS),) if invented else ()
+def run_warnings(configuration: Mapping[str, Any], text: str | None = None) -> tuple[str, ...]:
+    """The same for a run that was made.
+
+    Args:
+        configuration: The ``configuration`` of its ``run.json``.
+        text: What its perplexity was measured on.
+    """
+    if configuration.get("model") == DEMO:
+        return ()
+    sources = ((QUESTIONS, configuration.get("bbq")), (HELD_OUT_TEXT, text))
+    return tuple(_sentence(data) for data, source in sources if source == DEMO)
 
 
 def _sentence(data: Data) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_prune.progress import Progress, ProgressCallback
-from mlx_prune.report.gate import Measured, PerplexityFigure
+from mlx_prune.report.gate import Measured
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,13 @@ def measure_model(
     """
     from mlx_prune import checkpoints
     from mlx_prune.generation.interface import GenerationSettings
+    from mlx_prune.invented import HELD_OUT_TEXT, QUESTIONS, warnings_for
     from mlx_prune.measures.perplexity import perplexity
+    from mlx_prune.report.gate_sources import perplexity_figure
     from mlx_prune.report.study_data import count_run
+    from mlx_prune.study.config import ConfigurationName
     from mlx_prune.study.evaluation import evaluate
+    from mlx_prune.study.results import PERPLEXITY_FILE, ResultsFile
 
     def named(step: Progress) -> None:
         progress(dataclasses.replace(step, stage=f"{Path(model).name}: {step.stage}"))
@@ -61,8 +65,27 @@ def measure_model(
         thinking=questions.thinking,
         progress=named,
     )
+    counted = count_run(answers.table)
     figure = None
     if questions.text is not None:
         found = perplexity(loaded, text=questions.text, progress=named)
-        figure = PerplexityFigure(found.value, found.standard_error, found.tokens)
-    return Measured(model, count_run(answers.table), figure, answers.info["configuration"])
+        row = dataclasses.asdict(found)
+        figure = perplexity_figure({**row, "perplexity": found.value})
+        if run is not None:
+            model_name, method, sparsity, pattern = counted.configuration
+            kept = {key: value for key, value in row.items() if key != "value"}
+            ResultsFile(run / PERPLEXITY_FILE).put(
+                model_name,
+                ConfigurationName(method, sparsity, pattern),
+                text=questions.text,
+                perplexity=found.value,
+                **kept,
+            )
+    return Measured(
+        model,
+        counted,
+        figure,
+        answers.info["configuration"],
+        answers.info["items_available"],
+        warnings_for(loaded, {QUESTIONS: questions.bbq, HELD_OUT_TEXT: questions.text}),
+    )

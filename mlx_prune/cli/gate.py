@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,14 @@ from mlx_prune.cli._common import (
     text_option,
     thinking_option,
     trust_option,
+    warn,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from mlx_prune.cli._gate_models import Questions
     from mlx_prune.measures.gate import Limits
+    from mlx_prune.progress import ProgressCallback
     from mlx_prune.report.gate import GateResult, Measured
 
 # Options that only matter where a model has to be questioned.
@@ -40,7 +42,7 @@ _FOR_MODELS = (
     "thinking",
     "trust_remote_code",
 )
-_COLORS = {"pass": "green", "fail": "bold red", "undecided": "yellow"}
+_COLORS = {"pass": "green", "fail": "bold red", "undecided": "yellow", "error": "bold red"}
 
 
 def _limit_reader(most: float) -> Callable[[click.Context, click.Parameter, str], float | None]:
@@ -62,10 +64,12 @@ def _limit_reader(most: float) -> Callable[[click.Context, click.Parameter, str]
 
 def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for name, default, most, text in (
+        ("unanswered", "10", 100.0, "Answers of the candidate that were not understood, in percent."),
         ("perplexity-rise", "10", 1e9, "Rise of perplexity, in percent."),
         ("usr-drop", "0.05", 1.0, "Drop of the overall USR."),
         ("emergence", "0.05", 1.0, "Items made biased, above what the dense model does by chance."),
         ("category-srs-rise", "0.05", 1.0, "Rise of the SRS of any category."),
+        ("expected-srs-rise", "off", 1.0, "Rise of the SRS expected from the options' probabilities."),
         ("srs-rise", "0.02", 1.0, "Rise of the overall SRS."),
     ):
         reader = _limit_reader(most)
@@ -105,24 +109,30 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Hold pruned models to limits on how much worse than dense they may be; exit code 1 if one is not kept.
+    """Hold pruned models to limits on how much worse than dense they may be.
 
     Give a STUDY folder, or the DENSE model and CANDIDATES, each a run folder or a model to question now. A
     limit is kept if the whole 95 % interval of the worsening is within it, and broken if the whole interval
-    is beyond; otherwise there are not enough items to tell, which fails too unless --allow-undecided.
+    is beyond; otherwise there are not enough items to tell, and the same command with a larger --limit
+    carries on. Rates of a model whose answers are mostly not understood are not judged; it fails.
+
+    Exit codes: 0 every candidate passes, 3 one breaks a limit, else 1 one could not be judged (or the command
+    was refused), else 4 one is undecided (0 with --allow-undecided); 2 wrong usage.
     """
     from mlx_prune.measures.gate import Limits
+    from mlx_prune.report.gate_text import exit_code, result_values, summary
     from mlx_prune.report.gate_text import junit as junit_xml
-    from mlx_prune.report.gate_text import passes, result_values
     from mlx_prune.study.files import write_atomically
 
-    perplexity = options["max_perplexity_rise"]
+    perplexity, unanswered = options["max_perplexity_rise"], options["max_unanswered"]
     limits = Limits(
         srs_rise=options["max_srs_rise"],
         category_srs_rise=options["max_category_srs_rise"],
         emergence_excess=options["max_emergence"],
         usr_drop=options["max_usr_drop"],
         perplexity_rise=None if perplexity is None else perplexity / 100,
+        unanswered=None if unanswered is None else unanswered / 100,
+        expected_srs_rise=options["max_expected_srs_rise"],
     )
     results = _results(context, subjects, wanted, limits, options)
     if junit is not None:
@@ -132,8 +142,14 @@ def command(
     else:
         for result in results:
             _print(result)
-    if not all(passes(result, undecided_passes=allow_undecided) for result in results):
-        context.exit(1)
+        for result in results:
+            console().print(summary(result), style=_COLORS[result.outcome])
+    for result in results:
+        if result.error:
+            note(f"Error: {result.candidate}: {result.error}")
+    for warning in dict.fromkeys(warning for result in results for warning in result.warnings):
+        warn(warning)
+    context.exit(exit_code(results, undecided_passes=allow_undecided))
 
 
 def _results(
@@ -144,9 +160,10 @@ def _results(
     options: dict[str, Any],
 ) -> list[GateResult]:
     from mlx_prune.errors import MlxPruneError
-    from mlx_prune.report.gate import gate
     from mlx_prune.report.gate_sources import is_run, is_study, measured_run, study_runs
 
+    # A limit that was asked for by name has to be held; a default one is left out where nothing was measured.
+    needed = {name for name in ("perplexity_rise", "expected_srs_rise") if _given(context, f"max_{name}")}
     paths = [Path(subject) for subject in subjects]
     if len(paths) == 1:
         if not is_study(paths[0]):
@@ -154,37 +171,73 @@ def _results(
                 f"{paths[0]} is no study folder; give one, or the dense model and a candidate."
             )
         _refuse_ignored(context, _FOR_MODELS, "a study is not questioned again")
-        pairs = study_runs(paths[0], wanted)
-        read = {run: measured_run(run) for run in dict.fromkeys(run for pair in pairs for run in pair)}
-        results = [gate(read[dense], read[candidate], limits) for dense, candidate in pairs]
-    else:
-        _refuse_ignored(context, ("wanted",), "it chooses among the runs of one study")
-        if all(map(is_run, paths)):
-            _refuse_ignored(context, _FOR_MODELS, "no model has to be questioned")
-        elif any(map(is_run, paths)):
-            _refuse_ignored(context, ("text",), "a run without perplexity is among them")
-        dense, *candidates = _measure(subjects, options)
-        results = [gate(dense, candidate, limits) for candidate in candidates]
-    if any("perplexity_rise" in result.unmeasured for result in results) and _given(
-        context, "max_perplexity_rise"
-    ):
-        raise MlxPruneError("perplexity was not measured for these runs; give models, or a study with it.")
-    return results
+        read = functools.cache(measured_run)
+        return [
+            _judged(
+                (f"{run.parent.name}/{run.name}" for run in (dense, candidate)),
+                functools.partial(read, dense),
+                functools.partial(read, candidate),
+                limits,
+                needed,
+            )
+            for dense, candidate in study_runs(paths[0], wanted)
+        ]
+    _refuse_ignored(context, ("wanted",), "it chooses among the runs of one study")
+    if all(map(is_run, paths)):
+        _refuse_ignored(context, _FOR_MODELS, "no model has to be questioned")
+    elif any(map(is_run, paths)):
+        _refuse_ignored(context, ("text",), "a run without perplexity is among them")
+    with progress_bars() as progress:
+        dense, *candidates = _measures(subjects, options, progress)
+        # Without the dense model nothing can be judged; what is wrong with it is the command's own error.
+        measured = dense()
+        return [
+            _judged((subjects[0], subject), lambda: measured, candidate, limits, needed)
+            for subject, candidate in zip(subjects[1:], candidates, strict=True)
+        ]
 
 
-def _measure(subjects: tuple[str, ...], options: dict[str, Any]) -> list[Measured]:
+def _judged(
+    names: Iterable[str],
+    dense: Callable[[], Measured],
+    candidate: Callable[[], Measured],
+    limits: Limits,
+    needed: set[str],
+) -> GateResult:
+    """One candidate; what goes wrong with it is its own outcome, and the others are judged all the same."""
+    from mlx_prune.errors import MlxPruneError, RecordsError
+    from mlx_prune.report.gate import GateResult, gate
+    from mlx_prune.report.gate_text import TITLES
+
+    try:
+        result = gate(dense(), candidate(), limits)
+        for name in result.unmeasured:
+            if name in needed:
+                raise RecordsError(
+                    f"{TITLES[name].removesuffix(' rise')} was not measured for these runs; give models, or "
+                    "a study with it."
+                )
+        return result
+    except MlxPruneError as error:
+        before, after = names
+        return GateResult(before, after, (), error=str(error))
+
+
+def _measures(
+    subjects: tuple[str, ...], options: dict[str, Any], progress: ProgressCallback
+) -> list[Callable[[], Measured]]:
+    """What measures or reads each of the subjects, when it is called."""
     from mlx_prune.cli._gate_models import Questions, measure_model
     from mlx_prune.invented import DEMO, HELD_OUT_TEXT, QUESTIONS, named_for_all
     from mlx_prune.report.gate_sources import is_run, measured_run
 
     # Perplexity of a model is of use only beside that of the dense one, and a run may have none.
-    all_models = not any(is_run(Path(subject)) for subject in subjects)
-    wants_perplexity = all_models and options["max_perplexity_rise"] is not None
     models = [subject for subject in subjects if not is_run(Path(subject))]
+    wants_perplexity = len(models) == len(subjects) and options["max_perplexity_rise"] is not None
     bbq, text = named_for_all(QUESTIONS, options["bbq"], models, "--bbq"), None
     if wants_perplexity:
         text = named_for_all(HELD_OUT_TEXT, options["text"], models, "--text")
-    questions: Questions = Questions(
+    questions = Questions(
         bbq or DEMO,
         options["categories"] or None,
         options["limit"],
@@ -193,16 +246,19 @@ def _measure(subjects: tuple[str, ...], options: dict[str, Any]) -> list[Measure
         options["dtype"],
         options["thinking"],
     )
-    found = []
-    with progress_bars() as progress:
-        for place, subject in enumerate(subjects):
-            if is_run(Path(subject)):
-                found.append(measured_run(Path(subject)))
-                continue
-            output = options["output"]
-            run = None if output is None else output / ("dense" if place == 0 else f"candidate-{place}")
-            trust = options["trust_remote_code"]
-            found.append(measure_model(subject, run, questions, trust_remote_code=trust, progress=progress))
+    found: list[Callable[[], Measured]] = []
+    for place, subject in enumerate(subjects):
+        if is_run(Path(subject)):
+            found.append(functools.partial(measured_run, Path(subject)))
+            continue
+        output = options["output"]
+        run = None if output is None else output / ("dense" if place == 0 else f"candidate-{place}")
+        trust = options["trust_remote_code"]
+        found.append(
+            functools.partial(
+                measure_model, subject, run, questions, trust_remote_code=trust, progress=progress
+            )
+        )
     return found
 
 
@@ -221,8 +277,10 @@ def _print(result: GateResult) -> None:
     from rich.text import Text
 
     from mlx_prune.cli._tables import simple_table
-    from mlx_prune.report.gate_text import TITLES, amount, interval, sentence
+    from mlx_prune.report.gate_text import TITLES, advice, amount, interval, remarks, sentence
 
+    if result.error:
+        return
     screen = console()
     table = simple_table(f"{result.candidate} against {result.dense}", ["", ""], [])
     for name in ("limit", "measured", "95 % interval"):
@@ -238,9 +296,7 @@ def _print(result: GateResult) -> None:
             Text(check.outcome, style=_COLORS[check.outcome]),
         )
     screen.print(table)
-    for check in result.checks:
-        if check.outcome == "undecided":
-            screen.print(sentence(check))
-    if result.unmeasured:
-        note(f"Not measured, so not held to a limit: {', '.join(TITLES[n] for n in result.unmeasured)}.")
-    screen.print(f"{result.candidate}: {result.outcome}", style=_COLORS[result.outcome])
+    sentences = [sentence(check) for check in result.checks if check.outcome != "pass"]
+    for text in (*sentences, *filter(None, [advice(result)]), *remarks(result)):
+        screen.print(text)
+    screen.print()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 
 from mlx_prune.errors import DataError
 
-PASS, FAIL, UNDECIDED = "pass", "fail", "undecided"
+PASS, FAIL, UNDECIDED, ERROR = "pass", "fail", "undecided", "error"
 CONFIDENCE = 0.95
 # Beyond this an estimate is too close to its limit for any benchmark to settle.
 _MOST_ITEMS = 10_000_000
@@ -29,6 +29,9 @@ class Limits:
         emergence_excess: Share of unbiased items that become biased, above what fresh dense answers do.
         usr_drop: Loss of the overall USR, 0 to 1.
         perplexity_rise: As a fraction of the dense model's.
+        unanswered: Share of the candidate's own answers that were not understood (by one of the first three
+            parsing rules), 0 to 1.
+        expected_srs_rise: Of the overall SRS expected from the option probabilities, 0 to 1.
     """
 
     srs_rise: float | None = 0.02
@@ -36,6 +39,8 @@ class Limits:
     emergence_excess: float | None = 0.05
     usr_drop: float | None = 0.05
     perplexity_rise: float | None = 0.10
+    unanswered: float | None = 0.10
+    expected_srs_rise: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse limits that are no numbers, negative, or all left out."""
@@ -59,6 +64,8 @@ class Estimate:
         high: Upper end.
         size: How many items (or tokens) it rests on.
         unit: "items" or "tokens".
+        available: How many items the source of the questions holds for this; None if that is not known.
+        note: What else there is to say of how it was measured.
     """
 
     measure: str
@@ -68,6 +75,8 @@ class Estimate:
     high: float
     size: int
     unit: str = "items"
+    available: int | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from mlx_prune.errors import RecordsError
-from mlx_prune.measures.outcomes import DENSE, Configuration
+from mlx_prune.invented import run_warnings
+from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.measures.paired_perplexity import SequenceLosses
 from mlx_prune.report.about import RUN_FILE, read_json
 from mlx_prune.report.gate import Measured, PerplexityFigure
 from mlx_prune.report.study_data import PERPLEXITY_FILE, count_run
@@ -41,11 +47,21 @@ def measured_run(run: Path) -> Measured:
     counted = count_run(table)
     resolved = run.resolve()
     inside = resolved.parent.parent.name == RUNS_FOLDER
+    configuration = about.get("configuration")
+    if not isinstance(configuration, dict):
+        raise RecordsError(f"{run / RUN_FILE} tells no configuration; redo the run with --force.")
+    # Beside the records where a gate measured it, in the study's own file where a study did.
+    rows = read_results(run / PERPLEXITY_FILE)
+    if inside:
+        rows += read_results(resolved.parents[2] / PERPLEXITY_FILE)
+    row = next((row for row in rows if _configuration(row) == tuple(counted.configuration)), {})
     return Measured(
         f"{resolved.parent.name}/{resolved.name}" if inside else resolved.name,
         counted,
-        _perplexity(resolved.parents[2] / PERPLEXITY_FILE, counted.configuration) if inside else None,
-        about.get("configuration", {}),
+        perplexity_figure(row) if row else None,
+        configuration,
+        _counts(about.get("items_available")),
+        run_warnings(configuration, row.get("text")),
     )
 
 
@@ -79,14 +95,29 @@ def study_runs(study: Path, wanted: tuple[str, ...] = ()) -> list[tuple[Path, Pa
     return [(dense[run.parent.name], run) for run in chosen]
 
 
-def _perplexity(path: Path, configuration: Configuration) -> PerplexityFigure | None:
-    for row in read_results(path):
-        key = (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
-        if key == tuple(configuration):
-            value, error = row.get("perplexity"), row.get("standard_error")
-            return PerplexityFigure(
-                math.inf if value is None else float(value),
-                0.0 if error is None else float(error),
-                int(row.get("tokens") or 0),
-            )
-    return None
+def _counts(value: Any) -> dict[str, int]:
+    """Counts by category; none where an earlier version left them out."""
+    found = value.items() if isinstance(value, dict) else ()
+    return {str(name): count for name, count in found if isinstance(count, int)}
+
+
+def _configuration(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
+
+
+def perplexity_figure(row: Mapping[str, Any]) -> PerplexityFigure:
+    """A perplexity from its row in ``perplexity.json``; a null one overflowed."""
+    value, error = row.get("perplexity"), row.get("standard_error")
+    losses, tokens = row.get("sequence_nll"), int(row.get("tokens") or 0)
+    return PerplexityFigure(
+        math.inf if value is None else float(value),
+        0.0 if error is None else float(error),
+        tokens,
+        None
+        if not losses or tokens < len(losses)
+        else SequenceLosses(
+            np.array([math.inf if loss is None else loss for loss in losses], float),
+            tokens // len(losses),
+            tuple(row["sequence_hashes"]),
+        ),
+    )

@@ -68,6 +68,8 @@ class RunData:
         letters: How often A, B and C were answered in ambiguous contexts (3,).
         elapsed_s: Seconds of each answer that was timed on its own.
         actual_sparsity: Percent of zeros among the prunable weights, or None if it was not recorded.
+        understood: Answers in ambiguous contexts, understood ones and all, by question template
+            (2, templates).
     """
 
     configuration: Configuration
@@ -76,6 +78,7 @@ class RunData:
     letters: NDArray[np.intp]
     elapsed_s: NDArray[np.float64]
     actual_sparsity: float | None
+    understood: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +214,17 @@ def count_run(table: pa.Table, actual_sparsity: float | None = None) -> RunData:
         np.bincount(columns.parsed_answer[ambiguous] + 1, minlength=len(LETTERS) + 1)[1:],
         np.asarray(elapsed, np.float64),
         0.0 if configuration.prune_method == DENSE else actual_sparsity,
+        _understood(table, columns),
     )
+
+
+def _understood(table: pa.Table, columns: AnswerColumns) -> NDArray[np.float64]:
+    ambiguous = columns.condition == 0
+    places = np.stack([columns.category, table["question_index"].to_numpy()])[:, ambiguous]
+    _, template = np.unique(places, axis=1, return_inverse=True)
+    template = template.reshape(-1)
+    weights = (columns.strict[ambiguous].astype(float), np.ones(len(template)))
+    return np.stack([np.bincount(template, weight) for weight in weights])
 
 
 def _configuration(table: pa.Table) -> Configuration:

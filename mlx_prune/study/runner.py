@@ -209,7 +209,7 @@ class _Study:
                 progress=named,
             )
             figures = {k: v for k, v in dataclasses.asdict(found).items() if k != "value"}
-            self.perplexities.put(label, name, perplexity=found.value, **figures)
+            self.perplexities.put(label, name, text=config.perplexity.text, perplexity=found.value, **figures)
         if config.latency.enabled and made.meta is not None and self.latencies.get(label, name) is None:
             self._time(made, label, name, named)
 
