@@ -1,30 +1,54 @@
 """Intervals and tests that respect how BBQ items hang together.
 
 Five answers to one item are not five items, and the dozens of items made from one question template are not
-dozens of questions. The templates are what was sampled, so sums per template are what is resampled here.
-Dense and pruned answers to the same template stay together, which makes every comparison a paired one.
+dozens of questions. The templates are what was sampled, so everything here rests on one number per template:
+what it adds to a rate, or to the difference of two rates (which are paired, since dense and pruned models
+answer the same templates).
 
-The interval is the bootstrap-t: each resample is judged by its own cluster-robust standard error. With the 25
-to 50 templates of a BBQ category and rates near zero it keeps its level where percentile intervals, and
-plus or minus two standard errors, are too narrow (Cameron, Gelbach & Miller 2008, "Bootstrap-based
-improvements for inference with clustered errors").
+Why not plus or minus two standard errors, or a bootstrap of templates? Rates near zero are the rule, and with
+them most of a change comes from few templates. A sample that missed the templates that move most has too
+small a change and too small a standard error at once; both methods, the bootstrap-t included, then miss the
+truth too often, always on the same side (``bench/coverage.py`` counts how often). Four corrections, each
+known, put that right together:
+
+- standard errors are the jackknife's (CV3: MacKinnon, Nielsen & Webb 2023, "Cluster-robust inference: a guide
+  to empirical practice"; Bell & McCaffrey 2002), which allow for few templates and for large ones;
+- quantiles are Student's, with Satterthwaite's degrees of freedom (Imbens & Kolesar 2016, "Robust standard
+  errors in small samples") at most as many as the spread of the contributions themselves supports: ten
+  templates that move among a hundred that do not are ten;
+- the variance is not taken as known but grows along with the change, on the side to which the contributions
+  are skewed. That is what a score interval such as Wilson's does for a proportion; its slope is the skewness,
+  as in Johnson 1978, "Modified t tests and confidence intervals for asymmetrical populations";
+- no p-value is below what swapping dense and pruned at random, template by template, could give (Canay,
+  Romano & Shaikh 2017, "Randomization tests under an approximate symmetry assumption").
+
+The p-value of a difference is the level at which its interval ends at zero, so an interval excludes zero
+exactly where the p-value is below the level. Nothing is resampled: any confidence can be asked for.
+
+What no interval made from data can show: a change confined to templates that are not in the sample.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special, stats
 
-from mlx_prune.measures.intervals import wilson
+from mlx_prune.measures.intervals import score_interval
 
 Floats = NDArray[np.float64]
+Sums = tuple[Floats, Floats, Floats, Floats]
 
-REPLICATES = 9999
+FEWEST_CLUSTERS = 6
+"""With fewer templates no two-sided p-value can be below 0.05, and no interval tried held its level."""
+# How much faster than the skewness seen the variance grows. Samples of a skewed distribution mostly look less
+# skewed than it is; the value is the smallest of 1, 1.5, 2 ... that held the level in bench/coverage.py.
+_SKEWNESS_FACTOR = 1.5
+# Contributions smaller than this, relative to a template's weight, are rounding.
+_ROUNDING = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +58,10 @@ class Difference:
     Attributes:
         value: Second rate minus the first.
         standard_error: Cluster-robust.
-        low: Lower end of the confidence interval, at least -1; NaN where there are fewer than two clusters.
+        low: Lower end of the confidence interval, at least -1; NaN with fewer than
+            :data:`FEWEST_CLUSTERS` clusters.
         high: Upper end, at most 1.
-        p_value: Two-sided, of no difference; 1 where no cluster differs at all.
+        p_value: Two-sided, of no difference; 1 where no cluster differs at all, NaN where ``low`` is.
         clusters: Templates the comparison rests on.
     """
 
@@ -49,12 +74,30 @@ class Difference:
 
 
 @dataclass(frozen=True, eq=False)
-class _Replicates:
+class _Moments:
+    """Sums over the clusters of powers of what each adds to an estimate; each (comparisons,).
+
+    Attributes:
+        value: The estimate; NaN where it has no answers.
+        second: Of the squares: the variance.
+        third: Of the cubes.
+        fourth: Of the fourth powers.
+        weight: Of the squared shares of answers, times the square of the largest value one answer may have.
+        freedom: ``second ** 2`` over the degrees of freedom, which add up in this form.
+        one: What a single answer adds.
+        moved: How many clusters differ between the two sides.
+        clusters: How many there are.
+    """
+
     value: Floats
-    variance: Floats
-    values: Floats
-    variances: Floats
-    clusters: int
+    second: Floats
+    third: Floats
+    fourth: Floats
+    weight: Floats
+    freedom: Floats
+    one: Floats
+    moved: Floats
+    clusters: Floats
 
 
 def cluster_sums(values: NDArray[np.generic], cluster: NDArray[np.intp], clusters: int) -> Floats:
@@ -83,37 +126,31 @@ def paired_difference(
     stratum: NDArray[np.intp] | None = None,
     *,
     confidence: float = 0.95,
-    replicates: int = REPLICATES,
-    seed: int = 0,
 ) -> Difference:
     """Compare two rates, each a ratio of sums over the same clusters.
 
-    With strata (BBQ categories) each rate is the unweighted mean of the strata's rates, clusters are
-    resampled within their stratum, and a comparison that lacks a stratum's denominator on either side
-    leaves it out.
+    With strata (BBQ categories) each rate is the unweighted mean of the strata's rates, and a comparison that
+    lacks a stratum's denominator on either side leaves it out. Where nothing differs in any cluster, the
+    interval is as wide as if a single answer did, in either direction.
 
     Args:
         numerator0: Per-cluster sums of the first rate's numerator (comparisons, clusters); any of the four
-            may have a single row for all comparisons.
+            may have a single row for all comparisons. One answer adds at most 1 to it.
         denominator0: Likewise of its denominator.
         numerator1: Likewise of the second rate's numerator.
         denominator1: Likewise of its denominator.
         stratum: Stratum number of each cluster (clusters,); None for a single one.
-        confidence: Two-sided level.
-        replicates: Bootstrap resamples; the smallest p-value possible is ``2 / (replicates + 1)``.
-        seed: Of the resampling; the same sums give the same interval.
+        confidence: Two-sided level, as high as wanted.
     """
-    # One dense row for all comparisons stays one row: its sums are resampled once.
-    n0, d0, n1, d1 = (
-        np.atleast_2d(np.asarray(x, float)) for x in (numerator0, denominator0, numerator1, denominator1)
+    n0, d0, n1, d1 = np.broadcast_arrays(
+        *(np.atleast_2d(np.asarray(x, float)) for x in (numerator0, denominator0, numerator1, denominator1))
     )
     groups = np.zeros(n0.shape[1], np.intp) if stratum is None else stratum
     parts = []
     for number in np.unique(groups):
         mine = groups == number
-        sums = (n0[:, mine], d0[:, mine], n1[:, mine], d1[:, mine])
-        parts.append(_resample(sums, replicates, seed, int(number)))
-    return _combine(parts, confidence, replicates)
+        parts.append(_moments((n0[:, mine], d0[:, mine], n1[:, mine], d1[:, mine])))
+    return _compare(_mean(parts), confidence)
 
 
 def clustered_wilson(
@@ -121,10 +158,11 @@ def clustered_wilson(
 ) -> tuple[Floats, Floats]:
     """Wilson interval of a rate over clustered answers, on its effective sample size.
 
-    The effective size is what would give a simple random sample the cluster-robust standard error, reduced
-    for the degrees of freedom that few clusters leave (Korn & Graubard 1998, with Wilson's interval in
-    place of Clopper and Pearson's). Where no answer or every answer counts, the spread between clusters is
-    unknown and each cluster is taken as one observation.
+    The effective size is what would give a simple random sample the jackknife standard error over clusters
+    (Korn & Graubard 1998, "Confidence intervals for proportions with small expected number of positive
+    counts", with Wilson's interval in place of Clopper and Pearson's); the quantile is Student's, with as
+    many degrees of freedom as the clusters and the spread of their contributions support. Where no answer or
+    every answer counts, the spread between clusters is unknown and each cluster is taken as one observation.
 
     Args:
         numerator: Per-cluster counts of what the rate counts (..., clusters).
@@ -135,119 +173,133 @@ def clustered_wilson(
         Lower and upper limits of shape (...); NaN with fewer than two clusters.
     """
     hits, total = np.asarray(numerator, float), np.asarray(denominator, float)
-    used = (total > 0).sum(axis=-1)
-    answers = total.sum(axis=-1)
+    used, answers = (total > 0).sum(axis=-1), total.sum(axis=-1)
     tail = 0.5 + confidence / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         rate = hits.sum(axis=-1) / answers
-        residual = hits - rate[..., None] * total
-        variance = used / (used - 1) * (residual**2).sum(axis=-1) / answers**2
-        shrink = (stats.norm.ppf(tail) / stats.t.ppf(tail, np.maximum(used - 1, 1))) ** 2
-        effective = rate * (1 - rate) / variance * shrink
-    inside = (rate > 0) & (rate < 1)
-    effective = np.where(inside & (variance > 0), np.minimum(effective, answers), used)
-    effective = np.where(used >= 2, effective, 0.0)
-    return wilson(np.nan_to_num(rate) * effective, effective, confidence)
+        share = total / answers[..., None]
+        square = _contributions(hits, total, share) ** 2
+        variance = square.sum(axis=-1)
+        supported = variance**2 / (square**2).sum(axis=-1)
+        effective = np.minimum(rate * (1 - rate) / variance, answers)
+        degrees = np.minimum(_degrees(share), supported)
+    known = (rate > 0) & (rate < 1) & (variance > 0)
+    effective = np.where(used >= 2, np.where(known, effective, used), 0.0)
+    quantile = np.where(known, special.stdtrit(np.where(known, degrees, 1.0), tail), stats.norm.ppf(tail))
+    return score_interval(np.nan_to_num(rate) * effective, effective, quantile)
 
 
-@lru_cache(maxsize=16)
-def _weights(clusters: int, replicates: int, seed: int, stratum: int) -> Floats:
-    # The stratum is part of the key: strata of one size must not be resampled in step.
-    drawn = np.random.default_rng([seed, stratum]).integers(0, clusters, (replicates, clusters))
-    flat = drawn + np.arange(replicates)[:, None] * clusters
-    counts = np.bincount(flat.ravel(), minlength=replicates * clusters)
-    weights = counts.reshape(replicates, clusters).astype(np.float64)
-    weights.flags.writeable = False
-    return weights
+def _contributions(hits: Floats, total: Floats, share: Floats) -> Floats:
+    """What each cluster adds to a rate, as leaving it out shows: the jackknife's (..., clusters)."""
+    answers = total.sum(axis=-1, keepdims=True)
+    residual = hits - hits.sum(axis=-1, keepdims=True) / answers * total
+    return np.asarray(residual / answers / (1 - share))
 
 
-def _resample(
-    sums: tuple[Floats, Floats, Floats, Floats], replicates: int, seed: int, stratum: int
-) -> _Replicates:
-    """Estimates and variances of the sample (comparisons,) and of its resamples (replicates, comparisons)."""
-    used = (sums[1] > 0).any(axis=0) | (sums[3] > 0).any(axis=0)
-    n0, d0, n1, d1 = (x[:, used] for x in sums)
-    clusters = int(used.sum())
-    value, variance = _ratio_difference(np.ones((1, clusters)), n0, d0, n1, d1)
-    if clusters < 2:
-        empty = np.full((replicates, value.shape[1]), np.nan)
-        return _Replicates(value[0], empty[0], empty, empty, clusters)
-    values, variances = _ratio_difference(_weights(clusters, replicates, seed, stratum), n0, d0, n1, d1)
-    return _Replicates(value[0], variance[0], values, variances, clusters)
+def _degrees(share: Floats) -> Floats:
+    """Satterthwaite's degrees of freedom for clusters that hold these shares of the answers (...,).
 
-
-def _ratio_difference(
-    weights: Floats, n0: Floats, d0: Floats, n1: Floats, d1: Floats
-) -> tuple[Floats, Floats]:
-    """Weighted difference of ratios and its cluster-robust variance, both (replicates, comparisons).
-
-    The variance is that of the linearized difference, a weighted sum over clusters of
-    ``((n1 - r1 d1) / D1 - (n0 - r0 d0) / D0) ** 2``, expanded so that all resamples are matrix products.
+    Answers to one cluster are taken as wholly dependent, which asks for most; equal clusters give one less
+    than there are.
     """
-    vectors = (n1, d1, n0, d0)
-    pairs = [(i, j) for i in range(4) for j in range(i + 1)]
-    columns = [*vectors, *(vectors[i] * vectors[j] for i, j in pairs)]
-    # One matrix product for all of them.
-    summed = weights @ np.concatenate(columns).T
-    sums = np.split(summed, np.cumsum([len(column) for column in columns])[:-1], axis=1)
-    products = dict(zip(pairs, sums[4:], strict=True))
+    square = share**2
+    return np.asarray(square.sum(axis=-1) ** 2 / (square**2).sum(axis=-1) - 1)
+
+
+def _moments(sums: Sums) -> _Moments:
+    n0, d0, n1, d1 = sums
+    used = (d0 > 0) | (d1 > 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        rate1, rate0 = sums[0] / sums[1], sums[2] / sums[3]
-        factors = (1 / sums[1], -rate1 / sums[1], -1 / sums[3], rate0 / sums[3])
-        variance = np.zeros(1)
-        for (i, j), product in products.items():
-            variance = variance + (1 if i == j else 2) * factors[i] * factors[j] * product
-        # What cancels leaves rounding noise of either sign, which a studentized bootstrap would divide by.
-        size1, size0 = products[0, 0] + products[1, 1], products[2, 2] + products[3, 3]
-        noise = 1e-12 * (factors[0] ** 2 * size1 + factors[2] ** 2 * size0)
-    clusters = weights.shape[1]
-    scale = clusters / (clusters - 1) if clusters > 1 else np.nan
-    return rate1 - rate0, np.where(variance > noise, variance * scale, 0.0 * variance)
+        share0, share1 = (d / d.sum(axis=-1, keepdims=True) for d in (d0, d1))
+        added = _contributions(n1, d1, share1) - _contributions(n0, d0, share0)
+        share = (share0 + share1) / 2
+        degrees = _degrees(share)
+        square = added**2
+        second = square.sum(axis=-1)
+        return _Moments(
+            value=n1.sum(axis=-1) / d1.sum(axis=-1) - n0.sum(axis=-1) / d0.sum(axis=-1),
+            second=second,
+            third=(square * added).sum(axis=-1),
+            fourth=(square**2).sum(axis=-1),
+            weight=(share**2).sum(axis=-1),
+            freedom=second**2 / degrees,
+            one=1 / np.minimum(d0.sum(axis=-1), d1.sum(axis=-1)),
+            moved=((n0 != n1) | (d0 != d1)).sum(axis=-1).astype(float),
+            clusters=used.sum(axis=-1).astype(float),
+        )
 
 
-def _combine(parts: list[_Replicates], confidence: float, replicates: int) -> Difference:
-    present = np.array([~np.isnan(part.value) for part in parts])
+def _mean(parts: list[_Moments]) -> _Moments:
+    """The unweighted mean over strata, of those that have answers on both sides."""
+    present = ~np.isnan(np.array([part.value for part in parts]))
     count = present.sum(axis=0)
 
-    def mean(arrays: list[Floats], power: int) -> Floats:
-        stacked = np.array(arrays)
-        keep = present if stacked.ndim == 2 else present[:, None, :]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.asarray(np.where(keep, stacked, 0.0).sum(axis=0) / count**power)
+    def stacked(name: str) -> Floats:
+        return np.where(present, np.array([getattr(part, name) for part in parts]), 0.0)
 
-    value = mean([part.value for part in parts], 1)
-    error = np.sqrt(mean([part.variance for part in parts], 2))
-    values = mean([part.values for part in parts], 1)
-    errors = np.sqrt(mean([part.variances for part in parts], 2))
+    def mean(name: str, power: int) -> Floats:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.asarray(stacked(name).sum(axis=0) / count**power)
+
+    return _Moments(
+        value=mean("value", 1),
+        second=mean("second", 2),
+        third=mean("third", 3),
+        fourth=mean("fourth", 4),
+        weight=mean("weight", 2),
+        freedom=mean("freedom", 4),
+        one=stacked("one").max(axis=0) / np.maximum(count, 1),
+        moved=stacked("moved").sum(axis=0),
+        clusters=stacked("clusters").sum(axis=0),
+    )
+
+
+def _compare(total: _Moments, confidence: float) -> Difference:
+    value = total.value
+    # Where nothing differs, or everything alike, the spread is that of one answer, known from that one only.
+    even = total.second <= (_ROUNDING**2) * total.weight
+    variance = np.where(even, total.one**2, total.second)
     with np.errstate(divide="ignore", invalid="ignore"):
-        t = (values - value) / errors
-        observed = value / error
-    # A resample in which nothing varies says nothing if it agrees with the sample, and all if it does not.
-    t = np.where((errors == 0) & np.isclose(values, value, rtol=0, atol=1e-12), 0.0, t)
-    # A resample without any answer says nothing either.
-    t = np.where(np.isnan(t), 0.0, t)
-    # Where few clusters moved, many resamples differ from the sample without any spread: an infinite t, which
-    # would make the limit the end of the scale. The largest finite one takes its place in the interval.
-    largest = np.where(np.isfinite(t), np.abs(t), 0.0).max(axis=0)
-    bounded = np.clip(t, -largest, largest)
-    levels = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low_t, high_t = np.quantile(bounded, levels, axis=0, method="nearest")
-    above = (t >= observed).sum(axis=0)
-    below = (t <= observed).sum(axis=0)
-    p = np.minimum(2.0 * (1 + np.minimum(above, below)) / (replicates + 1), 1.0)
-    made = ~np.isnan(error) & (count > 0)
-    flat = made & (error == 0)
-    clusters = (present * np.array([part.clusters for part in parts])[:, None]).sum(axis=0)
-    # No p-value below what swapping the labels of whole clusters at random could give.
-    p = np.maximum(np.where(flat, 0.0, p), np.exp2(1.0 - clusters))
-    with np.errstate(invalid="ignore"):
-        low = np.where(flat, value, np.clip(value - high_t * error, -1, 1))
-        high = np.where(flat, value, np.clip(value - low_t * error, -1, 1))
+        degrees = np.where(even, 1.0, variance**2 / total.freedom)
+        supported = np.where(even, 1.0, variance**2 / total.fourth)
+        skewness = np.where(even, 1.0, total.third / np.sqrt(variance * total.fourth))
+        # The third moment of n values is too small by about (n - 2) / n; the square allows for what a small
+        # sample hides of a long tail.
+        few = ((degrees + 1) / np.maximum(degrees - 1, 0.5)) ** 2
+        slope = _SKEWNESS_FACTOR * few * np.where(even, total.one, total.third / variance)
+    # A comparison of too few clusters, or one whose answers lie in a single cluster of a stratum.
+    made = (total.clusters >= FEWEST_CLUSTERS) & np.isfinite(variance) & (degrees > 0)
+    ends, p_values = [], []
+    for side in (-1.0, 1.0):
+        # On the side of the long tail the variance grows, and there the sample tells least of it: half of
+        # Satterthwaite's degrees of freedom, reached where the skewness is half of the largest possible.
+        tail = np.clip(2 * np.where(even, 1.0, side * skewness), 0.0, 1.0)
+        grows = np.where(even, slope, np.maximum(side * slope, 0.0))
+        freedom = np.minimum(degrees, 2 * supported - 1 - (supported - 1) * tail)
+        freedom = np.where(made, freedom, 1.0)
+        quantile = np.asarray(special.stdtrit(freedom, 0.5 + confidence / 2), np.float64)
+        ends.append(value + side * _reach(quantile, variance, grows))
+        # Zero lies on this side of the value, at this distance.
+        distance = np.maximum(-side * value, 0.0)
+        with np.errstate(invalid="ignore"):
+            p_values.append(2 * special.stdtr(freedom, -distance / np.sqrt(variance + grows * distance)))
+    least = np.exp2(1.0 - total.moved)
+    p = np.minimum(np.maximum(np.minimum(*p_values), least), 1.0)
+    # Swapping labels of few templates cannot exclude zero, so the interval does not either.
+    held = least >= 1 - confidence
+    low = np.where(held, np.minimum(ends[0], 0.0), ends[0])
+    high = np.where(held, np.maximum(ends[1], 0.0), ends[1])
     return Difference(
         value=value,
-        standard_error=error,
-        low=np.where(made, low, np.nan),
-        high=np.where(made, high, np.nan),
-        p_value=np.where(made, np.where(flat & (value == 0), 1.0, p), np.nan),
-        clusters=clusters,
+        standard_error=np.sqrt(total.second),
+        low=np.where(made, np.maximum(low, -1.0), np.nan),
+        high=np.where(made, np.minimum(high, 1.0), np.nan),
+        p_value=np.where(made, p, np.nan),
+        clusters=total.clusters.astype(np.intp),
     )
+
+
+def _reach(quantile: Floats, variance: Floats, grows: Floats) -> Floats:
+    """How far the limit is: the larger root x of ``x ** 2 = quantile ** 2 * (variance + grows * x)``."""
+    half = quantile**2 * grows / 2
+    return np.asarray(half + np.sqrt(half**2 + quantile**2 * variance))

@@ -24,8 +24,23 @@ def wilson(
     Returns:
         Lower and upper limits, in [0, 1]; NaN where there are no trials.
     """
-    k, n = np.asarray(successes, np.float64), np.asarray(trials, np.float64)
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    return score_interval(successes, trials, NormalDist().inv_cdf(0.5 + confidence / 2))
+
+
+def score_interval(
+    successes: ArrayLike, trials: ArrayLike, quantile: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Wilson's interval for a quantile of one's own, such as Student's; all arguments broadcast.
+
+    Args:
+        successes: Counts, which need not be whole.
+        trials: Counts, likewise.
+        quantile: How many standard errors the limits are away.
+
+    Returns:
+        Lower and upper limits, in [0, 1]; NaN where there are no trials.
+    """
+    k, n, z = (np.asarray(x, np.float64) for x in (successes, trials, quantile))
     with np.errstate(invalid="ignore", divide="ignore"):
         center = (k + z * z / 2) / (n + z * z)
         half = z / (n + z * z) * np.sqrt(k * (n - k) / n + z * z / 4)
