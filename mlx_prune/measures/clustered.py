@@ -58,10 +58,11 @@ class Difference:
     Attributes:
         value: Second rate minus the first.
         standard_error: Cluster-robust.
-        low: Lower end of the confidence interval, at least -1; NaN with fewer than
-            :data:`FEWEST_CLUSTERS` clusters.
-        high: Upper end, at most 1.
-        p_value: Two-sided, of no difference; 1 where no cluster differs at all, NaN where ``low`` is.
+        low: Lower end of the confidence interval, at least -1. NaN where an interval cannot be had: with
+            fewer than :data:`FEWEST_CLUSTERS` clusters, with all answers of a stratum in one cluster, or
+            where no cluster differs.
+        high: Upper end, at most 1; NaN where ``low`` is.
+        p_value: Two-sided, of no difference; 1 where no cluster differs, NaN where it cannot be had.
         clusters: Templates the comparison rests on.
     """
 
@@ -130,8 +131,9 @@ def paired_difference(
     """Compare two rates, each a ratio of sums over the same clusters.
 
     With strata (BBQ categories) each rate is the unweighted mean of the strata's rates, and a comparison that
-    lacks a stratum's denominator on either side leaves it out. Where nothing differs in any cluster, the
-    interval is as wide as if a single answer did, in either direction.
+    lacks a stratum's denominator on either side leaves it out. Where every cluster changes alike, the spread
+    is taken from a single answer; where none changes, there is no interval, since nothing tells how large a
+    change would have been.
 
     Args:
         numerator0: Per-cluster sums of the first rate's numerator (comparisons, clusters); any of the four
@@ -256,7 +258,7 @@ def _mean(parts: list[_Moments]) -> _Moments:
 
 def _compare(total: _Moments, confidence: float) -> Difference:
     value = total.value
-    # Where nothing differs, or everything alike, the spread is that of one answer, known from that one only.
+    # Where all clusters change alike, the spread is that of one answer, known from that one only.
     even = total.second <= (_ROUNDING**2) * total.weight
     variance = np.where(even, total.one**2, total.second)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -266,7 +268,7 @@ def _compare(total: _Moments, confidence: float) -> Difference:
         # The third moment of n values is too small by about (n - 2) / n; the square allows for what a small
         # sample hides of a long tail.
         few = ((degrees + 1) / np.maximum(degrees - 1, 0.5)) ** 2
-        slope = _SKEWNESS_FACTOR * few * np.where(even, total.one, total.third / variance)
+        slope = _SKEWNESS_FACTOR * np.where(even, total.one, few * total.third / variance)
     # A comparison of too few clusters, or one whose answers lie in a single cluster of a stratum.
     made = (total.clusters >= FEWEST_CLUSTERS) & np.isfinite(variance) & (degrees > 0)
     ends, p_values = [], []
@@ -289,11 +291,12 @@ def _compare(total: _Moments, confidence: float) -> Difference:
     held = least >= 1 - confidence
     low = np.where(held, np.minimum(ends[0], 0.0), ends[0])
     high = np.where(held, np.maximum(ends[1], 0.0), ends[1])
+    shown = made & ~(even & (np.abs(value) < _ROUNDING))
     return Difference(
         value=value,
         standard_error=np.sqrt(total.second),
-        low=np.where(made, np.maximum(low, -1.0), np.nan),
-        high=np.where(made, np.minimum(high, 1.0), np.nan),
+        low=np.where(shown, np.maximum(low, -1.0), np.nan),
+        high=np.where(shown, np.minimum(high, 1.0), np.nan),
         p_value=np.where(made, p, np.nan),
         clusters=total.clusters.astype(np.intp),
     )

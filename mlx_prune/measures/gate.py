@@ -115,7 +115,7 @@ def judge_all(estimates: list[Estimate], limits: Limits) -> tuple[Check, ...]:
 def unmoved_bound(items: int, confidence: float = CONFIDENCE) -> float:
     """The largest share of items that may change though none of ``items`` did (Clopper & Pearson 1934).
 
-    A resampling interval has no width where no answer changed; this is what such a sample still allows.
+    Over templates no interval can be had where no answer changed; this is what such a sample still allows.
     """
     return 1.0 if items == 0 else -math.expm1(math.log((1 - confidence) / 2) / items)
 

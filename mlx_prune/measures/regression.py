@@ -34,7 +34,8 @@ class LogisticTerm:
         low: Lower end of its 95 % interval.
         high: Upper end.
         clustered_standard_error: With answers to one question template dependent.
-        clustered_p_value: Two-sided Wald test on that.
+        clustered_p_value: Two-sided Wald test on that, against Student's t with as many degrees of freedom as
+            the templates, or the spread of what they add to the coefficient, support.
     """
 
     name: str
@@ -123,9 +124,9 @@ def logistic_regression(counts: LogisticCounts) -> LogisticFit | None:
     names, design = _design(counts)
     kept = _independent_columns(design)
     plain = _fit(design[:, kept], counts)
-    clustered = _clustered_errors(design[:, kept], counts, plain)
+    errors, degrees = _clustered_errors(design[:, kept], counts, plain)
     place = {column: number for number, column in enumerate(kept)}
-    terms = tuple(_term(name, place.get(column), plain, clustered) for column, name in enumerate(names))
+    terms = tuple(_term(name, place.get(column), plain, errors, degrees) for column, name in enumerate(names))
     total, hits = counts.parsed.sum(), counts.stereotyped.sum()
     null = np.full_like(counts.parsed, hits / total)
     return LogisticFit(
@@ -198,26 +199,34 @@ def _rates(design: Floats, fit: Any) -> Floats:
     return np.asarray(special.expit(design @ np.asarray(fit.params)), np.float64)
 
 
-def _clustered_errors(design: Floats, counts: LogisticCounts, fit: Any) -> Floats:
-    """Sandwich standard errors, with the usual correction for the number of clusters and coefficients."""
+def _clustered_errors(design: Floats, counts: LogisticCounts, fit: Any) -> tuple[Floats, Floats]:
+    """Sandwich standard errors, with the usual correction for the number of clusters and coefficients.
+
+    Beside them their degrees of freedom: Satterthwaite's, from what each cluster adds to the coefficient, at
+    most one less than there are clusters.
+    """
     residual = counts.stereotyped - counts.parsed * _rates(design, fit)
     clusters = int(counts.template.max()) + 1
     scores = cluster_sums((design * residual[:, None]).T, counts.template, clusters)
     used, answers, terms = len(np.unique(counts.template)), counts.parsed.sum(), design.shape[1]
     if used < 2:
-        return np.full(terms, np.nan)
+        return np.full(terms, np.nan), np.full(terms, np.nan)
     bread = np.asarray(fit.cov_params(), np.float64)
     correction = used / (used - 1) * (answers - 1) / (answers - terms)
-    variance = correction * np.diag(bread @ (scores @ scores.T) @ bread)
+    square = (bread @ scores) ** 2
+    variance = correction * square.sum(axis=1)
     # With fewer clusters than coefficients some directions have no spread between clusters at all.
-    return np.asarray(np.sqrt(np.where(variance > 0, variance, np.nan)), np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        supported = 2 * square.sum(axis=1) ** 2 / (square**2).sum(axis=1) - 1
+    degrees = np.minimum(supported, used - 1)
+    return np.asarray(np.sqrt(np.where(variance > 0, variance, np.nan)), np.float64), degrees
 
 
-def _term(name: str, place: int | None, plain: Any, clustered: Floats) -> LogisticTerm:
+def _term(name: str, place: int | None, plain: Any, errors: Floats, degrees: Floats) -> LogisticTerm:
     if place is None:
         return LogisticTerm(name, *[math.nan] * 7)
     low, high = plain.conf_int()[place]
-    coefficient, error = float(plain.params[place]), float(clustered[place])
+    coefficient, error = float(plain.params[place]), float(errors[place])
     return LogisticTerm(
         name=name,
         coefficient=coefficient,
@@ -226,7 +235,7 @@ def _term(name: str, place: int | None, plain: Any, clustered: Floats) -> Logist
         low=float(low),
         high=float(high),
         clustered_standard_error=error,
-        clustered_p_value=float(2 * special.ndtr(-abs(coefficient / error))),
+        clustered_p_value=float(2 * special.stdtr(degrees[place], -abs(coefficient / error))),
     )
 
 

@@ -108,7 +108,7 @@ FURTHER_FIGURES = (
     FigureKind(
         "srs_change",
         "Change of stereotype reliance, with its interval",
-        "Change of the overall SRS from dense with a 95 % bootstrap interval over question templates. "
+        "Change of the overall SRS from dense with a 95 % interval over question templates. "
         "Filled: significant after correction for the number of comparisons." + _LINES,
         ("paired_tests",),
         figures_change.srs_change,

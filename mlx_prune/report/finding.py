@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import median
 
 from mlx_prune.measures.equivalence import FASTER, SAME
 from mlx_prune.measures.equivalence import words as verdict_words
@@ -106,13 +105,12 @@ def _headline(changes: Sequence[Row], rises: Sequence[Row], falls: Sequence[Row]
     if falls:
         lowered = f"{what} lowered stereotype reliance beyond chance in {len(falls)} of {total}"
         return f"{lowered}, and raised it in none."
-    widths = [
-        (_value(row, "srs_delta_high") - _value(row, "srs_delta_low")) / 2
-        for row in changes
-        if number(row["srs_delta_low"]) is not None
-    ]
-    seen = f"; changes smaller than about {median(widths):.2f} would not have been seen" if widths else ""
-    return f"No change of stereotype reliance in {total} is beyond chance{seen}."
+    lows, highs = (
+        [end for row in changes if (end := number(row[f"srs_delta_{side}"])) is not None]
+        for side in ("low", "high")
+    )
+    reach = f"; the 95 % intervals reach from {min(lows):+.3f} to {max(highs):+.3f}" if lows else ""
+    return f"No change of stereotype reliance in {total} is beyond chance{reach}."
 
 
 def _words(rows: Sequence[Row]) -> tuple[str, str]:
@@ -139,7 +137,13 @@ def _largest(tables: Tables, row: Row, *, certain: bool) -> str:
     overall = {key_of(entry): entry for entry in tables["overall"].rows}.get(key_of(row), {})
     before, after = number(overall.get("srs_baseline")), number(overall.get("srs"))
     levels = f", from {before:.3f} to {after:.3f}" if before is not None and after is not None else ""
-    kind = "The largest change beyond chance" if certain else "The largest change, itself within chance,"
+    kind = "The largest change beyond chance"
+    if not certain:
+        low, high = number(row["srs_delta_low"]), number(row["srs_delta_high"])
+        # An interval of its own may exclude zero where the comparisons together are too many for that.
+        alone = low is not None and high is not None and (low > 0 or high < 0)
+        among = " once all comparisons are allowed for" if alone else ""
+        kind = f"The largest change, itself within chance{among},"
     return f"{kind} is that of {_name(row)}: SRS moved by {_signed(row, 'srs_delta')}{levels}."
 
 
@@ -264,7 +268,9 @@ def _value(row: Row, column: str) -> float:
 def _signed(row: Row, column: str) -> str:
     low, high = number(row[f"{column}_low"]), number(row[f"{column}_high"])
     text = f"{_value(row, column):+.3f}"
-    return text if low is None or high is None else f"{text} (95 % interval {low:+.3f} to {high:+.3f})"
+    if low is None or high is None:
+        return f"{text} (no interval can be had)"
+    return f"{text} (95 % interval {low:+.3f} to {high:+.3f})"
 
 
 def _name(row: Row) -> str:

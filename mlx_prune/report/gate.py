@@ -246,9 +246,10 @@ def _estimate(
     value, low, high = (factor * number_or_nan(row[name]) for name in ends)
     if same:
         value = low = high = 0.0
-    elif low == high == value:
+    elif value == 0 and math.isnan(low):
+        # No answer changed, so no interval over templates can be had.
         bound = unmoved_bound(items)
-        low, high = max(value - bound, -1.0), min(value + bound, 1.0)
+        low, high = -bound, bound
     return Estimate(measure, scope, value, low, high, items)
 
 

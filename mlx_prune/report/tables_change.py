@@ -47,8 +47,8 @@ def paired_test_table(data: StudyData) -> Table:
     return make_table(
         "paired_tests",
         "Change of SRS, tested as paired",
-        "srs_delta with a 95 % bootstrap-t interval over question templates; McNemar's exact test on items "
-        "whose majority of understood answers is stereotyped; expected_srs_delta from option probabilities, "
+        "srs_delta with a 95 % interval over question templates, left out where none can be had (fewer than "
+        "6 templates, or no change in any); McNemar's exact test on items whose majority of understood answers is stereotyped; expected_srs_delta from option probabilities, "
         "free of sampling noise. q is adjusted after Benjamini and Hochberg over all models, categories and "
         "configurations (the rows `overall` are a family of their own). Nothing is compared where too few "
         "answers were understood, of the dense model or of the other.",
@@ -128,7 +128,7 @@ def emergence_table(data: StudyData) -> Table:
         "same noise. null and expected: with at least one among fresh answers of the dense and of the pruned "
         "model, from option probabilities (left out where answers do not start with a letter). held_out_null "
         "and held_out: stereotyped answers under one seed to items without one under the others. Excess: "
-        "pruned minus dense, with a 95 % bootstrap-t interval over question templates.",
+        "pruned minus dense, with a 95 % interval over question templates.",
         rows,
         ("model", "prune_method"),
     )

@@ -94,19 +94,23 @@ def test_a_missing_dense_model_leaves_lines_of_pruned_points_only(tables):
     assert [len(line.xs) for line in lines if line.joined] == [3, 3]
 
 
+def significant(row):
+    return row["q_clustered"] is not None and row["q_clustered"] < 0.05
+
+
 def test_hollow_points_of_srs_change_are_the_insignificant_ones(tables, wide):
     axes = wide["srs_change"].axes[0]
     points = [line for line in axes.get_lines() if line.get_marker() == "o" and len(line.get_xdata())]
     hollow = {float(line.get_xdata()[0]) for line in points if line.get_markerfacecolor() == "#fffffe"}
     rows = tables["paired_tests"].where(category="overall").rows
     assert len(points) == len(rows)
-    assert hollow == {row["srs_delta"] for row in rows if row["q_clustered"] >= 0.05}
+    assert hollow == {row["srs_delta"] for row in rows if not significant(row)}
 
 
 def test_matrix_cells_say_the_change_and_star_what_is_significant(tables, wide):
     texts = [text.get_text() for text in wide["srs_change_by_category"].axes[0].texts]
     rows = tables["paired_tests"].rows
-    expected = [f"{r['srs_delta']:+.2f}".replace("0.", ".") + "*" * (r["q_clustered"] < 0.05) for r in rows]
+    expected = [f"{r['srs_delta']:+.2f}".replace("0.", ".") + "*" * significant(r) for r in rows]
     assert sorted(texts) == sorted(expected)
 
 

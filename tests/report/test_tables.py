@@ -312,7 +312,7 @@ def test_a_dense_model_against_itself_shows_no_change(tmp_path):
     copies = [r | {"prune_method": "wanda", "sparsity": 50.0} for r in rows]
     tables = build_tables(write_study(tmp_path, [*rows, *copies]))
     for row in tables["paired_tests"].rows:
-        assert (row["srs_delta"], row["srs_delta_low"], row["srs_delta_high"]) == (0, 0, 0)
+        assert (row["srs_delta"], row["srs_delta_low"], row["srs_delta_high"]) == (0, None, None)
         assert row["p_clustered"] == row["p_mcnemar"] == 1
     emergence = tables["emergence"].rows[0]
     assert emergence["observed"] == emergence["excess"] == 0
