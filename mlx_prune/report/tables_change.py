@@ -48,7 +48,8 @@ def paired_test_table(data: StudyData) -> Table:
         "paired_tests",
         "Change of SRS, tested as paired",
         "srs_delta with a 95 % interval over question templates, left out where none can be had (fewer than "
-        "6 templates, or no change in any); McNemar's exact test on items whose majority of understood answers is stereotyped; expected_srs_delta from option probabilities, "
+        "6 templates, or no change in any); McNemar's exact test on items whose majority of understood "
+        "answers is stereotyped; expected_srs_delta from option probabilities, "
         "free of sampling noise. q is adjusted after Benjamini and Hochberg over all models, categories and "
         "configurations (the rows `overall` are a family of their own). Nothing is compared where too few "
         "answers were understood, of the dense model or of the other.",

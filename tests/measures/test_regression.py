@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from mlx_prune.measures.regression import LogisticCounts, logistic_regression
 
