@@ -58,10 +58,11 @@ class Difference:
     Attributes:
         value: Second rate minus the first.
         standard_error: Cluster-robust.
-        low: Lower end of the confidence interval, at least -1. NaN where an interval cannot be had: with
+        low: Lower end of the confidence interval, within the scale (from -1 to 1 for shares, from -2 to 2 for
+            means of answers that count either way). NaN where an interval cannot be had: with
             fewer than :data:`FEWEST_CLUSTERS` clusters, with all answers of a stratum in one cluster, or
             where no cluster differs.
-        high: Upper end, at most 1; NaN where ``low`` is.
+        high: Upper end; NaN where ``low`` is.
         p_value: Two-sided, of no difference; 1 where no cluster differs, NaN where it cannot be had.
         clusters: Templates the comparison rests on.
     """
@@ -137,7 +138,7 @@ def paired_difference(
 
     Args:
         numerator0: Per-cluster sums of the first rate's numerator (comparisons, clusters); any of the four
-            may have a single row for all comparisons. One answer adds at most 1 to it.
+            may have a single row for all comparisons. One answer adds from -1 to 1 to it.
         denominator0: Likewise of its denominator.
         numerator1: Likewise of the second rate's numerator.
         denominator1: Likewise of its denominator.
@@ -152,7 +153,8 @@ def paired_difference(
     for number in np.unique(groups):
         mine = groups == number
         parts.append(_moments((n0[:, mine], d0[:, mine], n1[:, mine], d1[:, mine])))
-    return _compare(_mean(parts), confidence)
+    least, most = (min(n0.min(), n1.min()), max(n0.max(), n1.max())) if n0.size else (0.0, 0.0)
+    return _compare(_mean(parts), confidence, 2.0 if least < 0 < most else 1.0)
 
 
 def clustered_wilson(
@@ -256,7 +258,7 @@ def _mean(parts: list[_Moments]) -> _Moments:
     )
 
 
-def _compare(total: _Moments, confidence: float) -> Difference:
+def _compare(total: _Moments, confidence: float, scale: float) -> Difference:
     value = total.value
     # Where all clusters change alike, the spread is that of one answer, known from that one only.
     even = total.second <= (_ROUNDING**2) * total.weight
@@ -295,8 +297,8 @@ def _compare(total: _Moments, confidence: float) -> Difference:
     return Difference(
         value=value,
         standard_error=np.sqrt(total.second),
-        low=np.where(shown, np.maximum(low, -1.0), np.nan),
-        high=np.where(shown, np.minimum(high, 1.0), np.nan),
+        low=np.where(shown, np.maximum(low, -scale), np.nan),
+        high=np.where(shown, np.minimum(high, scale), np.nan),
         p_value=np.where(made, p, np.nan),
         clusters=total.clusters.astype(np.intp),
     )
