@@ -18,6 +18,9 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.generate import generate_step, generation_stream
 
+from mlx_prune.errors import CheckpointError
+from mlx_prune.generation.finite import not_finite
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -56,6 +59,9 @@ def time_generation(model: Any, prompt: mx.array, new_tokens: int) -> Timing:
 
     Returns:
         The times, and the memory it took.
+
+    Raises:
+        CheckpointError: The model's logits are not numbers, so that what was timed is no generation.
     """
     mx.synchronize(generation_stream)
     mx.reset_peak_memory()
@@ -63,14 +69,18 @@ def time_generation(model: Any, prompt: mx.array, new_tokens: int) -> Timing:
     first = last = 0.0
     start = time.perf_counter()
     steps = generate_step(prompt, model, max_tokens=new_tokens)
-    for number, _ in enumerate(itertools.islice(steps, new_tokens)):
+    logprobs = None
+    for number, step in enumerate(itertools.islice(steps, new_tokens)):
         last = time.perf_counter()
+        logprobs = step[1]
         if number == 0:
             first = last
     peak = mx.get_peak_memory()
     # generate_step has already begun a token that nobody takes: let it finish outside the next timing.
     steps.close()
     mx.synchronize(generation_stream)
+    if logprobs is not None and mx.isnan(logprobs[0]).item():
+        raise CheckpointError(not_finite(model, "in the prompts that are timed"))
     return Timing(first - start, last - first, new_tokens, max(0, peak - before))
 
 

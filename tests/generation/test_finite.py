@@ -17,6 +17,7 @@ from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.generation.sequential import SequentialEngine
 from mlx_prune.measures.perplexity import perplexity
 from mlx_prune.study.evaluation import evaluate
+from mlx_prune.study.latency_run import bench
 from mlx_prune.study.records import part_files
 from mlx_prune.study.verification import verify_records
 
@@ -100,3 +101,9 @@ def test_minus_infinity_is_a_number_to_draw_with(tmp_path: Path, monkeypatch: py
         )
         tokens = [token for batch in answered for p in batch for a in p.answers for token in a.tokens]
         assert np.all(np.array(tokens) % 2 == 0)
+
+
+def test_a_model_without_numbers_is_not_timed(tmp_path: Path) -> None:
+    loaded = broken(tmp_path / "model")
+    with pytest.raises(CheckpointError, match="are not numbers"):
+        bench([loaded, loaded], bbq="demo", items=1, rounds=1)
