@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import pretended_metal
 import pytest
 from hub_server import HubServer
 
 import mlx_prune  # noqa: F401  (first: puts OpenBLAS in front of MLX's BLAS on Linux)
-from mlx_prune import environment
 
 # Apple's newest GPUs and NVIDIA's round the factors of float32 products to ten bits unless told not to; the
 # tests expect float32's own precision. MLX reads this at its first product, as do processes that tests start.
@@ -28,35 +26,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--pretend-metal",
         action="store_true",
-        help="let the package believe that MLX runs on Metal: models stay in the type they are stored in, as "
-        "on a Mac, and the kernels, which cannot start here, give way to the portable operations",
+        help="let the package believe that MLX runs on Metal, as on a Mac: see tests/pretended_metal.py",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """All that depends on the backend asks ``environment.backend``, which says "metal" under --pretend-metal.
-
-    MLX itself goes on computing on this machine's CPU. Processes that a test starts are not pretended to.
-    """
     if config.getoption("--pretend-metal"):
-        # The modules take the function's name over when they are imported.
-        early = [name for name, module in sys.modules.items() if hasattr(module, "backend")]
-        early = [name for name in early if name.startswith("mlx_prune.") and name != environment.__name__]
-        assert not early, f"{early} asked for the backend before the pretence began"
-        environment.backend = lambda: "metal"
-        _multiply_experts_in_any_type()
+        pretended_metal.begin()
 
 
-def _multiply_experts_in_any_type() -> None:
-    """MLX's CPU multiplies stacks of experts in float32 alone: do so, and round to the type of the inputs."""
-    import mlx.core as mx
-
-    in_float32 = mx.gather_mm
-
-    def gather_mm(a: mx.array, b: mx.array, /, *args: Any, **kwargs: Any) -> mx.array:
-        return in_float32(a.astype(mx.float32), b.astype(mx.float32), *args, **kwargs).astype(a.dtype)
-
-    mx.gather_mm = gather_mm
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """The kernels' own tests put others in their place, and cannot under the pretence."""
+    return True if config.getoption("--pretend-metal") and collection_path.match("test_kernel*.py") else None
 
 
 @pytest.fixture(scope="session")
