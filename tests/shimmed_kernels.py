@@ -10,7 +10,7 @@ import itertools
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,30 +63,58 @@ _CONSTANTS: dict[str, dict[str, tuple[int, ...]]] = {
 }
 
 
-def _symbol(name: str, kind: str, constants: tuple[int, ...]) -> str:
+KINDS = ("float", "half_type", "bfloat_type")
+
+
+Array = np.ndarray[Any, np.dtype[Any]]
+# Runs a kernel by its symbol on so many groups; the last array is its output.
+Call = Callable[[str, tuple[int, int], list[Array]], None]
+
+
+def symbol(name: str, kind: str, constants: tuple[int, ...]) -> str:
+    """Name of a kernel in the translation unit."""
     return "_".join(["run", name, kind, *map(str, constants)])
 
 
-def translation_unit(dialect: str) -> str:
-    """One C++ file with every kernel, for every type and constant."""
+def translation_unit(
+    dialect: str, kinds: Sequence[str] = KINDS, names: Sequence[str] = tuple(_ARGUMENTS)
+) -> str:
+    """One C++ file with kernels, for every constant.
+
+    Args:
+        dialect: "metal" or "cuda".
+        kinds: Types of the matrices, among :data:`KINDS`.
+        names: The bodies.
+    """
     # The system headers of the language itself come from the shim.
     lines = [line for line in header(dialect).splitlines() if not line.startswith("#include <metal")]
     parts = [f'#include "{dialect}.h"', *lines]
-    for name, arguments in _ARGUMENTS.items():
+    for name in names:
+        arguments = _ARGUMENTS[name]
         parameters = ["typename T", *(f"int {constant}" for constant in _CONSTANTS[name])]
         parts.append(f"template <{', '.join(parameters)}>\nvoid {name}({', '.join(arguments)}) {{")
         parts.append(source(name, dialect) + "}")
-        names = [argument.split()[-1] for argument in arguments]
-        for kind in ("float", "half_type", "bfloat_type"):
+        values = ", ".join(argument.split()[-1] for argument in arguments)
+        for kind in kinds:
             typed = ", ".join(argument.replace("T*", f"{kind}*") for argument in arguments)
             for constants in itertools.product(*_CONSTANTS[name].values()):
                 instance = ", ".join([kind, *map(str, constants)])
                 parts.append(
-                    f'extern "C" void {_symbol(name, kind, constants)}'
+                    f'extern "C" void {symbol(name, kind, constants)}'
                     f"(unsigned gx, unsigned gy, {typed}) {{\n"
-                    f"  shim::launch(gx, gy, 256, [&] {{ {name}<{instance}>({', '.join(names)}); }});\n}}"
+                    f"  shim::launch(gx, gy, 256, [&] {{ {name}<{instance}>({values}); }});\n}}"
                 )
     return "\n".join(parts)
+
+
+def instances(kinds: Sequence[str] = KINDS, names: Sequence[str] = tuple(_ARGUMENTS)) -> dict[str, int]:
+    """The symbols of a translation unit, each with the number of its pointers."""
+    return {
+        symbol(name, kind, constants): len(_ARGUMENTS[name])
+        for name in names
+        for kind in kinds
+        for constants in itertools.product(*_CONSTANTS[name].values())
+    }
 
 
 @cache
@@ -95,7 +123,7 @@ def shim(dialect: str) -> Callable[..., mx.array]:
     if COMPILER is None:
         pytest.skip("no C++ compiler")
     with tempfile.TemporaryDirectory() as folder:
-        return launcher(compile_kernels(dialect, Path(folder)))
+        return launcher(in_library(compile_kernels(dialect, Path(folder))))
 
 
 def pretend_gpu(
@@ -126,7 +154,17 @@ def compile_kernels(dialect: str, folder: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def launcher(library: ctypes.CDLL) -> Callable[..., mx.array]:
+def in_library(library: ctypes.CDLL) -> Call:
+    """Call kernels of a loaded library."""
+
+    def call(symbol: str, groups: tuple[int, int], arrays: list[Array]) -> None:
+        pointers = [array.ctypes.data_as(ctypes.c_void_p) for array in arrays]
+        getattr(library, symbol)(*map(ctypes.c_uint, groups), *pointers)
+
+    return call
+
+
+def launcher(call: Call) -> Callable[..., mx.array]:
     """A function to put in the place of ``mlx_prune.pruning.kernels.launch._run``."""
 
     def run(
@@ -141,13 +179,13 @@ def launcher(library: ctypes.CDLL) -> Callable[..., mx.array]:
         assert len(inputs) == len(names)
         kind = _TYPES[template[0][1]]
         constants = tuple(value for _, value in template[1:])
-        result: np.ndarray[Any, Any] = np.full(shape, 0x7B, dtype=np.uint32 if dtype.size == 4 else np.uint16)
+        result: Array = np.full(shape, 0x7B, dtype=np.uint32 if dtype.size == 4 else np.uint16)
         held = [np.array(values.view(_BITS[values.dtype])) for values in inputs]
-        shape_of_first = (ctypes.c_int * inputs[0].ndim)(*inputs[0].shape)
-        arguments: list[Any] = [held[0].ctypes.data_as(ctypes.c_void_p), shape_of_first]
-        arguments += [array.ctypes.data_as(ctypes.c_void_p) for array in held[1:]]
-        arguments.append(result.ctypes.data_as(ctypes.c_void_p))
-        getattr(library, _symbol(name, kind, constants))(*map(ctypes.c_uint, groups), *arguments)
+        call(
+            symbol(name, kind, constants),
+            groups,
+            [held[0], np.array(inputs[0].shape, np.int32), *held[1:], result],
+        )
         return mx.array(result).view(dtype)
 
     return run

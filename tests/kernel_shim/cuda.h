@@ -1,5 +1,9 @@
 // As much of CUDA C++ as the kernels use.
+#ifdef SHIM_THREADS
+#include "threads.h"
+#else
 #include "fibers.h"
+#endif
 
 struct Position {
   unsigned x, y;
@@ -11,9 +15,7 @@ struct Position {
 
 inline void __syncthreads() { shim::barrier(); }
 inline unsigned atomicAdd(unsigned *counter, unsigned n) {
-  const unsigned before = *counter;
-  *counter += n;
-  return before;
+  return __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
 }
 inline unsigned __float_as_uint(float value) { return shim::float_bits(value); }
 inline unsigned __shfl_up_sync(unsigned, unsigned value, unsigned delta) {

@@ -1,6 +1,7 @@
 // Runs the threads of a threadgroup as fibers of one CPU thread, switching at barriers and SIMD operations.
 // A barrier that not all threads reach, and a SIMD operation that not all lanes reach, stop the program.
 #pragma once
+#include "values.h"
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -124,30 +125,4 @@ inline uint32_t sum_up_to_me(uint32_t value) {
   return sum;
 }
 
-// bfloat16: the upper half of a float32, rounded to nearest even.
-struct Bfloat {
-  uint16_t bits;
-  Bfloat() = default;
-  explicit Bfloat(float value) {
-    uint32_t wide;
-    std::memcpy(&wide, &value, 4);
-    bits = (wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16;
-  }
-  explicit operator float() const {
-    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
-    float value;
-    std::memcpy(&value, &wide, 4);
-    return value;
-  }
-};
-
-inline uint32_t float_bits(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  return bits;
-}
-
 }  // namespace shim
-
-using half_type = _Float16;
-using bfloat_type = shim::Bfloat;
