@@ -181,7 +181,7 @@ def smaller(folder, out, method):
 
 
 @pytest.mark.parametrize("method", ["magnitude", "width"])
-def test_stock_mlx_lm_and_transformers_read_the_pruned_model(tmp_path, method):
+def test_stock_mlx_lm_reads_the_pruned_model(tmp_path, method):
     folder = only_inside(save_tiny_model(tmp_path / "m", "llama"), rope_parameters=LLAMA3)
     out = smaller(folder, tmp_path / "out", method)
     written = json.loads((out / "config.json").read_text())
@@ -189,9 +189,16 @@ def test_stock_mlx_lm_and_transformers_read_the_pruned_model(tmp_path, method):
     assert written["rope_theta"] == 3e5
     stock, _ = mlx_lm.load(str(out))
     np.testing.assert_allclose(np.array(stock(TOKENS)), logits(out), atol=1e-5)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("method", ["magnitude", "width"])
+def test_transformers_reads_the_pruned_model(tmp_path, method):
     torch = pytest.importorskip("torch")
     from transformers import AutoModelForCausalLM
 
+    folder = only_inside(save_tiny_model(tmp_path / "m", "llama"), rope_parameters=LLAMA3)
+    out = smaller(folder, tmp_path / "out", method)
     theirs = AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32)
     with torch.no_grad():
         found = theirs(torch.tensor(TOKENS.tolist())).logits.numpy()
@@ -253,6 +260,7 @@ FAMILIES = [
 ]
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize(("family", "rope", "entries"), FAMILIES, ids=lambda value: str(value)[:24])
 def test_a_model_as_transformers_writes_it_gives_its_logits(tmp_path, family, rope, entries):
     torch = pytest.importorskip("torch")
