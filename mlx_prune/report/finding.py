@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mlx_prune.measures.equivalence import FASTER, SAME
-from mlx_prune.measures.equivalence import words as verdict_words
 from mlx_prune.measures.methods import known_label, leaves_dose
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.finding_answered import silent_sentences, strict_sentence, unfinished_sentence
 from mlx_prune.report.finding_frontier import changing_sentence, undominated_sentences
+from mlx_prune.report.finding_latency import latency_sentence
 from mlx_prune.report.panels import Key, Tables, configuration_label, key_of, number
 from mlx_prune.report.rows import OVERALL
 from mlx_prune.report.table import Row
@@ -79,7 +78,7 @@ def _find(tables: Tables) -> Finding:
         _perplexity(tables, rises),
         _emergence(tables),
         _tests(tables),
-        _latency(tables),
+        latency_sentence(tables),
         *undominated_sentences(tables),
         changing_sentence(tables),
         _sparsity(pruned),
@@ -217,20 +216,6 @@ def _tests(tables: Tables) -> str:
         f"answers are taken as independent, and {after['significant']} of {after['comparisons']} once "
         "answers to one template are kept together and the number of comparisons is allowed for."
     )
-
-
-def _latency(tables: Tables) -> str:
-    rows = tables["latency_ratios"].rows
-    if not rows:
-        return ""
-    verdicts = [str(row["verdict"]) for row in rows]
-    faster = verdicts.count(FASTER)
-    others = [word for word in verdict_words() if word != FASTER and word in verdicts]
-    rest = "; ".join(f"{verdicts.count(word)} {'the same' if word == SAME else word}" for word in others)
-    if not faster:
-        return f"None of the {len(rows)} timed models is faster than its dense one{rest and f' ({rest})'}."
-    timed = _count(len(rows), "timed model")
-    return f"{faster} of {timed} answer faster than the dense one{rest and f'; {rest}'}."
 
 
 def _sparsity(pruned: Sequence[Row]) -> str:

@@ -81,7 +81,7 @@ def _draw_differences(axes: Any, result: BenchResult, rows: list[Row]) -> None:
         label = result.models[row.model].label
         if len(result.workloads) > 1:
             label += f", {result.workloads[row.workload].name}"
-        names.append(f"{_short(label)}\n{compared.verdict.word.replace(', ', chr(10))}")
+        names.append(f"{_short(label)}\n{compared.verdict.word.replace(', ', ',' + chr(10))}")
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-1.15 * reach, 1.15 * reach)

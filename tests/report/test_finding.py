@@ -103,7 +103,7 @@ def test_emergence_is_claimed_only_above_its_null(tables):
 def test_missed_targets_and_speed_are_told(tables):
     text = find(tables).paragraph
     assert "wanda 70 % of alpha has 46.7 % zeros" in text
-    assert "None of the 3 timed models is faster than its dense one (3 the same)." in text
+    assert "None of the 3 timed models was found faster than its dense one (3 the same)." in text
 
 
 def test_faster_models_are_counted(tables):
@@ -113,6 +113,20 @@ def test_faster_models_are_counted(tables):
         lambda row: row | {"verdict": "faster" if row["sparsity"] == 70 else "open"},
     )
     assert "1 of 3 timed models answer faster than the dense one; 2 open." in find(changed).paragraph
+
+
+def test_what_is_open_says_what_would_settle_it(tables):
+    why = {
+        10: {"drift": -0.2},
+        50: {"more_rounds": 12},
+        70: {"more_rounds": None, "more_items": 1200},
+    }
+    nothing = {"verdict": "open", "drift": 0.01, "more_rounds": None, "more_items": None}
+    changed = with_rows(tables, "latency_ratios", lambda row: row | nothing | why[row["sparsity"]])
+    assert (
+        "None of the 3 timed models was found faster than its dense one (3 open: 1 because the machine "
+        "drifted, 1 for want of rounds, typically 12 more, 1 for want of items, typically 1,200 more)."
+    ) in find(changed).paragraph
 
 
 def test_counts_agree_with_the_tables(tables):
