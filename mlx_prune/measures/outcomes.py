@@ -181,7 +181,8 @@ def assemble(runs: Sequence[RunOutcomes]) -> Outcomes:
         if np.bincount(flat, minlength=1).max() > 1:
             raise RecordsError(f"the run of {run.configuration} holds records twice; redo it with --force.")
         codes[number].reshape(-1)[flat] = run.code
-        guessed[number].reshape(-1)[flat] = run.guessed
+        if run.guessed.any():
+            guessed[number].reshape(-1)[flat] = run.guessed
         probabilities[number, places] = run.probabilities
     categories, category = np.unique([place[item][0] for item in ordered], return_inverse=True)
     templates = category * (1 + max(question for _, question in place.values()))

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_prune.bbq.answers import MIN_ANSWERED, RULES
+from mlx_prune.bbq.answers import MIN_ANSWERED, RULES, STRICT_RULES
 from mlx_prune.bbq.score import ambiguous_score, disambiguated_score
 from mlx_prune.errors import RecordsError
 from mlx_prune.measures.columns import CONDITIONS, AnswerColumns
@@ -160,17 +160,16 @@ def compute_rates(columns: AnswerColumns) -> Rates:
 
     outcome = _outcomes(columns)
     correct = columns.parsed_answer == columns.label
-    codes = cell * 20 + outcome * 4 + correct * 2 + columns.strict
-    answers = _count(codes, (count, len(CONDITIONS), 5, 2, 2), cells * 20)
-    rules = _count(cell * len(RULES) + columns.rule, (count, len(CONDITIONS), len(RULES)), cells * len(RULES))
+    codes = (cell * 10 + outcome * 2 + correct) * len(RULES) + columns.rule
+    answers = _count(codes, (count, len(CONDITIONS), 5, 2, len(RULES)), cells * 10 * len(RULES))
 
     # All answers to an item share its cell and target, so any of them may describe it.
     item_cell = np.full(int(columns.item.max()) + 1, -1, np.int64)
     item_cell[columns.item] = cell * 2 + (columns.stereotype_target_index < 0)
     items = _count(item_cell[item_cell >= 0], (count, len(CONDITIONS), 2), cells * 2)
 
-    rows = [_category(columns.categories[i], items[i], answers[i], rules[i]) for i in range(count)]
-    overall = _category("overall", items.sum(0), answers.sum(0), rules.sum(0))
+    rows = [_category(columns.categories[i], items[i], answers[i]) for i in range(count)]
+    overall = _category("overall", items.sum(0), answers.sum(0))
     return Rates(tuple(rows), _with_means(overall, rows))
 
 
@@ -187,12 +186,11 @@ def _count(codes: NDArray[np.int64], shape: tuple[int, ...], size: int) -> NDArr
     return np.bincount(codes, minlength=size).reshape(shape)
 
 
-def _category(
-    name: str, items: NDArray[np.int64], answers: NDArray[np.int64], rules: NDArray[np.int64]
-) -> CategoryRates:
-    """Rates from counts: items (condition, no target), answers (condition, outcome, correct, strict)."""
+def _category(name: str, items: NDArray[np.int64], answers: NDArray[np.int64]) -> CategoryRates:
+    """Rates from counts: items (condition, no target), answers (condition, outcome, correct, rule)."""
     ambig, disambig = answers.sum(axis=(2, 3)).tolist()
-    strict, disambig_strict = answers[..., 1].sum(axis=2).tolist()
+    strict, disambig_strict = answers[..., : len(STRICT_RULES)].sum(axis=(2, 3)).tolist()
+    rules = answers.sum(axis=(1, 2))
     strict_scored = strict[_STEREOTYPED] + strict[_ANTI] + strict[_UNKNOWN]
     scored = ambig[_STEREOTYPED] + ambig[_ANTI] + ambig[_UNKNOWN]
     disambig_scored = disambig[_STEREOTYPED] + disambig[_ANTI] + disambig[_UNKNOWN]

@@ -252,7 +252,7 @@ def _outcomes(configuration: Configuration, table: pa.Table, columns: AnswerColu
         item.reshape(-1),
         table["seed"].to_numpy()[kept],
         classify(columns.parsed_answer[kept], stereotyped[kept], unknown[kept]),
-        (columns.parsed_answer[kept] >= 0) & ~columns.strict[kept],
+        columns.guessed[kept],
         np.take_along_axis(letters, roles, axis=1).astype(np.float32),
     )
 
