@@ -63,7 +63,7 @@ def signed(value: float) -> str:
 
 def struck_note(floor: float) -> str:
     """What a struck-out rate means."""
-    return f"(In brackets, struck out): less than {100 * floor:g} % answered; such a rate says nothing."
+    return f"In brackets, struck out: less than {100 * floor:g} % answered; such a rate says nothing."
 
 
 ANSWERED_NOTE = "answered: share of answers understood, by one of the first three parsing rules."

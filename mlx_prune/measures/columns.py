@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mlx_prune.bbq.answers import LETTERS, RULES
+from mlx_prune.bbq.answers import LETTERS, RULES, STRICT_RULES
 from mlx_prune.errors import RecordsError
 
 if TYPE_CHECKING:
@@ -50,6 +50,11 @@ class AnswerColumns:
 
     def __len__(self) -> int:
         return len(self.category)
+
+    @property
+    def strict(self) -> NDArray[np.bool_]:
+        """Whether one of the first three rules found the answer (records,)."""
+        return self.rule < len(STRICT_RULES)
 
     @property
     def guessed(self) -> NDArray[np.bool_]:
