@@ -86,13 +86,17 @@ def check_rope(network: nn.Module, config: Mapping[str, Any], file: str = "confi
     stated = _stated(part, file) or {None: {}}
     found = [module for _, module in network.named_modules() if _turns(module)]
     plain = [module for module in found if isinstance(module, nn.RoPE)]
-    ropes = [_rope(part, values) for values in stated.values()]
+    kinds = part.get("layer_types")
+    used = [key for key in stated if key is None or not isinstance(kinds, list) or key in kinds]
+    ropes = [_rope(part, stated[key]) for key in used]
     scaled = [rope for rope in ropes if rope.scaled]
     wrong = ""
     if scaled and found and all(isinstance(module, nn.RoPE) and module.scale == 1 for module in found):
         wrong = f"scales rotary positions by {scaled[0].kind}"
     if part.get("rope_parameters"):
-        wrong = wrong or _wrong_base(ropes, {float(module.base) for module in plain})
+        # Without a list of kinds it is not known which of them there are.
+        known = None in stated or isinstance(kinds, list)
+        wrong = wrong or _wrong_base(ropes, {float(module.base) for module in plain}, all_used=known)
     head = _head_size(part)
     for rope in ropes:
         share = None if rope.kind == "proportional" else rope.partial
@@ -105,11 +109,11 @@ def check_rope(network: nn.Module, config: Mapping[str, Any], file: str = "confi
         )
 
 
-def _wrong_base(ropes: list[_Rope], bases: set[float]) -> str:
+def _wrong_base(ropes: list[_Rope], bases: set[float], *, all_used: bool) -> str:
     """The stated bases, where others are computed with or one of plain positions is not; else empty."""
     thetas = {rope.theta for rope in ropes if rope.theta is not None}
     plain = {rope.theta for rope in ropes if rope.theta is not None and not rope.scaled}
-    wrong = [theta for theta in plain if bases and not _among(theta, bases)]
+    wrong = [theta for theta in plain if bases and all_used and not _among(theta, bases)]
     if wrong or (thetas and any(not _among(base, thetas) for base in bases)):
         named = " and ".join(f"{theta:g}" for theta in sorted(wrong or thetas))
         return f"has rotary positions of base {named}"

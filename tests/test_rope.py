@@ -137,6 +137,7 @@ def test_entries_are_added_where_mlx_lm_reads_them(name):
     assert lifted(inside)["text_config"] == {**config, **added}
 
 
+KINDS = ["sliding_attention", "full_attention", "full_attention"]
 REFUSED = {
     "a text": ("llama", {"rope_scaling": "linear"}, "rope_scaling as 'linear'"),
     "a list": ("llama", {"rope_parameters": [1]}, r"rope_parameters as \[1\]"),
@@ -156,7 +157,7 @@ REFUSED = {
     ),
     "bases nobody reads": (
         "llama",
-        {"rope_parameters": BY_KIND},
+        {"rope_parameters": BY_KIND, "layer_types": KINDS, "sliding_window": 8},
         "base 500",
     ),
     "a type that is none": ("llama", {"rope_parameters": {**PLAIN, "rope_type": "spiral"}}, "spiral"),
@@ -170,6 +171,13 @@ def test_what_cannot_be_computed_is_one_sentence(tmp_path, name):
     with pytest.raises(CheckpointError, match=said) as refused:
         load(folder)
     assert "\n" not in str(refused.value)
+
+
+def test_a_base_of_layers_that_are_not_there_need_not_be_computed(tmp_path):
+    rope = {"full_attention": PLAIN, "sliding_attention": LOCAL}
+    entries = {"rope_parameters": rope, "layer_types": KINDS[1:] * 2, "sliding_window": 8}
+    folder = save_tiny_model(tmp_path / "m", "llama", num_hidden_layers=4)
+    load(only_inside(folder, **entries))
 
 
 def smaller(folder, out, method):

@@ -24,9 +24,11 @@ from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder
 from mlx_prune.pruning.hashes import quick_hash
 from mlx_prune.pruning.labels import DENSE, Quantization, extend
+from mlx_prune.pruning.other_parts import add_parts, names_beside
 from mlx_prune.pruning.quantization_report import QuantizationReport, quantization_meta
 from mlx_prune.pruning.report import check_same, read_meta
 from mlx_prune.pruning.saving import check_space, publish
+from mlx_prune.pruning.structured.configuration import build
 from mlx_prune.pruning.structured.sizes import flops_per_token, weight_bytes
 from mlx_prune.pruning.zero_survival import compare_zeros
 from mlx_prune.shards import Shards, open_shards
@@ -92,7 +94,7 @@ def quantize_checkpoint(
     with output_folder(out, source=path, force=force) as folder:
         folder.restart()
         done = _quantize(path, shards, quantization, trust_remote_code)
-        _write_weights(folder, path, done)
+        _write_weights(folder, path, shards, done)
         written = open_shards(folder.partial)
         before, config, _ = load_network(
             path, dtype="stored", lazy=True, shards=shards, trust_remote_code=trust_remote_code
@@ -171,12 +173,14 @@ def _store_as_declared(network: nn.Module, config: dict[str, Any]) -> None:
     network.update(tree_map_with_path(convert, network.parameters()))
 
 
-def _write_weights(folder: OutputFolder, source: Path, done: _Quantized) -> None:
+def _write_weights(folder: OutputFolder, source: Path, shards: Shards, done: _Quantized) -> None:
+    parts = names_beside(shards, done.network, build(read_config(source)))
     needed = sum(array.nbytes for _, array in tree_flatten(done.network.parameters()))
-    check_space(needed, folder)
+    check_space(needed + sum(shards.tensors[name].nbytes for name in parts), folder)
     # Models with a vision tower cannot be built without its part of the configuration.
-    has_vision = "vision_tower" in getattr(done.network, "model", {})
+    has_vision = bool(parts) or "vision_tower" in getattr(done.network, "model", {})
     save_model(folder.partial, done.network, donate_model=True)
+    add_parts(folder.partial, shards, parts)
     copy_side_files(source, folder.partial)
     save_config(done.config, folder.partial / "config.json", keep_vision_config=has_vision)
 

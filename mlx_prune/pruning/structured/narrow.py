@@ -18,7 +18,7 @@ from mlx_prune.pruning.structured import configuration
 from mlx_prune.pruning.structured.cuts import BlockCuts, Indices, cut_shapes, group_cuts, neuron_cuts
 from mlx_prune.pruning.structured.recipe import StructuredRecipe
 from mlx_prune.pruning.structured.source import CalibrationPass, Source, Written
-from mlx_prune.pruning.structured.tensors import SourceTensors, layout_for_cuts
+from mlx_prune.pruning.structured.tensors import SourceTensors, block_names, layout_for_cuts
 from mlx_prune.pruning.structured.transformers_config import check_readable
 from mlx_prune.pruning.structured.width import WidthJob
 from mlx_prune.pruning.writer import plan
@@ -56,14 +56,17 @@ def narrow(
     shapes = {name: tuple(values.shape) for name, values in tree_flatten(source.network.parameters())}
     parts = [part for block in per_block for part in block]
     names = {name for part in parts for name in part.cuts}
-    layout = layout_for_cuts(source.shards, {name: shapes[name] for name in names})
-    tensors = SourceTensors(source.path, source.shards, layout, trust_remote_code=source.trust_remote_code)
+    prefixes = block_names(source.shards, source.network, source.linears)
+    layout = layout_for_cuts(source.shards, {name: shapes[name] for name in names}, prefixes)
+    tensors = SourceTensors(
+        source.path, source.shards, layout, prefixes, trust_remote_code=source.trust_remote_code
+    )
     narrowed = cut_shapes(shapes, parts, kept)
     with watch.timing("write"):
         values = tensors.laid_out({name: narrowed[name] for name in names})
         writer = plan(folder.partial, "mlx", source.shards, values)
         check_space(writer.nbytes, folder)
-        writer.create({name: prod(narrowed[name]) for name in names}, values)
+        writer.create({tensors.stored(name): prod(narrowed[name]) for name in names}, values)
     with watch.timing("calibrate"):
         steps = None if calibration is None else calibration.steps(source.network)
     job = WidthJob(

@@ -19,9 +19,9 @@ from mlx_prune.pruning.structured.depth_repair import GapRepair, repair_gaps
 from mlx_prune.pruning.structured.recipe import StructuredRecipe
 from mlx_prune.pruning.structured.source import CalibrationPass, Source, Written
 from mlx_prune.pruning.structured.tensors import (
+    BlockNames,
     SourceTensors,
-    block_prefix,
-    layout_for_blocks,
+    block_names,
     layout_for_cuts,
     renumbered,
 )
@@ -70,15 +70,19 @@ def shorten(
     if recipe.repair:
         with watch.timing("calibrate"):
             repairs = repair_gaps(_fresh(source), calibration, gone, progress)
-    layout = _layout(source, repairs)
-    tensors = SourceTensors(source.path, source.shards, layout, trust_remote_code=source.trust_remote_code)
-    names = renumbered(tensors.names, block_prefix(source.network), kept)
+    prefixes = block_names(source.shards, source.network, source.linears)
+    layout = _layout(source, repairs, prefixes)
+    tensors = SourceTensors(
+        source.path, source.shards, layout, prefixes, trust_remote_code=source.trust_remote_code
+    )
+    names = renumbered(tensors.names, tensors.prefix, kept)
     with watch.timing("write"):
         taken = tensors.take(names)
         for repair in repairs:
-            weight = taken[f"{repair.projection}.weight"]
+            name = tensors.stored(f"{repair.projection}.weight")
+            weight = taken[name]
             better = (weight.astype(mx.float32) + repair.delta).astype(weight.dtype)
-            taken[f"{repair.projection}.weight"] = better
+            taken[name] = better
             del weight, better
         values = {new: taken.pop(old) for old, new in names.items()}
         writer = plan(folder.partial, "mlx", source.shards, values)
@@ -106,11 +110,9 @@ def _fresh(source: Source) -> nn.Module:
     return network
 
 
-def _layout(source: Source, repairs: list[GapRepair]) -> str:
+def _layout(source: Source, repairs: list[GapRepair], names: BlockNames) -> str:
     shapes = {f"{repair.projection}.weight": tuple(repair.delta.shape) for repair in repairs}
-    if layout_for_cuts(source.shards, shapes) == "mlx":
-        return "mlx"
-    return layout_for_blocks(source.shards, source.network)
+    return "mlx" if names.stored is None else layout_for_cuts(source.shards, shapes, names)
 
 
 def _described(repair: GapRepair) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from mlx.utils import tree_flatten
 
 from mlx_prune.checkpoints import blocks
-from mlx_prune.errors import MlxPruneError, RecipeError
+from mlx_prune.errors import CheckpointError, MlxPruneError, RecipeError
 from mlx_prune.pruning.blockwise import BlockCall, Captured, calls_replaced, capture, replay
 from mlx_prune.pruning.embeddings import embeddings_from_disk
 from mlx_prune.pruning.structured.configuration import build, section
@@ -41,7 +41,14 @@ def check_kinds(config: dict[str, Any], changed: dict[str, Any], kept: Sequence[
     Raises:
         RecipeError: A block would change its kind, or mlx-lm cannot build the model.
     """
-    before, after = (_calls(_with_small_window(c)) for c in (config, changed))
+    before = _calls(_with_small_window(config))
+    try:
+        after = _calls(_with_small_window(changed))
+    except CheckpointError as error:
+        raise RecipeError(
+            f"mlx-lm does not run this architecture with {len(kept)} blocks only, since its kinds of blocks "
+            "come in groups; remove fewer."
+        ) from error
     for new, old in enumerate(kept):
         if not _same(before[old], after[new]):
             raise RecipeError(_other_kind(old, new))

@@ -106,7 +106,9 @@ class WidthJob:
         consumer = f"{cut.consumer}.weight"
         owners = cut.cuts[consumer].owners
         with self._watch.timing("select"):
-            parameters = self._tensors.take(cut.cuts)
+            taken = self._tensors.take(map(self._tensors.stored, cut.cuts))
+            parameters = {name: taken[self._tensors.stored(name)] for name in cut.cuts}
+            del taken
             weight = parameters[consumer]
             if self._recipe.scores == "wanda":
                 assert sums is not None
@@ -124,7 +126,7 @@ class WidthJob:
                 self.errors[cut.kind].append(error)
         with self._watch.timing("write"):
             for name, values in narrowed.items():
-                self._writer.write(name, mx.contiguous(values))
+                self._writer.write(self._tensors.stored(name), mx.contiguous(values))
         if self._steps is not None:
             layer = self._linears[cut.consumer].module
             layer.weight = spread(narrowed[consumer].astype(layer.weight.dtype), columns, weight.shape[1])
