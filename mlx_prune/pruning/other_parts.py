@@ -94,6 +94,6 @@ def refuse_loss(shards: Shards, network: nn.Module) -> None:
 def _loss(shards: Shards, lost: list[str]) -> CheckpointError:
     return CheckpointError(
         f"Written as mlx-lm names and shapes it, {shards.folder} would lose its {len(lost)} tensors for "
-        f"pictures or sound ({lost[0]}, ...), which its config.json promises; prune weights instead, by "
-        "random, magnitude, Wanda or SparseGPT."
+        f"pictures or sound ({lost[0]}, ...), which its config.json promises; choose another method, or "
+        "prune its language model alone."
     )

@@ -15,6 +15,7 @@ from mlx_prune.config_file import CONFIG_FILE, entries_changed, read_config
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.pruning.layout import Originals, layout_of
+from mlx_prune.pruning.other_parts import refuse_loss
 from mlx_prune.pruning.report import META_FILE, PruneReport
 from mlx_prune.pruning.selection import count_zeros, is_zero
 from mlx_prune.pruning.writer import CheckpointWriter, plan
@@ -48,6 +49,8 @@ def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: boo
     shards = open_shards(model.path)
     linears = prunable_linears(model.model)
     layout = layout_of(shards, linears, model.model)
+    if layout.name == "mlx":
+        refuse_loss(shards, model.model)
     with output_folder(out, source=model.path, force=force) as folder:
         folder.restart()
         stored: dict[str, mx.array] = {}

@@ -31,6 +31,7 @@ from mlx_prune.pruning.folder import output_folder
 from mlx_prune.pruning.hashes import quick_hash
 from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.layout import layout_of
+from mlx_prune.pruning.other_parts import refuse_loss
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import PruneReport, check_same, read_meta, report_from_json
 from mlx_prune.pruning.streamed import StreamedPrune
@@ -117,6 +118,8 @@ def prune_checkpoint(
         output_folder(own, source=path, force=force) as folder,
     ):
         layout = layout_of(shards, linears, network)
+        if layout.name == "mlx":
+            refuse_loss(shards, network)
         stored = _stored_weights(path, shards, trust_remote_code) if layout.name == "mlx" else {}
         job = StreamedPrune(
             name=recorded_name(model),
