@@ -128,7 +128,8 @@ def test_the_dense_run_is_not_touched_by_pruning(config: StudyConfig, tmp_path: 
 
 
 def test_models_of_one_name_and_damaged_studies_are_refused(config: StudyConfig, tmp_path: Path) -> None:
-    twice = dataclasses.replace(config, models=(*config.models, *config.models))
+    (model,) = config.models
+    twice = dataclasses.replace(config, models=(model, f"{model}/../tiny"))
     with pytest.raises(DataError, match="share the name tiny"):
         run_study(twice, tmp_path / "a")
     (tmp_path / "b").mkdir()
