@@ -216,7 +216,7 @@ def load_network(
         with contextlib.redirect_stdout(said):
             network, config = _mlx_lm_load_model(path, lazy=True, model_config=changed, **trust)
     except (Exception, SystemExit) as error:  # whatever an architecture's constructor or loader raises
-        reason = said.getvalue().strip() if isinstance(error, SystemExit) else one_line(error)
+        reason = said.getvalue().strip(" .\n") if isinstance(error, SystemExit) else one_line(error)
         raise CheckpointError(f"mlx-lm cannot load {path}: {reason}.") from error
     check_rope(network, config, str(path / "config.json"))
     compute = _compute_dtype(dtype, shards)

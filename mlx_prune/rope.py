@@ -8,7 +8,9 @@ asked whether it computes with it.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -183,7 +185,8 @@ def _dictionary(part: Mapping[str, Any], name: str, file: str) -> Mapping[str, A
 def _fields(part: Mapping[str, Any]) -> frozenset[str]:
     """Entries that mlx-lm's class of arguments reads; the usual ones where it has no such class."""
     try:
-        _, arguments = _get_classes(dict(part))
+        with contextlib.redirect_stdout(io.StringIO()):  # one architecture prints as it is imported
+            _, arguments = _get_classes(dict(part))
     except (Exception, SystemExit):  # no architecture of its own, such as the text part of some models
         return _USUAL
     read = frozenset(inspect.signature(arguments).parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
 
 import mlx.core as mx
 import numpy as np
@@ -12,7 +13,7 @@ from tiny_models import ARCHITECTURES, save_tiny_model
 
 from mlx_prune.checkpoints import blocks, load, prunable_linears, resolve
 from mlx_prune.environment import backend
-from mlx_prune.errors import CheckpointError
+from mlx_prune.errors import CheckpointError, one_line
 from mlx_prune.shards import open_shards
 
 
@@ -180,6 +181,39 @@ def test_a_tensor_in_two_files_is_refused(tmp_path):
     )
     with pytest.raises(CheckpointError, match="is in both"):
         load(folder)
+
+
+def test_tensors_that_the_model_does_not_have_are_named(tmp_path):
+    folder = save_tiny_model(tmp_path / "m", "llama")
+    extra = {f"model.layers.0.extra_{n}.weight": mx.zeros((2, 2)) for n in range(3)}
+    mx.save_safetensors(str(folder / "model-more.safetensors"), extra)
+    with pytest.raises(CheckpointError) as caught:
+        load(folder)
+    assert all(name in str(caught.value) for name in extra)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_architecture_that_leaves_the_process_is_one_sentence(tmp_path, monkeypatch, capsys):
+    def leaves(*_, **__):
+        sys.stdout.write("To run this model install something.\n")
+        raise SystemExit(1)
+
+    monkeypatch.setattr("mlx_prune.checkpoints._mlx_lm_load_model", leaves)
+    with pytest.raises(CheckpointError, match=r"install something\.$"):
+        load(save_tiny_model(tmp_path / "m", "llama"))
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        ("first:\n  second,\n  third.\n", "first: second, third"),
+        ("", "ValueError"),
+        ("x" * 5000, "x" * 600 + " ..."),
+    ],
+)
+def test_errors_of_other_libraries_are_one_whole_line(said, line):
+    assert one_line(ValueError(said)) == line
 
 
 def test_unknown_dtype_is_refused(tmp_path):

@@ -211,3 +211,15 @@ def test_a_quantized_model_is_known_wherever_it_says_so(where: str, tmp_path: Pa
     with pytest.raises(CheckpointError, match="quantized already"):
         quantize_checkpoint(source, tmp_path / "out", Quantization(bits=4, group_size=32))
     assert not (tmp_path / "out").exists()
+
+
+def test_stock_mlx_lm_finds_the_rotary_positions_of_a_quantized_model(tmp_path: Path) -> None:
+    rope = {"rope_type": "linear", "rope_theta": 3e5, "factor": 2.0}
+    dense = save_tiny_model(tmp_path / "m", "llama", hidden_size=64, head_dim=32, rope_parameters=rope)
+    config = json.loads((dense / "config.json").read_text())
+    del config["rope_theta"]
+    (dense / "config.json").write_text(json.dumps(config))
+    quantize_checkpoint(dense, tmp_path / "out", Quantization(bits=8, group_size=32))
+    written = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (written["rope_theta"], written["rope_scaling"]["factor"]) == (3e5, 2.0)
+    assert written["rope_parameters"] == rope

@@ -142,6 +142,7 @@ def test_too_few_blocks_for_the_kinds_are_refused_with_that_reason(tmp_path, cal
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.torch
 @pytest.mark.parametrize("method", ["magnitude", "width", "depth"])
 def test_transformers_loads_every_tensor_of_it(tmp_path, method, calibration):
     torch = pytest.importorskip("torch")
