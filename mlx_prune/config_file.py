@@ -21,7 +21,13 @@ def read_config(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: It is absent, no JSON object, or states rotary positions that cannot be understood.
     """
-    return lifted(read_stored(path), str(path / CONFIG_FILE))
+    stored = read_stored(path)
+    if not isinstance(stored.get("text_config"), dict | None):
+        raise CheckpointError(
+            f"{path / CONFIG_FILE} gives text_config as {stored['text_config']!r}, and it has to be a JSON "
+            "object; correct the file or download it again."
+        )
+    return lifted(stored, str(path / CONFIG_FILE))
 
 
 def read_stored(path: Path) -> dict[str, Any]:

@@ -88,6 +88,17 @@ def check_rope(network: nn.Module, config: Mapping[str, Any], file: str = "confi
     stated = _stated(part, file) or {None: {}}
     found = [module for _, module in network.named_modules() if _turns(module)]
     plain = [module for module in found if isinstance(module, nn.RoPE)]
+    share = part.get("partial_rotary_factor")
+    if share is not None and not _is_positive(share):
+        raise _no_number(file, "partial_rotary_factor", share)
+    for module in plain:
+        if not _is_positive(module.base):
+            raise _no_number(file, "rope_theta", module.base)
+        if not isinstance(module.traditional, bool):
+            raise CheckpointError(
+                f"{file} gives rope_traditional as {module.traditional!r}, and it has to be true or false; "
+                "correct the file or download it again."
+            )
     kinds = part.get("layer_types")
     used = [key for key in stated if key is None or not isinstance(kinds, list) or key in kinds]
     ropes = [_rope(part, stated[key]) for key in used]
@@ -172,14 +183,22 @@ def _dictionary(part: Mapping[str, Any], name: str, file: str) -> Mapping[str, A
             f"{file} gives {name} as {value!r}, and it has to be a JSON object; correct the file or "
             "download it again."
         )
-    for key, entry in (value or {}).items():
-        wrong = key in ("rope_theta", "factor", "partial_rotary_factor") and entry is not None
-        if wrong and (isinstance(entry, bool) or not isinstance(entry, int | float) or not entry > 0):
-            raise CheckpointError(
-                f"{file} gives {key} in {name} as {entry!r}, and it has to be a positive number; "
-                "correct the file or download it again."
-            )
+    for key in ("rope_theta", "factor", "partial_rotary_factor"):
+        entry = (value or {}).get(key)
+        if entry is not None and not _is_positive(entry):
+            raise _no_number(file, f"{key} in {name}", entry)
     return value or {}
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _no_number(file: str, name: str, value: Any) -> CheckpointError:
+    return CheckpointError(
+        f"{file} gives {name} as {value!r}, and it has to be a positive number; correct the file or download "
+        "it again."
+    )
 
 
 def _fields(part: Mapping[str, Any]) -> frozenset[str]:

@@ -136,6 +136,7 @@ def _quantize(path: Path, shards: Shards, quantization: Quantization, trust_remo
     )
     if any("scales" in module for _, module in network.named_modules()):
         raise _quantized_already(path)
+    config = {key: value for key, value in config.items() if key != "quantization"}  # null, if there at all
     _store_as_declared(network, config)
     layers = dict(_quantizable(network))
     group = quantization.group_size
