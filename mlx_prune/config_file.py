@@ -16,7 +16,7 @@ DEPTH_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """The folder's config.json, with rotary positions where mlx-lm reads them (:mod:`mlx_prune.rope`).
+    """The folder's config.json; rotary positions (:mod:`mlx_prune.rope`) and ties stand where mlx-lm looks.
 
     Raises:
         CheckpointError: It is absent, no JSON object, or states rotary positions that cannot be understood.
@@ -27,7 +27,15 @@ def read_config(path: Path) -> dict[str, Any]:
             f"{path / CONFIG_FILE} gives text_config as {stored['text_config']!r}, and it has to be a JSON "
             "object; correct the file or download it again."
         )
-    return lifted(stored, str(path / CONFIG_FILE))
+    return lifted(_with_ties(stored), str(path / CONFIG_FILE))
+
+
+def _with_ties(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with what it says of a tied head in its text part, too, where mlx-lm looks for it."""
+    text, tied = config.get("text_config"), config.get("tie_word_embeddings")
+    if text is None or tied is None or "tie_word_embeddings" in text:
+        return config
+    return {**config, "text_config": {**text, "tie_word_embeddings": tied}}
 
 
 def read_stored(path: Path) -> dict[str, Any]:
