@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.bbq.items import CONDITIONS
+from mlx_prune.bbq.thinking import MODES
 from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.generation.engines import ENGINES
 from mlx_prune.generation.interface import GenerationSettings
@@ -111,6 +112,8 @@ class Generation:
         dtypes = ("auto", *FLOAT_TYPES.values())
         if self.dtype not in dtypes:
             raise DataError(f"dtype must be one of {', '.join(dtypes)}, not {self.dtype!r}.")
+        if self.thinking not in MODES:
+            raise DataError(f"thinking is {self.thinking!r}; choose 'off' or 'skip'.")
         _require_from(1, "batch_size", self.batch_size)
 
     @property
