@@ -30,8 +30,10 @@ def test_a_ruined_model_fails_and_its_answers_are_kept(pruned, tmp_path, capsys)
     words = ["gate", "demo", str(pruned), *FEW, *ANSWERS_ONLY, "-o", str(tmp_path), "--json"]
     assert run(words) == 3
     (candidate,) = json.loads(capsys.readouterr().out)["candidates"]
+    assert candidate["outcome"] == "fail"
     drop = next(check for check in candidate["checks"] if check["measure"] == "usr_drop")
-    assert drop["outcome"] == "fail"
+    # Sixty questions show that it abstains less, not yet that it is by more than the limit.
+    assert drop["low"] > 0
     # Those runs are what a later gate reads without any model.
     runs = [str(tmp_path / name) for name in ("dense", "candidate-1")]
     assert all((Path(folder) / "run.json").is_file() for folder in runs)
