@@ -94,7 +94,7 @@ def _calibration(meta: Meta) -> str:
 
 
 def _source_name(source: str) -> str:
-    return {"c4": "C4", "demo": "mlx-prune's embedded text"}.get(source, markdown(Path(source).name))
+    return {"c4": "C4", "demo": "mlx-prune's invented demo text"}.get(source, markdown(Path(source).name))
 
 
 def metrics(results: CardResults) -> str:
@@ -127,7 +127,7 @@ def _items_name(source: str) -> str:
     names = {
         "": "BBQ",
         "hub": "BBQ (Elfsong/BBQ)",
-        "demo": "mlx-prune's demonstration set, which is not BBQ,",
+        "demo": "mlx-prune's invented demo questions, which are not BBQ,",
     }
     return names.get(source, f"BBQ ({markdown(source)})")
 

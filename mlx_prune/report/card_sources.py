@@ -129,7 +129,7 @@ def _with_measures(results: CardResults, study: Path, configuration: Json) -> Ca
 
 def _text(study: Path) -> str:
     text = tomllib.loads((study / STUDY_FILE).read_text(encoding="utf-8"))["perplexity"]["text"]
-    return {"demo": "mlx-prune's held-out text", "tulu": "Tulu 3 SFT mixture"}.get(text, Path(text).name)
+    return {"demo": "mlx-prune's invented demo text", "tulu": "Tulu 3 SFT mixture"}.get(text, Path(text).name)
 
 
 def _row(rows: Sequence[Json], configuration: Mapping[str, Any]) -> Json:

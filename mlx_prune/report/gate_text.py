@@ -72,6 +72,8 @@ def sentence(check: Check) -> str:
         return f"{measured} breaks the limit of {limit}."
     size, unit = check.estimate.size, check.estimate.unit
     there = f"{size:,} {unit} are not enough to tell whether the limit of {limit} is kept"
+    if math.isnan(check.estimate.low):
+        return f"{measured}: {there}, because no interval can be had from them."
     if check.needed is None:
         return f"{measured}: {there}, and no feasible number may be."
     if check.estimate.available is not None and check.needed > check.estimate.available:

@@ -232,3 +232,9 @@ def test_invented_questions_of_another_model_are_told_on_every_surface(copy, tmp
     assert warning in captured.err
     (property_,) = ElementTree.parse(report).getroot().iter("property")
     assert property_.get("value") == warning
+
+
+def test_where_no_interval_can_be_had_the_sentence_says_so():
+    check = judge(Estimate("category_srs_rise", "Age", 0.1, math.nan, math.nan, 12), 0.05)
+    assert check.outcome == "undecided"
+    assert "no interval can be had" in sentence(check)
