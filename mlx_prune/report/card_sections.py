@@ -127,7 +127,7 @@ def _items_name(source: str) -> str:
     names = {
         "": "BBQ",
         "hub": "BBQ (Elfsong/BBQ)",
-        "demo": "mlx-prune's invented demo questions, which are not BBQ,",
+        "demo": "mlx-prune's invented demonstration set, which is not BBQ,",
     }
     return names.get(source, f"BBQ ({markdown(source)})")
 
