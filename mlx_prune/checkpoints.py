@@ -136,6 +136,10 @@ def resolve(model: str | Path, *, trust_remote_code: bool = False) -> Path:
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise CheckpointError(f"{path} holds no config.json, so it is not a model folder.")
+        for entry in path.iterdir():
+            # Whoever opens a FIFO waits for its writer, which no library below us thinks of.
+            if entry.exists() and not entry.is_file() and not entry.is_dir():
+                raise CheckpointError(f"{entry} is neither a file nor a folder; remove it.")
         return path
     if path.is_file():
         raise CheckpointError(f"{path} is a file; give the folder that holds config.json and the weights.")

@@ -237,7 +237,7 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
         CheckpointError: It is not a JSON object.
     """
     file = folder / META_FILE
-    if not file.is_file():
+    if not file.exists():
         return None
     return read_object(file, CheckpointError, "prune again with --force")
 

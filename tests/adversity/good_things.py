@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tiny_models import save_tiny_model
@@ -31,9 +30,9 @@ rounds = 2
 
 def make_good_things(folder: Path) -> Path:
     """Write them with the package's own commands, and return the folder."""
-    model = save_tiny_model(folder / "model", num_hidden_layers=2)
-    settings = json.loads((model / "tokenizer_config.json").read_text())
-    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+    # In sizes that can be quantized.
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "head_dim": 16}
+    model = save_tiny_model(folder / "model", num_hidden_layers=2, **sizes)
     (folder / "study.toml").write_text(STUDY.format(model=model))
     for words in (
         ["prune", model, "-o", folder / "pruned", "-m", "magnitude", "-s", "50"],
