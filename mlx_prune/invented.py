@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_prune.errors import DataError
 from mlx_prune.json_files import read_object
+from mlx_prune.paths import expanded
 
 if TYPE_CHECKING:
     from mlx_prune.checkpoints import LoadedModel
@@ -62,7 +63,7 @@ def is_demo(model: LoadedModel | str | Path) -> bool:
         return True
     from mlx_prune import demo
 
-    folder = Path(model).expanduser() if isinstance(model, str | Path) else model.path
+    folder = expanded(model) if isinstance(model, str | Path) else model.path
     if folder.resolve() == demo.model_path():
         return True
     try:

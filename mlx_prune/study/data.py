@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
-from mlx_prune.invented import CALIBRATION_TEXT, HELD_OUT_TEXT, QUESTIONS, Data, named_for_all, warnings_for
+from mlx_prune.errors import DataError
+from mlx_prune.invented import (
+    CALIBRATION_TEXT,
+    DEMO,
+    HELD_OUT_TEXT,
+    QUESTIONS,
+    Data,
+    named_for_all,
+    warnings_for,
+)
+from mlx_prune.paths import expanded
 from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.recipes import recipe_of
+
+_FROM_THE_HUB = ("hub", "tulu", "c4")
 
 
 def with_named_data(config: StudyConfig) -> StudyConfig:
@@ -42,6 +55,24 @@ def with_named_data(config: StudyConfig) -> StudyConfig:
             ),
         ),
     )
+
+
+def require_sources(config: StudyConfig) -> None:
+    """Refuse files and folders of data that are not there, before the first model is loaded.
+
+    Raises:
+        DataError: One is absent.
+    """
+    named: list[tuple[str | Path | None, str, Callable[[Path], bool]]] = [
+        (config.bbq.source, "folder of questions", Path.is_dir)
+    ]
+    if config.perplexity.enabled:
+        named.append((config.perplexity.text, "text file", Path.is_file))
+    if _calibrates(config):
+        named.append((config.calibration.source, "text file", Path.is_file))
+    for source, what, is_there in named:
+        if source is not None and source not in (DEMO, *_FROM_THE_HUB) and not is_there(expanded(source)):
+            raise DataError(f"There is no {what} {source}; correct its name in the study file.")
 
 
 def data_warnings(config: StudyConfig) -> tuple[str, ...]:

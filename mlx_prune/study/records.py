@@ -167,8 +167,16 @@ def write_part(run: Path, name: str, table: pa.Table) -> None:
 
 
 def part_files(run: Path) -> list[Path]:
-    """The run's finished Parquet files, by name."""
-    return sorted((run / RECORDS_FOLDER).glob("*.parquet"))
+    """The run's finished Parquet files, by name.
+
+    Raises:
+        RecordsError: Something else bears such a name.
+    """
+    found = sorted((run / RECORDS_FOLDER).glob("*.parquet"))
+    odd = next((path for path in found if not path.is_file()), None)
+    if odd is not None:
+        raise RecordsError(f"{odd} is not a file; remove it.")
+    return found
 
 
 def read_records(run: Path, columns: Sequence[str] | None = None, *, encoded: bool = False) -> pa.Table:

@@ -28,7 +28,7 @@ from mlx_prune.report.card import write_card
 from mlx_prune.report.card_sources import results_of_study
 from mlx_prune.shards import open_shards
 from mlx_prune.study.config import ConfigurationName, StudyConfig, config_to_dict
-from mlx_prune.study.data import with_named_data
+from mlx_prune.study.data import require_sources, with_named_data
 from mlx_prune.study.evaluation import evaluate
 from mlx_prune.study.files import locked, write_atomically
 from mlx_prune.study.job import short_name
@@ -92,8 +92,10 @@ def run_study(
     names = [short_name(model, Path(model)) for model in config.models]
     if len(set(names)) != len(names):
         raise DataError(f"two models share the name {_repeated(names)}; rename one of the folders.")
+    # What no model could be pruned by or measured on is said before the first hour.
     for configuration in config.configurations():
-        recipe_of(config, configuration)  # what no model could be pruned by is said before the first hour
+        recipe_of(config, configuration)
+    require_sources(config)
     with locked(folder):
         _write_config(folder, config)
         study = _Study(config, folder, trust_remote_code, progress, watch or (lambda _: None))

@@ -27,8 +27,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 _VOLATILE = {
     *("prune_time_s", "calibration_time_s", "seconds", "peak_memory_bytes", "started", "finished", "created"),
     *("updated", "elapsed_s", "records_per_second", "totals", "sessions", "timing", "hash", "model_path"),
-    *("ratio", "low", "high", "verdict", "dense_ms", "pruned_ms", "warnings", "samples", "rows", "drift"),
-    *("conditions", "peak_rss_bytes", "load_s", "times", "batch_size", "session", "peak_memory", "memory"),
+    *("batch_size", "session", "peak_rss_bytes", "peak_memory", "memory"),
 }
 
 
@@ -89,15 +88,18 @@ def digest(folder: Path) -> dict[str, Any]:
         name = str(path.relative_to(folder))
         if path.is_dir() or path.name.startswith(".lock"):
             continue
-        if path.suffix == ".parquet":
+        if path.name == "latency.json":
+            # Of times that were measured only what was measured, and whether to the end, can be the same.
+            data = json.loads(path.read_text())
+            names = ("model", "prune_method", "sparsity", "pattern", "items", "rounds")
+            rows = [{name: row.get(name) for name in names} for row in data.get("results", ())]
+            found[name] = [rows, *(data.get(key) for key in ("settings", "interrupted", "workloads"))]
+        elif path.suffix == ".parquet":
             run = found.setdefault(f"{Path(name).parent} answers", {})
             for row in pq.read_table(path).to_pylist():
                 key = f"{row['item_id']} {row['seed']}"
                 assert key not in run, f"{key} was answered twice"
                 run[key] = row["raw_response"]
-        elif path.name == "latency.json" and "samples" in (data := json.loads(path.read_text())):
-            # Of times that were measured only how, and whether to the end, can be the same.
-            found[name] = {key: data[key] for key in ("settings", "interrupted", "workloads")}
         elif path.suffix == ".json":
             found[name] = _stable(json.loads(path.read_text()))
         elif path.suffix == ".jsonl":
