@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -89,6 +89,23 @@ def trust_option(function: F) -> F:
         help="Run Python code that comes with the model or its tokenizer.",
     )
     return option(function)
+
+
+def given(context: click.Context, name: str) -> bool:
+    """Whether the user gave a parameter, rather than leaving its default."""
+    source = context.get_parameter_source(name)
+    return source not in (click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)
+
+
+def refuse_ignored(context: click.Context, names: Collection[str], reason: str) -> None:
+    """Refuse what was given of these parameters, which would have no effect.
+
+    Raises:
+        UsageError: One was given.
+    """
+    for parameter in context.command.params:
+        if parameter.name in names and given(context, parameter.name):
+            raise click.UsageError(f"{parameter.opts[-1]} would be ignored: {reason}.", context)
 
 
 def parse_percent(_: click.Context, __: click.Parameter, value: str | None) -> float | None:

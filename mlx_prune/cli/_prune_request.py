@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mlx_prune.cli._common import given, refuse_ignored
+
 if TYPE_CHECKING:
     from mlx_prune.pruning.labels import Quantization
     from mlx_prune.pruning.recipe import Calibration, Recipe
@@ -55,14 +57,11 @@ def read_request(context: click.Context, method: str, options: dict[str, Any]) -
         UsageError: An option would be ignored, or the sparsity is missing.
         RecipeError: A value is out of range or conflicts with another.
     """
-    given = {name for name in (*_CHECKED, *_QUANTIZATION) if _given(context, name)}
     takes = _TAKES.get(method, _MASK)
-    for parameter in context.command.params:
-        if parameter.name in given and parameter.name not in (*takes, *_QUANTIZATION):
-            why = _WHY.get(method, f"{method} sets single weights to zero")
-            raise click.UsageError(f"{parameter.opts[-1]} would be ignored: {why}.", context)
+    ignored = set(_CHECKED) - {*takes, *_QUANTIZATION}
+    refuse_ignored(context, ignored, _WHY.get(method, f"{method} sets single weights to zero"))
     quantization = None
-    if method == "quantize" or given.intersection(_QUANTIZATION):
+    if method == "quantize" or any(given(context, name) for name in _QUANTIZATION):
         from mlx_prune.pruning.labels import Quantization
 
         quantization = Quantization(options["mode"], options["bits"], options["group_size"])
@@ -116,8 +115,3 @@ def _calibration(options: dict[str, Any]) -> Calibration | None:
     if source is None and samples is None and length is None:
         return None
     return Calibration(source, samples, length)
-
-
-def _given(context: click.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source not in (click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)

@@ -188,7 +188,7 @@ def legend(rows: list[SummaryRow], floor: float) -> str:
         lines.append("ppl: perplexity of held-out text.")
     if any(row.latency_ratio is not None for row in rows):
         lines.append(
-            "time / dense: paired ratio of the time per question; simultaneous 95 % intervals. faster, "
-            "slower: the whole interval is more than 5 % from dense; open: not settled by what was measured."
+            "time / dense: paired ratio of the time per question; simultaneous 95 % intervals. "
+            "faster, slower: the whole interval is more than 5 % from dense; same: within 5 %; open: across that limit."
         )
     return " ".join(lines)

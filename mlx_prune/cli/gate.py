@@ -13,10 +13,12 @@ from mlx_prune.cli._common import (
     console,
     dtype_option,
     emit_json,
+    given,
     json_option,
     note,
     parse_seeds,
     progress_bars,
+    refuse_ignored,
     text_option,
     thinking_option,
     trust_option,
@@ -163,14 +165,14 @@ def _results(
     from mlx_prune.report.gate_sources import is_run, is_study, measured_run, study_runs
 
     # A limit that was asked for by name has to be held; a default one is left out where nothing was measured.
-    needed = {name for name in ("perplexity_rise", "expected_srs_rise") if _given(context, f"max_{name}")}
+    needed = {name for name in ("perplexity_rise", "expected_srs_rise") if given(context, f"max_{name}")}
     paths = [Path(subject) for subject in subjects]
     if len(paths) == 1:
         if not is_study(paths[0]):
             raise MlxPruneError(
                 f"{paths[0]} is no study folder; give one, or the dense model and a candidate."
             )
-        _refuse_ignored(context, _FOR_MODELS, "a study is not questioned again")
+        refuse_ignored(context, _FOR_MODELS, "a study is not questioned again")
         read = functools.cache(measured_run)
         return [
             _judged(
@@ -182,11 +184,11 @@ def _results(
             )
             for dense, candidate in study_runs(paths[0], wanted)
         ]
-    _refuse_ignored(context, ("wanted",), "it chooses among the runs of one study")
+    refuse_ignored(context, ("wanted",), "it chooses among the runs of one study")
     if all(map(is_run, paths)):
-        _refuse_ignored(context, _FOR_MODELS, "no model has to be questioned")
+        refuse_ignored(context, _FOR_MODELS, "no model has to be questioned")
     elif any(map(is_run, paths)):
-        _refuse_ignored(context, ("text",), "a run without perplexity is among them")
+        refuse_ignored(context, ("text",), "a run without perplexity is among them")
     with progress_bars() as progress:
         dense, *candidates = _measures(subjects, options, progress)
         # Without the dense model nothing can be judged; what is wrong with it is the command's own error.
@@ -260,17 +262,6 @@ def _measures(
             )
         )
     return found
-
-
-def _given(context: click.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source not in (click.core.ParameterSource.DEFAULT, click.core.ParameterSource.DEFAULT_MAP)
-
-
-def _refuse_ignored(context: click.Context, names: tuple[str, ...], reason: str) -> None:
-    for parameter in context.command.params:
-        if parameter.name in names and _given(context, str(parameter.name)):
-            raise click.UsageError(f"{parameter.opts[-1]} would be ignored: {reason}.", context)
 
 
 def _print(result: GateResult) -> None:

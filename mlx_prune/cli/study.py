@@ -11,6 +11,7 @@ from mlx_prune.cli._common import (
     emit_json,
     json_option,
     progress_bars,
+    refuse_ignored,
     say,
     size,
     trust_option,
@@ -29,7 +30,9 @@ from mlx_prune.cli._tables import min_answered_option
 @min_answered_option
 @trust_option
 @json_option
+@click.pass_context
 def command(
+    context: click.Context,
     config_file: Path | None,
     preset: str | None,
     out: Path,
@@ -49,6 +52,8 @@ def command(
 
     if (config_file is None) == (preset is None):
         raise click.UsageError("Give a study file or a --preset, one of the two.")
+    if dry_run:
+        refuse_ignored(context, ("min_answered",), "a dry run shows no rates")
     if config_file is not None:
         config = read_config(config_file)
     else:

@@ -20,6 +20,7 @@ from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.invented import QUESTIONS, named
 from mlx_prune.measures.rates import Rates, from_table
 from mlx_prune.progress import Progress, ProgressCallback, silent
+from mlx_prune.pruning.kernels import choice
 from mlx_prune.study.answering import UnknownTokens, letters_found
 from mlx_prune.study.job import Job, choose_items, open_model, prepare
 from mlx_prune.study.records import SCHEMA, ModelStamp, from_bytes, record_table, to_bytes
@@ -162,6 +163,7 @@ def evaluate(
                 totals=totals,
                 engine_note=job.engine.note,
                 letters=letters_found(table),
+                kernels=choice.so_far().to_json(),
                 session=session,
             )
         info = folder.data if folder is not None else _info_without_folder(job, table, session)
@@ -234,5 +236,6 @@ def _info_without_folder(job: Job, table: pa.Table, session: dict[str, Any]) -> 
         **job.about,
         "engine_note": job.engine.note,
         "letters": letters_found(table),
+        "kernels": choice.so_far().to_json(),
         "sessions": [session],
     }

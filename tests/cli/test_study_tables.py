@@ -16,6 +16,7 @@ from mlx_prune.cli._study_table import legend, study_table
 from mlx_prune.cli._tables import ambiguous_table, strict_line
 from mlx_prune.cli.main import run
 from mlx_prune.measures.rates import from_table
+from mlx_prune.study.plan import ModelPlan, StudyPlan
 from mlx_prune.study.records import read_records
 
 WIDTHS = [80, 120]
@@ -99,3 +100,27 @@ def test_eval_shows_the_share_understood_and_the_strict_rates(silent: Path) -> N
     assert f"SRS {overall.strict_srs:.3f}" in strict_line(rates)
     dense = from_table(read_records(silent / "runs" / "alpha" / "dense-s0"))
     assert strict_line(dense) == ""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_dry_run_shows_every_model_and_figure(
+    width: int, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("mistralai/Mistral-7B-Instruct-v0.3", "microsoft/Phi-3.5-mini-instruct-with-a-long-name")
+    models = tuple(ModelPlan(name, 13, 11, 789_620, 9e5, 28 * 2**30, 110 * 2**30) for name in names)
+    plan = StudyPlan(models, 1_579_240, 1.8e6, 40)
+    monkeypatch.setattr("mlx_prune.study.plan.plan_study", lambda *_, **__: plan)
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run(["study", "--preset", "aiiot2026", "-o", str(tmp_path / "out"), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "…" not in out
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= width
+    words = ["model", "runs", "left", "records", "time", "memory", "disk", *names, "789,620", "250.0", "13"]
+    assert set(words) <= set(out.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_refuses_the_floor_that_it_would_ignore(tmp_path: Path, capsys: Capture) -> None:
+    words = ["study", "--preset", "demo", "-o", str(tmp_path / "out"), "--dry-run"]
+    assert run([*words, "--min-answered", "40"]) == 2
+    assert "--min-answered would be ignored: a dry run shows no rates" in capsys.readouterr().err

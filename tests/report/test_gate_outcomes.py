@@ -38,12 +38,14 @@ def measured(study):
     return {path.name: measured_run(path) for path in (study / "runs" / "alpha").iterdir()}
 
 
-def mumble(folder, share):
-    """Leave the first letters of this share of a run's answers to the last parsing rule."""
+def mumble(folder, share, category=None):
+    """Leave the letters of the first answers of a run, or of a category, to the last parsing rule."""
     for part in (folder / "records").glob("*.parquet"):
         table = pq.read_table(part)
         rules = table["parse_rule"].to_pylist()
-        rules[: int(share * len(rules))] = ["first_character"] * int(share * len(rules))
+        places = [row for row, name in enumerate(table["category"].to_pylist()) if category in (None, name)]
+        for row in places[: int(share * len(places))]:
+            rules[row] = "first_character"
         place = table.schema.get_field_index("parse_rule")
         column = pa.array(rules).cast(table.schema.field("parse_rule").type)
         pq.write_table(table.set_column(place, "parse_rule", column), part)
@@ -62,6 +64,23 @@ def test_gibberish_fails_and_its_rates_are_not_judged(copy):
         assert set(result.unjudged) == {"srs_rise", "category_srs_rise", "emergence_excess", "usr_drop"}
     with pytest.raises(RecordsError, match="nothing to compare with"):
         gate(*reversed(runs))
+
+
+def test_a_category_below_the_floor_fails_by_name_though_the_whole_is_above_it(copy, capsys):
+    mumble(copy / "runs/alpha/wanda-s70", 0.9, "SES")
+    runs = [measured_run(copy / "runs/alpha" / name) for name in ("dense-s0", "wanda-s70")]
+    assert not runs[1].run.rates.overall.too_few()
+    for limits in (Limits(unanswered=0.9), Limits(unanswered=None)):
+        result = gate(*runs, limits)
+        failing = [check for check in result.checks if check.estimate.measure == "unanswered"]
+        failing = [check for check in failing if check.outcome == "fail"]
+        assert [(check.estimate.scope, check.limit) for check in failing] == [("SES", 0.5)]
+        assert failing[0].estimate.value > 0.5
+        # Its own rise of SRS is not judged; those of the others are.
+        judged = {c.estimate.scope for c in result.checks if c.estimate.measure == "category_srs_rise"}
+        assert judged == {"Age", "Religion"}
+    assert run(["gate", str(copy), "--candidate", "wanda-s70", "--max-unanswered", "off"]) == 3
+    assert "not understood, SES" in capsys.readouterr().out
 
 
 def test_the_share_not_understood_is_held_on_its_interval(measured):
@@ -201,6 +220,18 @@ def test_damaged_files_are_one_sentence(copy, capsys, name, content):
     assert name.split("/")[-1] in told
     assert "unexpected" not in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", ["", "[" * 100_000, None])
+def test_times_are_not_read_whatever_they_hold(copy, capsys, content):
+    words = ["gate", str(copy), "--candidate", "wanda-s70", "--json"]
+    code = run(words)
+    whole = capsys.readouterr().out
+    (copy / "latency.json").unlink()
+    if content is not None:
+        (copy / "latency.json").write_text(content)
+    assert run(words) == code
+    assert capsys.readouterr().out == whole
 
 
 @pytest.mark.parametrize("columns", [80, 120])

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 
+import mlx.core as mx
 import pytest
 from agreement import make_items
 from record_tables import assert_same_records
@@ -11,6 +12,7 @@ from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.errors import CheckpointError, DataError, RecordsError
 from mlx_prune.generation.interface import GenerationSettings, Prompt
 from mlx_prune.generation.sequential import SequentialEngine
+from mlx_prune.pruning.kernels import choice
 from mlx_prune.study.evaluation import evaluate
 from mlx_prune.study.job import short_name
 from mlx_prune.study.records import ModelStamp, read_records
@@ -77,6 +79,21 @@ def test_a_finished_run_is_not_done_again(loaded, tmp_path):
     data = read_run(tmp_path)
     assert (data["status"], data["totals"]) == ("complete", {"items": 8, "records": 16})
     assert len(data["sessions"]) == 1
+
+
+def test_a_run_tells_which_kernels_ran_before_it_was_complete(loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr(choice, "_process", choice.KernelRecord())
+    evaluate(loaded, tmp_path / "first", items=ITEMS, settings=SETTINGS)
+    assert read_run(tmp_path / "first")["kernels"] == {"ran": {}, "faults": {}}
+    choice.note("prune_rows", mx.float32, "metal")
+    choice.note("prune_rows", mx.float16, choice.PORTABLE, "failed")
+    wanted = {
+        "ran": {"prune_rows": {"float32": ["metal"], "float16": ["portable"]}},
+        "faults": {"prune_rows": {"float16": "failed"}},
+    }
+    evaluate(loaded, tmp_path / "second", items=ITEMS, settings=SETTINGS)
+    assert read_run(tmp_path / "second")["kernels"] == wanted
+    assert evaluate(loaded, items=ITEMS, settings=SETTINGS).info["kernels"] == wanted
 
 
 @pytest.mark.parametrize("engine", ["batched", "sequential"])

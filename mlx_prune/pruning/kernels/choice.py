@@ -89,6 +89,7 @@ class KernelRecord:
 # By function and type, why the kernel is not used in this process; None if it is.
 _decided: dict[_Key, str | None] = {}
 _records: list[KernelRecord] = []
+_process = KernelRecord()
 # What answered in each attempt that is not finished; the notes of one that fails are dropped.
 _attempts: list[list[Answer]] = []
 
@@ -132,6 +133,11 @@ def switched_off() -> bool:
 def note(function: str, dtype: mx.Dtype, implementation: str, reason: str | None = None) -> None:
     """Record what answers, and why it is not the kernel."""
     _keep([Answer((function, type_name(dtype)), implementation, reason)])
+
+
+def so_far() -> KernelRecord:
+    """What answered in this process until now, in all its jobs together."""
+    return _process
 
 
 @contextmanager
@@ -202,7 +208,7 @@ def _keep(answers: list[Answer]) -> None:
     if _attempts:
         _attempts[-1].extend(answers)
         return
-    for record in _records:
+    for record in (_process, *_records):
         for answer in dict.fromkeys(answers):
             record.note(answer)
 
