@@ -189,6 +189,7 @@ def legend(rows: list[SummaryRow], floor: float) -> str:
     if any(row.latency_ratio is not None for row in rows):
         lines.append(
             "time / dense: paired ratio of the time per question; simultaneous 95 % intervals. "
-            "faster, slower: the whole interval is more than 5 % from dense; same: within 5 %; open: across that limit."
+            "faster, slower: the whole interval is more than 5 % from dense; same: within 5 %; open: across "
+            "that limit."
         )
     return " ".join(lines)
