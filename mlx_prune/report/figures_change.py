@@ -20,7 +20,17 @@ from mlx_prune.report.panels import (
     zero_line,
 )
 from mlx_prune.report.rows import OVERALL, number_or_nan
-from mlx_prune.report.style import BLUE, GRID, INK, MUTED, PAPER, VERMILION, Layout, method_style
+from mlx_prune.report.style import (
+    BLUE,
+    GRID,
+    INK,
+    MUTED,
+    PAPER,
+    VERMILION,
+    Layout,
+    method_style,
+    plain_numbers,
+)
 from mlx_prune.report.table import Row
 
 if TYPE_CHECKING:
@@ -68,6 +78,7 @@ def evaluation_gap(tables: Tables, layout: Layout) -> Figure | None:
             if row["model"] == model:
                 _gap_point(axes, row)
         axes.set_xscale("symlog", linthresh=10)
+        plain_numbers(axes.xaxis)
         axes.axhline(0, color=INK.light, linewidth=0.9)
         zero_line(axes)
         axes.margins(0.12)

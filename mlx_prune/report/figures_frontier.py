@@ -18,7 +18,7 @@ from mlx_prune.report.panels import (
     shared_legend,
 )
 from mlx_prune.report.placing import Box, place_labels
-from mlx_prune.report.style import INK, MUTED, Layout, method_style
+from mlx_prune.report.style import INK, MUTED, Layout, method_style, plain_numbers
 from mlx_prune.report.table import Row
 from mlx_prune.report.tables_frontier import UNDOMINATED
 
@@ -192,14 +192,13 @@ def _draw_dot(axes: Axes, dot: _Dot) -> None:
 
 def _set_scale(axis: Any, values: Sequence[float], what: _Axis) -> None:
     """A logarithmic axis where values differ by factors, with ticks at 1, 2 and 5 in plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import LogLocator
 
     if not what.factors or max(values) <= _WIDE_RANGE * min(values):
         return
     axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    plain_numbers(axis)
 
 
 def _label_dots(axes: Axes, dots: Sequence[_Dot]) -> None:

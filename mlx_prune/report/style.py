@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_prune.measures.methods import QUANTIZED, family, known_label
 
 if TYPE_CHECKING:
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 
@@ -188,6 +189,14 @@ def look() -> Iterator[None]:
 
     with mpl.rc_context(_SETTINGS):
         yield
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers; Matplotlib's own labels are formulas."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def new_figure(layout: Layout, height: float) -> Figure:

@@ -145,6 +145,11 @@ def test_svg_holds_text_and_colors_of_the_palette_only(wide, name):
     assert set(re.findall(r"#[0-9a-f]{6}\b", svg)) <= allowed
 
 
+@pytest.mark.parametrize("name", ["evaluation_gap", "frontier"])
+def test_axes_are_labeled_with_numbers_not_formulas(wide, name):
+    assert b"mathdefault" not in render(wide[name], "svg")
+
+
 def test_families_of_methods_differ_in_marker_and_color():
     families = ("dense", "random", "magnitude", "wanda", "sparsegpt", "width", "depth", "q4")
     styles = [method_style(name) for name in families]

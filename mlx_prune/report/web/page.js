@@ -142,8 +142,7 @@
     if (points.some((row) => row.few)) {
       const entry = document.createElement("span");
       entry.textContent = "too few answers";
-      entry.className = "hollow";
-      entry.style.setProperty("--swatch", "var(--muted)");
+      entry.className = "cross";
       legend.append(entry);
     }
     host.prepend(legend);
