@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mlx_prune.cli.main import COMMANDS
+from mlx_prune.study.config import config_from_dict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -27,6 +31,19 @@ def test_python_examples_run(
     assert "actual sparsity 50." in printed or "actual sparsity 49." in printed
     assert "SRS" in printed
     assert (tmp_path / "demo-wanda-s50" / "config.json").is_file()
+
+
+def test_the_studys_file_is_sound_and_names_every_key() -> None:
+    (text,) = blocks("toml")
+    config = config_from_dict(tomllib.loads(text))
+    assert config.models != ("demo",)
+    assert None not in (config.bbq.source, config.calibration.source, config.perplexity.text)
+
+    def keys(section: Any) -> set[str]:
+        values = {field.name: getattr(section, field.name) for field in dataclasses.fields(section)}
+        return set(values).union(*(keys(v) for v in values.values() if dataclasses.is_dataclass(v)))
+
+    assert keys(config) <= set(re.findall(r"\w+", text))
 
 
 def test_every_command_is_explained_and_every_explained_command_exists() -> None:

@@ -95,7 +95,8 @@ def command(
 ) -> None:
     """Ask MODEL the questions of the BBQ bias benchmark and record every answer.
 
-    The run folder holds Parquet records; the same command carries on where it was stopped.
+    The run folder holds Parquet records; the same command carries on where it was stopped, and with a larger
+    --limit asks what is new.
     """
     from mlx_prune import distributed
     from mlx_prune.generation.interface import GenerationSettings

@@ -42,7 +42,9 @@ class Evaluation:
     Attributes:
         table: One row per record (columns of ``mlx_prune.study.records.SCHEMA``), in the order of the items
             and, within an item, of the seeds.
-        info: The configuration, where it ran and how long it took; what ``run.json`` holds.
+        info: The configuration, where it ran and how long it took; what ``run.json`` holds. "kernels" is what
+            answered for GPU kernels in this process until the run was complete: in pruning the model, as
+            asking needs none.
         path: The run folder, or None if nothing was written.
         new_records: How many records this call made; the others were there already.
         seconds: Wall time of making them.

@@ -73,7 +73,7 @@ def bench(
         out: Folder for ``latency.json``, written anew after every round. A run that was finished there is
             read, not repeated; one that was stopped is measured anew, as the machine has changed since.
         force: Replace the ``latency.json`` of an earlier run.
-        seed: Of the order, the synthetic prompts and the resampling.
+        seed: Of the order and the synthetic prompts.
         trust_remote_code: Run code that comes with the models.
         progress: Called with where things stand.
 

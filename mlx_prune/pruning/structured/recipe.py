@@ -41,8 +41,8 @@ class StructuredRecipe:
         seed: Of the choice of calibration sequences; None where nothing is measured.
         calibration: The text; None where nothing is measured.
 
-    Arguments left at None take their defaults (the multiple by size, statistics "sequential", seed 0, the
-    embedded text); one that the method would ignore is refused.
+    Arguments left at None take their defaults (the multiple by size, statistics "sequential", seed 0, a
+    :class:`Calibration` without a name); one that the method would ignore is refused.
 
     Raises:
         RecipeError: An argument is out of range, conflicts with another, or would be ignored.
