@@ -123,10 +123,12 @@ class _Process:
 
 
 def _resident_bytes(process: int) -> int:
-    """Memory of a process, as ``ps`` tells it on Linux and macOS alike."""
-    told = subprocess.run(
-        ["ps", "-o", "rss=", "-p", str(process)], capture_output=True, text=True, check=False
-    ).stdout.strip()
+    """Memory of a process, as ``ps`` tells it on Linux and macOS alike; 0 on a machine without it."""
+    asked = ["ps", "-o", "rss=", "-p", str(process)]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # small Linux images lack ps; there the process limits itself
+        return 0
     return 1024 * int(told) if told.isdigit() else 0
 
 

@@ -12,6 +12,7 @@ import contextlib
 import inspect
 import io
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,7 @@ _THETA = ("rope_theta", "rotary_emb_base")
 _LOCAL_THETA = ("rope_local_base_freq", "rope_local_theta", "swa_rope_theta")
 _PARTIAL = ("partial_rotary_factor", "rotary_pct")
 _SCALING = ("rope_scaling",)
+_NUMBERS = ("rope_theta", "factor", "partial_rotary_factor")
 _USUAL = frozenset({"rope_theta", "rope_scaling", "partial_rotary_factor"})
 
 # Types without scaling: mrope differs from plain only for pictures, dynamic only beyond the longest text.
@@ -183,15 +185,19 @@ def _dictionary(part: Mapping[str, Any], name: str, file: str) -> Mapping[str, A
             f"{file} gives {name} as {value!r}, and it has to be a JSON object; correct the file or "
             "download it again."
         )
-    for key in ("rope_theta", "factor", "partial_rotary_factor"):
-        entry = (value or {}).get(key)
-        if entry is not None and not _is_positive(entry):
-            raise _no_number(file, f"{key} in {name}", entry)
-    return value or {}
+    stated: Mapping[str, Any] = value or {}
+    # One dictionary, or one per kind of layer.
+    kinds = {f"{kind} of {name}": entries for kind, entries in stated.items()}
+    for place, entries in {name: stated, **kinds}.items():
+        for key in _NUMBERS if isinstance(entries, Mapping) else ():
+            if entries.get(key) is not None and not _is_positive(entries[key]):
+                raise _no_number(file, f"{key} in {place}", entries[key])
+    return stated
 
 
 def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    # A whole number beyond the range of floats is no base, either.
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= sys.float_info.max
 
 
 def _no_number(file: str, name: str, value: Any) -> CheckpointError:

@@ -127,6 +127,14 @@ def test_memory_is_watched_from_outside_where_the_system_sets_no_limit(
     assert rendering._resident_bytes(os.getpid()) > 1 << 20
 
 
+def test_a_machine_without_ps_renders_all_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert render("the process runs", TURNS, {})
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert rendering._resident_bytes(os.getpid()) == 0
+    slow = "{% for a in range(300) %}{% for b in range(99999) %}{% endfor %}{% endfor %}sound"
+    assert render(slow, TURNS, {}) == "sound"
+
+
 def test_an_interruption_leaves_no_answer_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: Any) -> Any:
         raise KeyboardInterrupt

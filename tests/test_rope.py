@@ -143,6 +143,12 @@ REFUSED = {
     "a list": ("llama", {"rope_parameters": [1]}, r"rope_parameters as \[1\]"),
     "a base of no size": ("llama", {"rope_parameters": {**PLAIN, "rope_theta": "big"}}, "'big'"),
     "a base below zero": ("mistral", {"rope_parameters": {**PLAIN, "rope_theta": -1}}, "positive"),
+    "a base beyond floats": ("llama", {"rope_parameters": {**PLAIN, "rope_theta": 10**400}}, "positive"),
+    "a base of one kind of layer": (
+        "mistral",
+        {"rope_parameters": {**BY_KIND, "full_attention": {**PLAIN, "rope_theta": "big"}}},
+        "rope_theta in full_attention of rope_parameters as 'big'",
+    ),
     "a scaling nobody reads": ("gemma2", {"rope_parameters": YARN}, "by yarn, .* mlx-lm's gemma2"),
     "a scaling nobody reads, beside": (
         "gemma2",

@@ -39,9 +39,10 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
         say(f"Never pruned, and not counted: {', '.join(names)}.")
     if found.meta is not None:
         recorded = found.meta
+        target, actual = recorded.get("target_sparsity"), recorded.get("actual_sparsity")
         say(
-            f"Recorded: {recorded.get('method')} {recorded.get('target_sparsity'):g} % on "
-            f"{recorded.get('model')}, actual {recorded.get('actual_sparsity'):.2f} %."
+            f"Recorded: {recorded.get('method')} {'-' if target is None else f'{target:g}'} % on "
+            f"{recorded.get('model')}, actual {'-' if actual is None else f'{actual:.2f}'} %."
         )
         if not found.disagreements:
             say("The weights agree with the record.")

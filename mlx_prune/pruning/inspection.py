@@ -70,11 +70,11 @@ class Inspection:
         # What was removed is no longer here, and a smaller model's own zeros are nobody's doing.
         remaining = self.meta.get("remaining_prunable_params")
         recorded, zeros = self.meta.get("zero_params"), sum(m.zeros for m in self.matrices)
-        if recorded != zeros and (remaining is None or recorded):
+        if recorded is not None and recorded != zeros and (remaining is None or recorded):
             found.append(f"pruning_meta.json records {recorded:,} zeros, the weights hold {zeros:,}.")
         expected = self.meta.get("total_prunable_params") if remaining is None else remaining
         total = sum(m.params for m in self.matrices)
-        if expected != total:
+        if expected is not None and expected != total:
             found.append(
                 f"pruning_meta.json records {expected:,} prunable weights, the blocks hold {total:,}."
             )

@@ -16,6 +16,15 @@ from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.sparsegpt import BLOCK_SIZE, DAMPING
 
 META_FILE = "pruning_meta.json"
+_KINDS: dict[str, Any] = {
+    "model": str,
+    "method": str,
+    "target_sparsity": int | float,
+    "actual_sparsity": int | float,
+    "total_prunable_params": int,
+    "remaining_prunable_params": int,
+    "zero_params": int,
+}
 _SHORTFALL = 0.01
 _NAMED = 4  # experts in a warning
 _SPARSEGPT = {"damping": DAMPING, "block_size": BLOCK_SIZE}
@@ -234,12 +243,21 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
     """The pruning_meta.json of a checkpoint folder, or None where there is none.
 
     Raises:
-        CheckpointError: It is not a JSON object.
+        CheckpointError: It is not a JSON object, or an entry that records have is of another kind.
     """
     file = folder / META_FILE
     if not file.exists():
         return None
-    return read_object(file, CheckpointError, "prune again with --force")
+    advice = "prune again with --force"
+    meta = read_object(file, CheckpointError, advice)
+    for name, kind in _KINDS.items():
+        if not isinstance(meta.get(name), kind | None) or isinstance(meta.get(name), bool):
+            raise CheckpointError(f"{file} gives {name} as {meta[name]!r:.40}; {advice}.")
+    projections = meta.get("projections") or {}
+    entries = list(projections.values()) if isinstance(projections, dict) else [None]
+    if not all(isinstance(entry, dict) and isinstance(entry.get("zeros"), int) for entry in entries):
+        raise CheckpointError(f"{file} does not give the zeros of each of its projections; {advice}.")
+    return meta
 
 
 def check_same(folder: Path, meta: dict[str, Any], fingerprint: str) -> None:

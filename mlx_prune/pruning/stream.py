@@ -108,8 +108,9 @@ def prune_checkpoint(
         data = calibration_tokens(recipe.calibration, tokenizer, config, recipe.seed)
     fingerprint = _fingerprint(recipe, shards, data, compute, linears)
     several = distributed.size() > 1
-    meta = _existing(out)
-    if meta is not None and not force:
+    # What is to be replaced may be damaged.
+    meta = None if force else _existing(out)
+    if meta is not None:
         return _finished(out, meta, fingerprint, recipe, linears)
     with (
         choice.recording() as kernels,

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import RecordsError
-from mlx_prune.json_files import read_object
+from mlx_prune.study.run_file import RUN_FILE, read_run_file
 
 STUDY_FILE = "study.toml"
-RUN_FILE = "run.json"
 # What a run depends on that a reader of a report wants to know.
 _SETTINGS = ("bbq", "engine", "temperature", "max_tokens", "seeds", "noise", "dtype")
 
@@ -46,7 +45,7 @@ def read_about(folder: Path) -> StudyAbout:
     """
     config = _toml(folder / STUDY_FILE)
     paths = sorted(folder.glob(f"runs/*/*/{RUN_FILE}"))
-    runs = [read_json(path) for path in paths]
+    runs = [read_run_file(path) for path in paths]
     sessions = [session for run in runs for session in run.get("sessions", [])]
     days = sorted(str(session["finished"])[:10] for session in sessions if session.get("finished"))
     configurations = [run.get("configuration", {}) for run in runs]
@@ -90,12 +89,3 @@ def _toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise RecordsError(f"{path} cannot be read ({error}); restore it, or remove it.") from error
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """An object from a JSON file of a study.
-
-    Raises:
-        RecordsError: If the file is damaged.
-    """
-    return read_object(path, RecordsError, "redo the run with --force")

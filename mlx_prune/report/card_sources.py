@@ -13,15 +13,14 @@ from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.measures.rates import CategoryRates
+from mlx_prune.report.about import STUDY_FILE
 from mlx_prune.report.card_base import base_model
 from mlx_prune.report.card_results import CardResults, Figure, figure
 from mlx_prune.report.study_data import META_FILE, PERPLEXITY_FILE, SIZES_FILE, RunData, combine, count_run
 from mlx_prune.report.tables_change import emergence_table
 from mlx_prune.study.records import read_records
 from mlx_prune.study.results import read_latencies, read_results
-
-RUN_FILE = "run.json"
-STUDY_FILE = "study.toml"
+from mlx_prune.study.run_file import RUN_FILE, read_run_file
 
 # Fields of a run's configuration that must agree before its rates are set beside a dense run's.
 _CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
@@ -88,7 +87,7 @@ def results_of_study(study: Path, meta: Mapping[str, Any]) -> CardResults | None
         RecordsError: A file of the study is damaged.
     """
     for file in sorted(study.glob(f"runs/*/*/{RUN_FILE}")):
-        about = _json(file)
+        about = read_run_file(file)
         configuration = about.get("configuration", {})
         if about.get("status") == "complete" and _is_of(meta, configuration):
             found = results_of_runs(meta, file.parent, _dense_run(file.parent))
@@ -98,7 +97,7 @@ def results_of_study(study: Path, meta: Mapping[str, Any]) -> CardResults | None
 
 def _dense_run(run: Path) -> Path | None:
     dense = run.parent / "dense-s0"
-    about = _json(dense / RUN_FILE) if (dense / RUN_FILE).is_file() else {}
+    about = read_run_file(dense / RUN_FILE) if (dense / RUN_FILE).is_file() else {}
     return dense if about.get("status") == "complete" else None
 
 
@@ -164,8 +163,8 @@ def _number(value: Any) -> float | None:
 def _finished_run(run: Path) -> Json:
     if not (run / RUN_FILE).is_file():
         raise RecordsError(f"{run} holds no {RUN_FILE}; give a folder that `mlxprune eval` wrote.")
-    about = _json(run / RUN_FILE)
-    if about.get("status") != "complete" or not isinstance(about.get("configuration"), dict):
+    about = read_run_file(run / RUN_FILE)
+    if about.get("status") != "complete" or about.get("configuration") is None:
         raise RecordsError(f"the run {run} is not finished; evaluate again to complete it.")
     return about
 

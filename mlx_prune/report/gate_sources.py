@@ -13,11 +13,11 @@ from mlx_prune.errors import RecordsError
 from mlx_prune.invented import run_warnings
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.measures.paired_perplexity import SequenceLosses
-from mlx_prune.report.about import RUN_FILE, read_json
 from mlx_prune.report.gate import Measured, PerplexityFigure
 from mlx_prune.report.study_data import PERPLEXITY_FILE, count_run
 from mlx_prune.study.records import read_records
 from mlx_prune.study.results import read_results
+from mlx_prune.study.run_file import RUN_FILE, read_run_file
 
 RUNS_FOLDER = "runs"
 
@@ -38,7 +38,7 @@ def measured_run(run: Path) -> Measured:
     Raises:
         RecordsError: The run is unfinished or damaged.
     """
-    about = read_json(run / RUN_FILE)
+    about = read_run_file(run / RUN_FILE)
     if about.get("status", "complete") != "complete":
         raise RecordsError(f"the run {run} is not finished; run the same command again to complete it.")
     table = read_records(run)
@@ -48,7 +48,7 @@ def measured_run(run: Path) -> Measured:
     resolved = run.resolve()
     inside = resolved.parent.parent.name == RUNS_FOLDER
     configuration = about.get("configuration")
-    if not isinstance(configuration, dict):
+    if configuration is None:
         raise RecordsError(f"{run / RUN_FILE} tells no configuration; redo the run with --force.")
     # Beside the records where a gate measured it, in the study's own file where a study did.
     rows = read_results(run / PERPLEXITY_FILE)

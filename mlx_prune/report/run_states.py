@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.errors import MlxPruneError, RecordsError
-from mlx_prune.json_files import read_object
+from mlx_prune.errors import MlxPruneError
 from mlx_prune.measures.outcomes import Configuration, configuration_order
+from mlx_prune.report.about import STUDY_FILE
 from mlx_prune.study.config import config_from_dict
 from mlx_prune.study.records import count_records
-
-RUN_FILE = "run.json"
-STUDY_FILE = "study.toml"
+from mlx_prune.study.run_file import RUN_FILE, read_run_file
 
 COMPLETE, UNFINISHED, NOT_BEGUN = "complete", "unfinished", "not begun"
 
@@ -60,7 +58,7 @@ def run_states(folder: Path) -> list[RunState]:
 
 def _about(run: Path) -> dict[str, Any]:
     file = run / RUN_FILE
-    return read_object(file, RecordsError, "redo the run with --force") if file.is_file() else {}
+    return read_run_file(file) if file.is_file() else {}
 
 
 def _state(run: Path, about: Mapping[str, Any], asked: Sequence[Mapping[str, Any]]) -> RunState:
@@ -77,8 +75,8 @@ def _state(run: Path, about: Mapping[str, Any], asked: Sequence[Mapping[str, Any
 
 
 def _records(about: Mapping[str, Any]) -> int | None:
-    found = about.get("totals", {}).get("records")
-    return None if found is None else int(found)
+    found: int | None = about.get("totals", {}).get("records")
+    return found
 
 
 def _alike(about: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -92,7 +90,7 @@ def _configuration(run: Path, about: Mapping[str, Any]) -> Configuration:
     said = about.get("configuration", {})
     if "prune_method" in said:
         return Configuration(
-            str(said["model"]), str(said["prune_method"]), float(said["sparsity"]), said.get("pattern")
+            said["model"], said["prune_method"], float(said["sparsity"]), said.get("pattern")
         )
     method, _, rest = run.name.rpartition("-s")
     sparsity, _, pattern = rest.partition("-")

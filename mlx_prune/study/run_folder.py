@@ -16,12 +16,11 @@ import pyarrow as pa
 from mlx_prune import distributed
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import MlxPruneError, RecordsError
-from mlx_prune.json_files import read_object
 from mlx_prune.study.files import RECORDS_FOLDER, locked, remove_leftovers, write_atomically
 from mlx_prune.study.records import from_bytes, part_files, read_records, to_bytes, write_part
+from mlx_prune.study.run_file import RUN_FILE, read_run_file
 
 FORMAT = 1
-RUN_FILE = "run.json"
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
@@ -38,9 +37,11 @@ def read_run(run: Path) -> dict[str, Any]:
     """
     if not (run / RUN_FILE).exists():
         raise RecordsError(f"{run} holds no {RUN_FILE}; it is not a run folder.")
-    data = read_object(run / RUN_FILE, RecordsError, "redo the run with --force")
+    data = read_run_file(run / RUN_FILE)
     if data.get("format") != FORMAT:
         raise RecordsError(f"{run / RUN_FILE} is of another version's format; choose another folder.")
+    if "configuration" not in data:
+        raise RecordsError(f"{run / RUN_FILE} tells no configuration; redo the run with --force.")
     return data
 
 

@@ -37,7 +37,8 @@ from mlx_prune.study.models import Made, ModelMaker, Source, checkpoint_folder
 from mlx_prune.study.recipes import recipe_of
 from mlx_prune.study.records import ModelStamp
 from mlx_prune.study.results import LATENCY_FILE, PERPLEXITY_FILE, SIZES_FILE, ResultsFile
-from mlx_prune.study.run_folder import RUN_FILE, read_run
+from mlx_prune.study.run_file import RUN_FILE
+from mlx_prune.study.run_folder import read_run
 
 STUDY_FILE = "study.toml"
 

@@ -12,6 +12,7 @@ from tiny_experts import EXPERTS, save_tiny_experts
 from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoints import load
+from mlx_prune.cli.main import run
 from mlx_prune.config_file import read_config
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning import Recipe, inspect, prune_checkpoint
@@ -57,6 +58,34 @@ def test_it_says_where_weights_and_record_differ(tmp_path):
         f"pruning_meta.json records {total:,} zeros, the weights hold {total - zeros:,}."
     )
     assert any(sentence.startswith("mlp.up_proj: ") for sentence in found.disagreements)
+
+
+def test_a_damaged_record_is_one_sentence_and_can_be_replaced(tmp_path):
+    source, out = save_tiny_model(tmp_path / "m", "llama"), tmp_path / "out"
+    prune_checkpoint(source, out, Recipe("magnitude", 0.5))
+    file = out / "pruning_meta.json"
+    good = json.loads(file.read_text())
+    damaged = [
+        "{",
+        *(json.dumps({**good, name: "x"}) for name in ("target_sparsity", "actual_sparsity", "zero_params")),
+        *(json.dumps({**good, "projections": wrong}) for wrong in (3, {"mlp.up_proj": 3})),
+        json.dumps({**good, "zero_params": True}),
+    ]
+    for text in damaged:
+        file.write_text(text)
+        with pytest.raises(CheckpointError, match="prune again with --force"):
+            inspect(out)
+    assert prune_checkpoint(source, out, Recipe("magnitude", 0.5), force=True).actual_sparsity > 0.49
+    assert inspect(out).disagreements == ()
+
+
+def test_what_a_record_leaves_out_is_not_compared(tmp_path, capsys):
+    out = tmp_path / "out"
+    prune_checkpoint(save_tiny_model(tmp_path / "m", "llama"), out, Recipe("magnitude", 0.5))
+    (out / "pruning_meta.json").write_text(json.dumps({"method": "magnitude"}))
+    assert inspect(out).disagreements == ()
+    assert run(["inspect", str(out)]) == 0
+    assert "Recorded: magnitude - % on None, actual - %." in capsys.readouterr().out
 
 
 def test_quantized_models_are_counted_as_they_dequantize(tmp_path):
