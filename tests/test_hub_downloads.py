@@ -211,6 +211,7 @@ def test_items_by_hub_id_equal_those_of_the_same_files_in_a_folder(
     local = load_items(bbq_folder, categories=["Age", "Religion"], condition="all")
     assert len(items) == len(local) == 8
     for fetched, item in zip(items, local, strict=True):
+        assert fetched.pop("where")
         assert fetched == {name: jsonable(getattr(item, name)) for name in fetched}
     assert [item["stereotype_target_index"] for item in items[:4]] == [0, 0, 2, 2]
     offline = hub.python(tmp_path, "-c", LOAD_ITEMS, "Age", "Religion", HF_HUB_OFFLINE="1")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlx_prune.measures.latency_result import BenchResult, Row
+from mlx_prune.report.figures import render
 from mlx_prune.report.style import (
     AMBER,
     BLUE,
@@ -22,6 +23,7 @@ from mlx_prune.report.style import (
     look,
     new_figure,
 )
+from mlx_prune.study.files import write_atomically
 
 # The dense model in gray; more models than colors begin anew, in the order of the legend.
 _MODELS = (MUTED, BLUE, VERMILION, GREEN, PINK, AMBER)
@@ -44,15 +46,14 @@ def save_latency_plot(result: BenchResult, folder: Path) -> list[Path]:
     rows = [row for row in result.rows if row.comparisons and row.comparisons["total"].ratio.items]
     if not rows:
         return []
-    folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / "latency.png", folder / "latency.svg"]
     with look():
         figure = new_figure(WIDE, 2.4 + 0.5 * len(rows))
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         _draw_differences(left, result, rows)
         _draw_course(right, result)
-        for path in paths:
-            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    for path in paths:
+        write_atomically(path, render(figure, path.suffix.removeprefix(".")))
     return paths
 
 

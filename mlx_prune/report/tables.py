@@ -36,6 +36,7 @@ from mlx_prune.report.tables_study import (
     method_table,
     transition_table,
 )
+from mlx_prune.study.files import write_atomically
 
 STUDY_TABLES = (
     rate_table,
@@ -98,6 +99,6 @@ def write_tables(tables: dict[str, Table], folder: Path) -> list[Path]:
         markdown = f"# {table.title}\n\n{table.note}\n\n{table.to_markdown()}"
         for suffix, text in (("csv", table.to_csv()), ("md", markdown)):
             path = folder / f"{table.name}.{suffix}"
-            path.write_text(text, encoding="utf-8", newline="")
+            write_atomically(path, text.encode())
             written.append(path)
     return written

@@ -33,6 +33,7 @@ def make_good_things(folder: Path) -> Path:
     # In sizes that can be quantized.
     sizes = {"hidden_size": 64, "intermediate_size": 96, "num_attention_heads": 4, "head_dim": 16}
     model = save_tiny_model(folder / "model", num_hidden_layers=2, **sizes)
+    (folder / "text.txt").write_text("One two three four five. " * 80)
     (folder / "study.toml").write_text(STUDY.format(model=model))
     for words in (
         ["prune", model, "-o", folder / "pruned", "-m", "magnitude", "-s", "50"],

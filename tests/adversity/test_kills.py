@@ -20,7 +20,7 @@ COMMANDS = {
     "eval": "eval {model} -o {out} --bbq demo --limit 60 --batch-size 8",
     "study": "study {study} -o {out}",
     "report": "report {out}",
-    "gate": "gate {model} {pruned} --bbq demo --text demo --limit 20 --seeds 1,2 -o {out}",
+    "gate": "gate {model} {pruned} --bbq demo --text {text} --limit 20 --seeds 1,2 -o {out}",
     "bench": "bench {model} {model} -o {out} --items 4 --rounds 3 --cooldown 0 --no-sizes",
     "records": "records {run} --jsonl {out}/records.jsonl --force",
 }
@@ -42,7 +42,9 @@ def check(name: str, good: Path, made: Forker, place: Path, folders: int, kills:
     known = {key: str(good / key) for key in ("model", "pruned", "run")}
 
     def words(out: Path) -> list[str]:
-        return COMMANDS[name].format(**known, study=good / "study.toml", out=out).split()
+        return (
+            COMMANDS[name].format(**known, study=good / "study.toml", text=good / "text.txt", out=out).split()
+        )
 
     def fresh(number: int) -> Path:
         out = place / f"out {number}".replace(" ", "-")

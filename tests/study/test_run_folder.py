@@ -71,7 +71,7 @@ def test_a_damaged_run_file_is_refused(tmp_path):
         pass
     (tmp_path / "run.json").write_text('{"format": 1, "conf')
     with (
-        pytest.raises(RecordsError, match=r"run\.json cannot be read .*--force"),
+        pytest.raises(RecordsError, match=r"run\.json is not valid JSON .*--force"),
         open_run(tmp_path, CONFIGURATION),
     ):
         pass
