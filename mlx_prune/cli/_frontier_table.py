@@ -78,14 +78,14 @@ def _tested(row: Row, name: str, test: str) -> str:
     value, p = number(row[name]), number(row[test])
     if value is None:
         return "-"
-    return f"{value:+.3f}" + ("*" if p is not None and p < _SIGNIFICANCE else "")
+    return f"{value:+z.3f}" + ("*" if p is not None and p < _SIGNIFICANCE else "")
 
 
 def _ends(row: Row, name: str) -> str:
     low, high = number(row[f"{name}_low"]), number(row[f"{name}_high"])
     if low is None or high is None or low == high:
         return ""
-    return f"\n{low:+.2f} {high:+.2f}".replace("0.", ".")
+    return f"\n{low:+z.2f} {high:+z.2f}".replace("0.", ".")
 
 
 def _standing(row: Row) -> str:

@@ -58,7 +58,7 @@ def share(value: float) -> str:
 
 def signed(value: float) -> str:
     """A difference of rates for a table, or a dash."""
-    return "-" if math.isnan(value) else f"{value:+.3f}"
+    return "-" if math.isnan(value) else f"{value:+z.3f}"
 
 
 def struck_note(floor: float) -> str:

@@ -22,7 +22,7 @@ from mlx_prune.cli._tables import min_answered_option, print_headline
     show_default=True,
     help="Study folder.",
 )
-@click.option("--quick", is_flag=True, help="Two sparsities and a fifth of the questions.")
+@click.option("--quick", is_flag=True, help="Two sparsities and three fifths of the questions.")
 @min_answered_option
 @json_option
 def command(out: Path, quick: bool, min_answered: float, as_json: bool) -> None:
@@ -40,7 +40,6 @@ def command(out: Path, quick: bool, min_answered: float, as_json: bool) -> None:
             config,
             grid=dataclasses.replace(config.grid, sparsities=(30.0, 70.0)),
             bbq=dataclasses.replace(config.bbq, limit=120),
-            latency=dataclasses.replace(config.latency, rounds=2),
         )
     started = time.perf_counter()
     run_with_view(config, out)

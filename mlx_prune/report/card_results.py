@@ -191,7 +191,7 @@ def _rate(name: str, found: Figure | None, note: str = "", *, of: Figure | None 
         value += f" (95 % CI {found.low:.3f} to {found.high:.3f})"
     if found.dense is None:
         return name, value, _NO_DENSE + note
-    return name, value, f"dense {found.dense:.3f} ({found.value - found.dense:+.3f}){note}"
+    return name, value, f"dense {found.dense:.3f} ({found.value - found.dense:+z.3f}){note}"
 
 
 def _too_few(share: Figure) -> bool:

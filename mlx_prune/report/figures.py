@@ -164,7 +164,7 @@ FRONTIER = FigureKind(
     "frontier",
     "What was bought, and at what price",
     "Further left is smaller or faster, further down keeps more; thin lines run through the dense model. "
-    f"Gray: dominated, or not judged for want of a measure. {RULE} Bars: these intervals.",
+    f"Gray: dominated, or not judged for want of a measure or of answers. {RULE} Bars: these intervals.",
     ("frontier",),
     figures_frontier.frontier,
 )

@@ -172,7 +172,7 @@ def _cell(axes: Axes, place: tuple[int, int], shade: float, row: Row) -> None:
         return
     color = mpl.colormaps["PuOr_r"](0.5 + shade / 2)
     axes.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, facecolor=color, edgecolor="#ffffff"))
-    text = f"{value:+.2f}".replace("0.", ".")
+    text = f"{value:+z.2f}".replace("0.", ".")
     ink = "#ffffff" if abs(shade) > 0.72 else "#111111"
     if share := answered_text(row):
         axes.annotate(share, (place[0], place[1] + 0.3), ha="center", va="center", fontsize=5, color=ink)

@@ -108,7 +108,7 @@ def _headline(changes: Sequence[Row], rises: Sequence[Row], falls: Sequence[Row]
         [end for row in changes if (end := number(row[f"srs_delta_{side}"])) is not None]
         for side in ("low", "high")
     )
-    reach = f"; the 95 % intervals reach from {min(lows):+.3f} to {max(highs):+.3f}" if lows else ""
+    reach = f"; the 95 % intervals reach from {min(lows):+z.3f} to {max(highs):+z.3f}" if lows else ""
     return f"No change of stereotype reliance in {total} is beyond chance{reach}."
 
 
@@ -161,7 +161,7 @@ def _direction(tables: Tables, largest: Row) -> str:
     else:
         verdict = ", which is not distinguishable from none"
     abstention = _value(row, "abstention_part")
-    return f"Of that, {abstention:+.3f} is lost abstention and {part} directional{verdict}."
+    return f"Of that, {abstention:+z.3f} is lost abstention and {part} directional{verdict}."
 
 
 def _perplexity(tables: Tables, rises: Sequence[Row]) -> str:
@@ -252,10 +252,10 @@ def _value(row: Row, column: str) -> float:
 
 def _signed(row: Row, column: str) -> str:
     low, high = number(row[f"{column}_low"]), number(row[f"{column}_high"])
-    text = f"{_value(row, column):+.3f}"
+    text = f"{_value(row, column):+z.3f}"
     if low is None or high is None:
         return f"{text} (no interval can be had)"
-    return f"{text} (95 % interval {low:+.3f} to {high:+.3f})"
+    return f"{text} (95 % interval {low:+z.3f} to {high:+z.3f})"
 
 
 def _name(row: Row) -> str:

@@ -115,8 +115,13 @@ def _dominators(row: Row) -> list[str]:
 
 
 def _not_judged(rows: Sequence[Row]) -> str:
-    names = [configuration_label(row) for row in rows if row["standing"] == NOT_JUDGED]
-    return f"Not judged, for want of a measure: {_listed(names, _MOST_NAMES)}." if names else ""
+    left = [row for row in rows if row["standing"] == NOT_JUDGED]
+    sentences = []
+    for few, what in ((False, "a measure"), (True, "answers that were understood")):
+        names = [configuration_label(row) for row in left if row["too_few_answered"] == few]
+        if names:
+            sentences.append(f"Not judged, for want of {what}: {_listed(names, _MOST_NAMES)}.")
+    return " ".join(sentences)
 
 
 def _listed(names: Sequence[str], most: int = 99, word: str = "and") -> str:

@@ -48,7 +48,7 @@ def amount(check: Check, value: float, *, sign: bool = True) -> str:
         if not sign:
             return f"{100 * value:g} %"
         return f"{100 * value:+.1f} %" if abs(value) < 10 else f"{100 * value:+,.0f} %"
-    return f"{value:+.3f}" if sign else f"{value:g}"
+    return f"{value:+z.3f}" if sign else f"{value:g}"
 
 
 def interval(check: Check) -> str:

@@ -89,7 +89,7 @@ def _frontier(rows: Sequence[Row]) -> str:
                 answered_cell(row),
                 *(rate_cell(row, rate) for rate in ("srs", "usr", "anti_rate")),
                 _tested(row, "direction_change", "q_direction"),
-                Cell("-") if dense else _interval(row, "direction_change", "{:+.3f}"),
+                Cell("-") if dense else _interval(row, "direction_change", "{:+z.3f}"),
                 _tested(row, "emergence_excess", "p_emergence"),
                 fixed_cell(row["p_emergence"], 4),
             ]

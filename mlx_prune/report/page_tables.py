@@ -133,7 +133,7 @@ def fixed_cell(value: Value, digits: int, *, sign: bool = False, style: str = ""
     found = number(value)
     if found is None:
         return Cell("-")
-    return Cell(f"{found:+.{digits}f}" if sign else f"{found:.{digits}f}", found, style)
+    return Cell(f"{found:+z.{digits}f}" if sign else f"{found:z.{digits}f}", found, style)
 
 
 def rate_cell(row: Row, column: str, *, sign: bool = False) -> Cell:
@@ -169,7 +169,7 @@ def _change(row: Row | None) -> tuple[Cell, Cell]:
     q = number(row["q_clustered"])
     sure = "" if q is None or q >= SIGNIFICANCE else "up" if change > 0 else "down"
     low, high = number(row["srs_delta_low"]), number(row["srs_delta_high"])
-    interval = Cell("-") if low is None or high is None else Cell(f"{low:+.3f} to {high:+.3f}", low)
+    interval = Cell("-") if low is None or high is None else Cell(f"{low:+z.3f} to {high:+z.3f}", low)
     return fixed_cell(change, 3, sign=True, style=sure), interval
 
 

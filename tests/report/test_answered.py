@@ -12,6 +12,7 @@ from mlx_prune.measures.outcomes import STEREOTYPED
 from mlx_prune.report.about import read_about
 from mlx_prune.report.figures import FIGURES, NARROW, WIDE, draw
 from mlx_prune.report.finding import find
+from mlx_prune.report.finding_frontier import frontier_sentences
 from mlx_prune.report.page import report_page
 from mlx_prune.report.rows import OVERALL, template_categories
 from mlx_prune.report.run_states import COMPLETE, NOT_BEGUN, UNFINISHED, run_states
@@ -102,6 +103,11 @@ def test_the_floor_is_an_option(folder):
     tables = report_tables(folder, min_answered=0.001)
     assert not any(row["too_few_answered"] for row in tables["overall"].rows)
     assert rows_of(tables["paired_tests"].where(category=OVERALL), SILENT)[0]["srs_delta"] is not None
+
+
+def test_the_frontier_says_that_answers_are_wanting_where_measures_are_not(tables):
+    (text,) = frontier_sentences(tables)
+    assert text.endswith("Not judged, for want of answers that were understood: random 50 %.")
 
 
 def test_the_finding_says_which_models_no_longer_answer(tables):

@@ -14,7 +14,7 @@ from mlx_prune.report.about import read_about
 from mlx_prune.report.figures import FIGURES, DrawnFigure, draw, render
 from mlx_prune.report.page import report_page
 from mlx_prune.report.page_figures import inline_svg
-from mlx_prune.report.page_tables import Cell, html_table
+from mlx_prune.report.page_tables import Cell, fixed_cell, html_table
 from mlx_prune.report.style import NARROW, TONES, WIDE
 from mlx_prune.report.write import report_tables
 
@@ -153,6 +153,12 @@ def test_table_cells_sort_by_their_exact_value():
     html = html_table([("what", False), ("how much", True)], [[Cell("a"), Cell("0.123", 0.1234567, "up")]])
     assert '<td class="n up" data-v="0.1234567">0.123</td>' in html
     assert '<th scope="col"><button type="button">what</button></th>' in html
+
+
+def test_what_rounds_to_zero_has_no_minus():
+    assert fixed_cell(-1e-5, 3, sign=True).text == "+0.000"
+    assert fixed_cell(-1e-5, 3).text == "0.000"
+    assert fixed_cell(-6e-4, 3, sign=True).text == "-0.001"
 
 
 def test_a_study_without_figures_or_dense_model_has_a_page(tmp_path):

@@ -86,6 +86,11 @@
     return element;
   }
 
+  // Without the sign of what rounds to zero.
+  function fixed(value, digits) {
+    return value.toFixed(digits).replace(/^-(?=[0.]*$)/, "");
+  }
+
   function drawChart(rows, key) {
     const host = document.getElementById("drill-chart");
     host.replaceChildren();
@@ -104,7 +109,7 @@
     const step = [0.01, 0.02, 0.05, 0.1, 0.2, 0.5].find((size) => (high - low) / size <= 7) ?? 0.5;
     for (let tick = Math.ceil(low / step) * step; tick <= high; tick += step) {
       svg("line", { x1: left, x2: width - 12, y1: y(tick), y2: y(tick), class: "gridline" }, chart);
-      svg("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, chart, tick.toFixed(2).replace("-0.00", "0.00"));
+      svg("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, chart, fixed(tick, 2));
     }
     for (let tick = 0; tick <= right; tick += right > 40 ? 10 : 5) {
       svg("text", { x: x(tick), y: height - bottom + 17, "text-anchor": "middle" }, chart, tick);
@@ -180,7 +185,7 @@
       for (const [, key, digits] of columns) {
         const cell = line.insertCell();
         const value = key === "answered" && row[key] !== null ? 100 * row[key] : row[key];
-        const text = value === null || value === undefined ? "-" : digits === undefined ? value : value.toFixed(digits);
+        const text = value === null || value === undefined ? "-" : digits === undefined ? value : fixed(value, digits);
         if (row.few && struck.has(key) && text !== "-") {
           cell.append(Object.assign(document.createElement("s"), { textContent: text }));
         } else {
