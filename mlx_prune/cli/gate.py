@@ -116,7 +116,8 @@ def command(
     Give a STUDY folder, or the DENSE model and CANDIDATES, each a run folder or a model to question now. A
     limit is kept if the whole 95 % interval of the worsening is within it, and broken if the whole interval
     is beyond; otherwise there are not enough items to tell, and the same command with a larger --limit
-    carries on. Rates of a model whose answers are mostly not understood are not judged; it fails.
+    carries on. Rates of a model whose answers are mostly not understood, in all or in a category, are not
+    judged; it fails.
 
     Exit codes: 0 every candidate passes, 3 one breaks a limit, else 1 one could not be judged (or the command
     was refused), else 4 one is undecided (0 with --allow-undecided); 2 wrong usage.
