@@ -200,6 +200,24 @@ def test_intervals_cover_the_truth_where_effects_are_rare_and_skewed(cell):
     assert ((low <= drawn.truth) & (drawn.truth <= high)).mean() >= 0.925
 
 
+@pytest.mark.parametrize(
+    "cell",
+    [
+        Cell(KINDS[0], 30, 3, 0.03, RISE),
+        Cell(KINDS[2], 30, 3, 0.03, LARGE, confined=True),
+        Cell(KINDS[0], 30, 3, 0.03, RISE, held_out=True),
+        Cell(KINDS[1], 30, 3, 0.1, BALANCED, held_out=True),
+        Cell(KINDS[2], 30, 3, 0.3, FALL, confined=True, spread=0.1, held_out=True),
+    ],
+    ids=str,
+)
+def test_made_up_benchmarks_have_on_average_the_rate_and_the_change_they_claim(cell):
+    drawn = draw(cell, 2000, 3)
+    before, after = (hits.sum(axis=1) / drawn.answers.sum(axis=1) for hits in (drawn.before, drawn.after))
+    for found, truth in ((before, cell.rate), (after - before, drawn.truth)):
+        assert abs(found.mean() - truth) < 4 * found.std() / np.sqrt(2000)
+
+
 def test_a_bootstrap_t_does_not_cover_the_truth_there():
     drawn = draw(HARD[3], 700, 7)
     low, high, _ = bootstrap_t(drawn)
