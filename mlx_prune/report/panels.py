@@ -312,6 +312,8 @@ def shared_legend(figure: Figure) -> None:
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
+    if TOO_FEW in found:  # after all methods, though the first panel may lack some
+        found[TOO_FEW] = found.pop(TOO_FEW)
     letters = max(len(label) for label in found)
     columns = max(1, min(len(found), int(figure.get_figwidth() * 11 / (letters + 7))))
     figure.legend(list(found.values()), list(found), loc="outside upper left", ncols=columns)

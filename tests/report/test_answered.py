@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from matplotlib.figure import Figure
 from random_study import random_records, write_study
 from silent_study import ANSWERED, GUESSED, PARTLY, SILENT, STOPPED, write_silent_study
 
@@ -14,6 +15,7 @@ from mlx_prune.report.figures import FIGURES, NARROW, WIDE, draw
 from mlx_prune.report.finding import find
 from mlx_prune.report.finding_frontier import frontier_sentences
 from mlx_prune.report.page import report_page
+from mlx_prune.report.panels import TOO_FEW, shared_legend
 from mlx_prune.report.rows import OVERALL, template_categories
 from mlx_prune.report.run_states import COMPLETE, NOT_BEGUN, UNFINISHED, run_states
 from mlx_prune.report.study_data import read_study
@@ -239,6 +241,15 @@ def test_every_figure_can_be_drawn_with_gaps(tables, layout):
     assert "too few answers" in labels
     # Its only point is crossed out, so that the method has no point of its own.
     assert "random" not in labels
+
+
+def test_the_cross_comes_last_in_the_legend():
+    figure = Figure()
+    for axes, names in zip(figure.subplots(1, 2), (("dense", TOO_FEW), ("dense", "random")), strict=True):
+        for name in names:
+            axes.plot([0], [0], label=name)
+    shared_legend(figure)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["dense", "random", TOO_FEW]
 
 
 def test_a_cell_of_too_few_answers_is_hatched_in_the_heat_map(tables):
