@@ -110,7 +110,7 @@ def test_hollow_points_of_srs_change_are_the_insignificant_ones(tables, wide):
 def test_matrix_cells_say_the_change_and_star_what_is_significant(tables, wide):
     texts = [text.get_text() for text in wide["srs_change_by_category"].axes[0].texts]
     rows = tables["paired_tests"].rows
-    expected = [f"{r['srs_delta']:+.2f}".replace("0.", ".") + "*" * significant(r) for r in rows]
+    expected = [f"{r['srs_delta']:+z.2f}".replace("0.", ".") + "*" * significant(r) for r in rows]
     # Below a change stands the share of answers understood, where it is not nearly all.
     assert sorted(text for text in texts if not text.endswith(" %")) == sorted(expected)
 
