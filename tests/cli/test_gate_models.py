@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mlx_prune import demo
 from mlx_prune.cli.main import run
 
 FEW = ["--bbq", "demo", "--limit", "60", "--seeds", "42,123"]
@@ -79,7 +80,9 @@ def test_a_gate_grows_with_its_limit_and_a_killed_one_is_finished(pruned, tmp_pa
 
 
 def test_perplexity_of_a_gate_is_paired_and_kept(pruned, tmp_path, capsys):
-    words = ["gate", "demo", str(pruned), *FEW, "-o", str(tmp_path), "--json"]
+    text = tmp_path / "text.txt"
+    text.write_text(demo.heldout_text_path().read_text(encoding="utf-8")[:30_000], encoding="utf-8")
+    words = ["gate", "demo", str(pruned), *FEW, "--text", str(text), "-o", str(tmp_path), "--json"]
     assert run(words) == 3
     first = json.loads(capsys.readouterr().out)["candidates"][0]["checks"]
     assert run(["gate", str(tmp_path / "dense"), str(tmp_path / "candidate-1"), "--json"]) == 3

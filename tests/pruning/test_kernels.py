@@ -44,13 +44,13 @@ def assert_same_bits(found, bits):
 
 
 def check_square_sums(module, dtype, shape):
-    x = mx.array(np.random.default_rng().normal(0.3, 2, shape).astype(np.float32)).astype(dtype)
+    x = mx.array(np.random.default_rng(11).normal(0.3, 2, shape).astype(np.float32)).astype(dtype)
     exact = np.square(as_float64(x)).sum(axis=0)
     np.testing.assert_allclose(np.array(module.sum_of_squares(x)), exact, rtol=2e-6)
 
 
 def check_rows(module, dtype, shape, sparsity):
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(11)
     weight = random_weight(shape, dtype, rng)
     scale = mx.array(rng.choice([0.0, 0.5, 1.0, 1.7], shape[1]).astype(np.float32))
     k = prune_count(shape[1], sparsity)
@@ -59,14 +59,14 @@ def check_rows(module, dtype, shape, sparsity):
 
 
 def check_matrix(module, dtype, shape, sparsity):
-    weight = random_weight(shape, dtype, np.random.default_rng())
+    weight = random_weight(shape, dtype, np.random.default_rng(11))
     k = prune_count(weight.size, sparsity)
     bits = expected(weight, lambda b, t: select_cpu.prune_matrix(b, t, k))
     assert_same_bits(module.prune_matrix(weight, k), bits)
 
 
 def check_groups(module, dtype, columns, pattern):
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(11)
     weight = random_weight((11, columns), dtype, rng)
     scale = mx.array(rng.uniform(0.1, 3, columns).astype(np.float32))
     keep, size = pattern

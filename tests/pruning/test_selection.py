@@ -57,7 +57,7 @@ def check(pruned: mx.array, weight: mx.array, mask: np.ndarray) -> None:
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("shape", "sparsity"), CASES)
 def test_masks_prune_exactly_k_smallest_per_row(dtype, shape, sparsity):
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(11)
     weight = random_weight(rng, shape, dtype)
     scale = mx.array(rng.uniform(0, 3, shape[1]).astype(np.float32))
     k = prune_count(shape[1], sparsity)
@@ -71,7 +71,7 @@ def test_masks_prune_exactly_k_smallest_per_row(dtype, shape, sparsity):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(("shape", "sparsity"), CASES)
 def test_magnitude_prunes_exactly_k_smallest_of_the_matrix(dtype, shape, sparsity):
-    weight = random_weight(np.random.default_rng(), shape, dtype)
+    weight = random_weight(np.random.default_rng(11), shape, dtype)
     k = prune_count(weight.size, sparsity)
     mask = reference_mask(weight.reshape(1, -1), None, [(0, weight.size, k)]).reshape(shape)
     check(prune_weight(weight, Recipe("magnitude", sparsity), "w"), weight, mask)
@@ -82,7 +82,7 @@ def test_magnitude_prunes_exactly_k_smallest_of_the_matrix(dtype, shape, sparsit
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("method", ["random", "magnitude", "wanda"])
 def test_only_work_in_place_writes_over_the_weight(dtype, method):
-    weight = random_weight(np.random.default_rng(), (33, 42), dtype)
+    weight = random_weight(np.random.default_rng(11), (33, 42), dtype)
     scale = mx.ones(42) if method == "wanda" else None
     before = as_float64(weight)
     copied = prune_weight(weight, Recipe(method, 0.5), "w", scale)
@@ -95,7 +95,7 @@ def test_only_work_in_place_writes_over_the_weight(dtype, method):
 @pytest.mark.parametrize("pattern", [(2, 4), (1, 4), (4, 8), (3, 5), (7, 32)])
 @pytest.mark.parametrize("columns", [1, 42, 131])
 def test_patterns_keep_n_of_every_m(dtype, pattern, columns):
-    rng = np.random.default_rng()
+    rng = np.random.default_rng(11)
     weight = random_weight(rng, (37, columns), dtype)
     scale = mx.array(rng.uniform(0.1, 3, columns).astype(np.float32))
     keep, size = pattern

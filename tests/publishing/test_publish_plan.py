@@ -135,7 +135,11 @@ def test_grid_of_a_study_shows_what_the_study_measured_and_leaves_its_runs(study
     assert json.loads(plan.texts[META_FILE])["results"]["srs"] == {"value": 1.0, "dense": 0.0}
 
 
-def test_run_named_on_the_command_line_is_on_the_card(study: Path, capsys: pytest.CaptureFixture[str]):
+def test_run_named_on_the_command_line_is_on_the_card(
+    study: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    # The base model is called like one on the Hub, which no test may ask.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     checkpoint, runs = study / "checkpoints" / "Tiny-wanda-s50", study / "runs" / "Tiny"
     words = ["publish", str(checkpoint), REPO, "--dry-run", "--json", "--run", str(runs / "wanda-s50")]
     assert run([*words, "--dense-run", str(runs / "dense-s0")]) == 0
