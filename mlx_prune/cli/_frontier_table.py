@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from mlx_prune.cli._common import fraction, magnitude, percent
 from mlx_prune.cli._fitted_table import FittedTable
 from mlx_prune.cli._tables import rate_cell, simple_table
+from mlx_prune.measures.significance import SIGNIFICANCE
 from mlx_prune.report.panels import configuration_label, number
 from mlx_prune.report.table import Row
 from mlx_prune.report.tables_frontier import UNDOMINATED
-
-_SIGNIFICANCE = 0.05
 
 FRONTIER_LEGEND = (
     "gone: % of weights zero or removed. size, time: relative to dense; zeros alone change no time. answ. %: "
@@ -78,7 +77,7 @@ def _tested(row: Row, name: str, test: str) -> str:
     value, p = number(row[name]), number(row[test])
     if value is None:
         return "-"
-    return f"{value:+z.3f}" + ("*" if p is not None and p < _SIGNIFICANCE else "")
+    return f"{value:+z.3f}" + ("*" if p is not None and p < SIGNIFICANCE else "")
 
 
 def _ends(row: Row, name: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlx_prune.cli._common import fraction, magnitude
 from mlx_prune.cli._fitted_table import FittedTable
 from mlx_prune.cli._tables import ANSWERED_NOTE, rate_cell, share, signed, simple_table, struck_note
 from mlx_prune.measures.methods import removes_weights
-from mlx_prune.study.results import read_latencies
+from mlx_prune.study.results import configuration_of, read_latencies
 
 if TYPE_CHECKING:
     from mlx_prune.cli._fitted_table import Cell
@@ -67,12 +67,11 @@ class SummaryRow:
 
 def summarize(folder: Path, study: StudyData) -> list[SummaryRow]:
     """One row per configuration, in the order of the study."""
-    latencies = _latencies(folder)
+    latencies = {configuration_of(row): row for row in read_latencies(folder)}
     rows = []
     for run in study.runs:
         configuration, overall = run.configuration, run.rates.overall
-        key = (configuration.model, configuration.prune_method, configuration.sparsity, configuration.pattern)
-        latency = latencies.get(key, {})
+        latency = latencies.get(configuration, {})
         rows.append(
             SummaryRow(
                 model=configuration.model,
@@ -161,13 +160,6 @@ def _latency(row: SummaryRow) -> str:
     digits = 2 if row.latency_high < 10 else 1
     low, high = f"{row.latency_low:.{digits}f}", f"{row.latency_high:.{digits}f}"
     return f"{row.latency_ratio:.{digits}f} ({low}-{high})"
-
-
-def _latencies(folder: Path) -> dict[tuple[str, str, float, str | None], dict[str, Any]]:
-    return {
-        (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern")): row
-        for row in read_latencies(folder)
-    }
 
 
 def legend(rows: list[SummaryRow], floor: float) -> str:

@@ -43,7 +43,7 @@ def read_about(folder: Path) -> StudyAbout:
     Raises:
         RecordsError: If one of the files is damaged.
     """
-    config = _toml(folder / STUDY_FILE)
+    config = read_settings(folder)
     paths = sorted(folder.glob(f"runs/*/*/{RUN_FILE}"))
     runs = [read_run_file(path) for path in paths]
     sessions = [session for run in runs for session in run.get("sessions", [])]
@@ -61,8 +61,14 @@ def read_about(folder: Path) -> StudyAbout:
         versions={name: _together(e.get("versions", {}).get(name) for e in records) for name in libraries},
         devices=tuple(dict.fromkeys(_device(entry["device"]) for entry in records if entry.get("device"))),
         finished=" to ".join(dict.fromkeys((days[0], days[-1]))) if days else "",
-        perplexity_text=str(config.get("perplexity", {}).get("text", "")),
+        perplexity_text=str(table_of(config, "perplexity").get("text", "")),
     )
+
+
+def table_of(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """One table of ``study.toml``; empty where there is none."""
+    found = settings.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _together(values: Iterable[Any]) -> str:
@@ -82,10 +88,16 @@ def _device(device: Mapping[str, Any]) -> str:
     return ", ".join(dict.fromkeys(word for word in words if word))
 
 
-def _toml(path: Path) -> dict[str, Any]:
+def read_settings(folder: Path) -> dict[str, Any]:
+    """What ``study.toml`` says; nothing where there is none.
+
+    Raises:
+        RecordsError: If it cannot be read.
+    """
+    path = folder / STUDY_FILE
     if not path.is_file():
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise RecordsError(f"{path} cannot be read ({error}); restore it, or remove it.") from error

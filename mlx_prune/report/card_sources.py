@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.measures.rates import CategoryRates
-from mlx_prune.report.about import STUDY_FILE
+from mlx_prune.report.about import read_settings, table_of
 from mlx_prune.report.card_base import base_model
 from mlx_prune.report.card_results import CardResults, Figure, figure
 from mlx_prune.report.study_data import META_FILE, PERPLEXITY_FILE, SIZES_FILE, RunData, combine, count_run
@@ -110,7 +109,7 @@ def _with_measures(results: CardResults, study: Path, configuration: Json) -> Ca
         results = replace(
             results,
             perplexity=figure(found["perplexity"], before),
-            perplexity_text=f"{_text(study)}, {found['sequences']} x {found['sequence_length']} tokens",
+            perplexity_text=", ".join(filter(None, (_text(study), _length(found)))),
         )
     found = _row(read_latencies(study), configuration)
     if found.get("ratio") is not None:
@@ -127,8 +126,13 @@ def _with_measures(results: CardResults, study: Path, configuration: Json) -> Ca
 
 
 def _text(study: Path) -> str:
-    text = tomllib.loads((study / STUDY_FILE).read_text(encoding="utf-8"))["perplexity"]["text"]
+    text = str(table_of(read_settings(study), "perplexity").get("text", ""))
     return {"demo": "mlx-prune's invented demo text", "tulu": "Tulu 3 SFT mixture"}.get(text, Path(text).name)
+
+
+def _length(found: Json) -> str:
+    count, tokens = found.get("sequences"), found.get("sequence_length")
+    return "" if count is None or tokens is None else f"{count} x {tokens} tokens"
 
 
 def _row(rows: Sequence[Json], configuration: Mapping[str, Any]) -> Json:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_prune.measures.methods import only_quantized
 from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.measures.significance import SIGNIFICANCE
 from mlx_prune.report.panels import (
     Tables,
     answered_text,
@@ -36,8 +37,6 @@ from mlx_prune.report.table import Row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-SIGNIFICANCE = 0.05
 
 
 def transitions(tables: Tables, layout: Layout) -> Figure | None:

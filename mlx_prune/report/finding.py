@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from mlx_prune.measures.methods import known_label, leaves_dose
 from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.measures.significance import SIGNIFICANCE
 from mlx_prune.report.finding_answered import silent_sentences, strict_sentence, unfinished_sentence
 from mlx_prune.report.finding_frontier import changing_sentence, undominated_sentences
 from mlx_prune.report.finding_latency import latency_sentence
@@ -15,7 +16,6 @@ from mlx_prune.report.panels import Key, Tables, configuration_label, key_of, nu
 from mlx_prune.report.rows import OVERALL
 from mlx_prune.report.table import Row
 
-SIGNIFICANCE = 0.05
 # Below this rise in percent a release check on perplexity would hardly stop a model.
 UNNOTICED_PERPLEXITY = 10.0
 # Points by which an actual sparsity may miss its target before the finding says so.

@@ -16,7 +16,7 @@ from mlx_prune.measures.paired_perplexity import SequenceLosses
 from mlx_prune.report.gate import Measured, PerplexityFigure
 from mlx_prune.report.study_data import PERPLEXITY_FILE, count_run
 from mlx_prune.study.records import read_records
-from mlx_prune.study.results import read_results
+from mlx_prune.study.results import configuration_of, read_results
 from mlx_prune.study.run_file import RUN_FILE, read_run_file
 
 RUNS_FOLDER = "runs"
@@ -54,7 +54,7 @@ def measured_run(run: Path) -> Measured:
     rows = read_results(run / PERPLEXITY_FILE)
     if inside:
         rows += read_results(resolved.parents[2] / PERPLEXITY_FILE)
-    row = next((row for row in rows if _configuration(row) == tuple(counted.configuration)), {})
+    row = next((row for row in rows if configuration_of(row) == counted.configuration), {})
     return Measured(
         f"{resolved.parent.name}/{resolved.name}" if inside else resolved.name,
         counted,
@@ -99,10 +99,6 @@ def _counts(value: Any) -> dict[str, int]:
     """Counts by category; none where an earlier version left them out."""
     found = value.items() if isinstance(value, dict) else ()
     return {str(name): count for name, count in found if isinstance(count, int)}
-
-
-def _configuration(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
 
 
 def perplexity_figure(row: Mapping[str, Any]) -> PerplexityFigure:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mlx_prune.measures.outcomes import Configuration
 from mlx_prune.report.rows import key
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Table, make_table
-from mlx_prune.study.results import read_latencies
+from mlx_prune.study.results import configuration_of, read_latencies
 
 _FIGURES = ("ratio", "low", "high", "verdict", "more_rounds", "more_items", "drift", "dense_ms", "pruned_ms")
 
@@ -19,11 +18,10 @@ def latency_ratio_table(data: StudyData, folder: Path) -> Table:
     Raises:
         RecordsError: If the file is damaged.
     """
-    found = {}
-    for row in read_latencies(folder):
-        model, method, sparsity = row["model"], row["prune_method"], float(row["sparsity"])
-        name = Configuration(model, method, sparsity, row.get("pattern"))
-        found[name] = {figure: row.get(figure) for figure in _FIGURES}
+    found = {
+        configuration_of(row): {figure: row.get(figure) for figure in _FIGURES}
+        for row in read_latencies(folder)
+    }
     return make_table(
         "latency_ratios",
         "Time of an answer, relative to dense",

@@ -8,6 +8,7 @@ from html import escape
 
 from mlx_prune.measures.methods import family
 from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.measures.significance import SIGNIFICANCE
 from mlx_prune.report.figures import FRONTIER, DrawnFigure
 from mlx_prune.report.finding_frontier import changing_sentence, frontier_sentences, reported_sentence
 from mlx_prune.report.page_figures import figure_html
@@ -25,7 +26,6 @@ from mlx_prune.report.tables_changing import MEASURED
 from mlx_prune.report.tables_frontier import UNDOMINATED
 
 HEADING = "Gain and price"
-_SIGNIFICANCE = 0.05
 _NOTE = (
     "Names in bold: undominated. size and time: relative to dense; zeros alone change neither shapes nor "
     "types, so their time is taken as the dense model's. Δ bias: change of SRS − anti from dense, paired and "
@@ -110,7 +110,7 @@ def _interval(row: Row, name: str, form: str) -> Cell:
 
 def _tested(row: Row, name: str, test: str) -> Cell:
     value, p = number(row[name]), number(row[test])
-    sure = value is not None and p is not None and p < _SIGNIFICANCE
+    sure = value is not None and p is not None and p < SIGNIFICANCE
     return fixed_cell(value, 3, sign=True, style=("up" if value and value > 0 else "down") if sure else "")
 
 

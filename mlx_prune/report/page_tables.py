@@ -9,11 +9,10 @@ from html import escape
 
 from mlx_prune.measures.methods import family, removes_weights
 from mlx_prune.measures.outcomes import DENSE
+from mlx_prune.measures.significance import SIGNIFICANCE
 from mlx_prune.report.panels import Key, Tables, configuration_label, key_of, number
 from mlx_prune.report.rows import OVERALL
 from mlx_prune.report.table import Row, Table, Value, show, struck
-
-SIGNIFICANCE = 0.05
 
 
 @dataclass(frozen=True)

@@ -65,13 +65,6 @@ def category_sums(counts: NDArray[Any], outcomes: Outcomes) -> NDArray[np.float6
     return cluster_sums(counts, outcomes.category, len(outcomes.categories))
 
 
-def mean_over_categories(rates: Floats) -> Floats:
-    """Unweighted mean of (configurations, categories) over the categories that have a rate."""
-    known = ~np.isnan(rates)
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, rates, 0.0).sum(axis=1) / known.sum(axis=1))
-
-
 def template_categories(outcomes: Outcomes) -> NDArray[np.intp]:
     """Category of each question template (templates,)."""
     categories = np.zeros(int(outcomes.template.max()) + 1, np.intp)

@@ -30,7 +30,7 @@ from mlx_prune.measures.outcomes import (
 from mlx_prune.measures.rates import CategoryRates, Rates, compute_rates
 from mlx_prune.report.run_states import COMPLETE, RunState, run_states
 from mlx_prune.study.records import read_records
-from mlx_prune.study.results import read_results
+from mlx_prune.study.results import configuration_of, read_results
 
 META_FILE = "pruning_meta.json"
 PERPLEXITY_FILE = "perplexity.json"
@@ -269,11 +269,10 @@ def _by_configuration(path: Path, key: str, *, needed: bool = True) -> dict[Conf
     """Figures of ``{"results": [{"model", "prune_method", "sparsity", "pattern", key}, ...]}``."""
     found = {}
     for row in read_results(path):
-        name = Configuration(row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
         if needed and key not in row:
             raise RecordsError(f"{path} is damaged (a row has no {key}); delete it to measure again.")
         value = row.get(key)
-        found[name] = None if value is None else float(value)
+        found[configuration_of(row)] = None if value is None else float(value)
     return found
 
 

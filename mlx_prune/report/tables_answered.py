@@ -6,14 +6,13 @@ import math
 from collections.abc import Mapping
 
 from mlx_prune.measures.outcomes import STEREOTYPED
-from mlx_prune.measures.significance import benjamini_hochberg
+from mlx_prune.measures.significance import SIGNIFICANCE, benjamini_hochberg
 from mlx_prune.report.panels import Key, key_of
 from mlx_prune.report.rows import OVERALL, compared, interval, key, number_or_nan, overall_difference, rated
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Row, Table, Value, make_table
 from mlx_prune.report.tables_change import comparable
 
-SIGNIFICANCE = 0.05
 _STRICT_CHANGE = ("srs_delta_strict", "srs_delta_strict_low", "srs_delta_strict_high", "p_strict")
 RAISED, LOWERED, WITHIN_CHANCE = "raised", "lowered", "within chance"
 

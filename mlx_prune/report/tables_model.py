@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from mlx_prune.measures.clustered import cluster_sums
 from mlx_prune.measures.outcomes import DENSE, STEREOTYPED, Outcomes
 from mlx_prune.measures.regression import LogisticCounts, logistic_regression
-from mlx_prune.measures.significance import benjamini_hochberg, chi_square, cohens_h
+from mlx_prune.measures.significance import SIGNIFICANCE, benjamini_hochberg, chi_square, cohens_h
 from mlx_prune.report.rows import (
     OVERALL,
     category_sums,
@@ -21,8 +21,6 @@ from mlx_prune.report.rows import (
 )
 from mlx_prune.report.study_data import StudyData
 from mlx_prune.report.table import Table, Value, make_table
-
-SIGNIFICANCE = 0.05
 
 
 def chi_square_table(data: StudyData) -> Table:

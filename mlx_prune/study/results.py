@@ -11,6 +11,7 @@ from typing import Any
 from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
 from mlx_prune.measures.latency_study import together
+from mlx_prune.measures.outcomes import Configuration
 from mlx_prune.study.config import ConfigurationName
 from mlx_prune.study.files import write_atomically
 
@@ -41,6 +42,11 @@ def read_results(path: Path) -> list[Row]:
         if fault:
             raise RecordsError(f"{path} is damaged (row {number}: {fault}); {advice}.")
     return rows
+
+
+def configuration_of(row: Row) -> Configuration:
+    """Whose figures a row of :func:`read_results` holds."""
+    return Configuration(row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
 
 
 def read_latencies(study: Path) -> list[Row]:

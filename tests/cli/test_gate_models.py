@@ -81,7 +81,7 @@ def test_a_gate_grows_with_its_limit_and_a_killed_one_is_finished(pruned, tmp_pa
 
 def test_perplexity_of_a_gate_is_paired_and_kept(pruned, tmp_path, capsys):
     text = tmp_path / "text.txt"
-    text.write_text(demo.heldout_text_path().read_text(encoding="utf-8")[:30_000], encoding="utf-8")
+    text.write_text(demo.heldout_text_path().read_text(encoding="utf-8")[:8_000], encoding="utf-8")
     words = ["gate", "demo", str(pruned), *FEW, "--text", str(text), "-o", str(tmp_path), "--json"]
     assert run(words) == 3
     first = json.loads(capsys.readouterr().out)["candidates"][0]["checks"]

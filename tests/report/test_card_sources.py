@@ -149,6 +149,21 @@ def test_study_adds_its_perplexity_and_latency(study: Path):
     assert found.srs.dense is not None
 
 
+def test_a_damaged_study_file_is_one_sentence_and_an_absent_one_leaves_the_text_out(study: Path):
+    key = {"model": "Tiny", "prune_method": "wanda", "sparsity": 50.0, "pattern": None}
+    row = {**key, "perplexity": 12.5, "sequences": 8, "sequence_length": 64}
+    (study / "perplexity.json").write_text(json.dumps({"results": [row]}))
+    for damaged in ("perplexity = [", "\x00"):
+        (study / "study.toml").write_text(damaged)
+        with pytest.raises(RecordsError, match=r"study\.toml cannot be read"):
+            results_of_study(study, META)
+    for silent in ("perplexity = 3", ""):
+        (study / "study.toml").write_text(silent)
+        found = results_of_study(study, META)
+        assert found is not None
+        assert found.perplexity_text == "8 x 64 tokens"
+
+
 def test_study_without_those_measures_claims_none(study: Path):
     found = results_of_study(study, META)
     assert found is not None

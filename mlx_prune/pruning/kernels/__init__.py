@@ -8,8 +8,6 @@ from __future__ import annotations
 from functools import cache
 from importlib import resources
 
-DIALECTS = ("metal", "cuda")
-
 # Names of inputs, template parameters and output of each body.
 SIGNATURES: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
     "square_sums": (("x",), ("T", "SLAB"), "partial"),
