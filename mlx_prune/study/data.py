@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 from mlx_prune.errors import DataError
@@ -21,6 +20,11 @@ from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.recipes import recipe_of
 
 _FROM_THE_HUB = ("hub", "tulu", "c4")
+_WHERE = {
+    QUESTIONS: "source in [bbq]",
+    HELD_OUT_TEXT: "text in [perplexity]",
+    CALIBRATION_TEXT: "source in [calibration]",
+}
 
 
 def with_named_data(config: StudyConfig) -> StudyConfig:
@@ -29,31 +33,19 @@ def with_named_data(config: StudyConfig) -> StudyConfig:
     Raises:
         DataError: A model other than the embedded one lacks one that the study needs; nothing is loaded yet.
     """
+    needed = _needed(config)
+
+    def source(data: Data, said: str | Path | None) -> str | None:
+        if data in needed:
+            return named_for_all(data, said, config.models, _WHERE[data])
+        return None if said is None else str(said)
+
+    bbq, perplexity, calibration = config.bbq, config.perplexity, config.calibration
     return dataclasses.replace(
         config,
-        bbq=dataclasses.replace(
-            config.bbq, source=_source(config, QUESTIONS, config.bbq.source, "source in [bbq]")
-        ),
-        perplexity=dataclasses.replace(
-            config.perplexity,
-            text=_source(
-                config,
-                HELD_OUT_TEXT,
-                config.perplexity.text,
-                "text in [perplexity]",
-                needed=config.perplexity.enabled,
-            ),
-        ),
-        calibration=dataclasses.replace(
-            config.calibration,
-            source=_source(
-                config,
-                CALIBRATION_TEXT,
-                config.calibration.source,
-                "source in [calibration]",
-                needed=_calibrates(config),
-            ),
-        ),
+        bbq=dataclasses.replace(bbq, source=source(QUESTIONS, bbq.source)),
+        perplexity=dataclasses.replace(perplexity, text=source(HELD_OUT_TEXT, perplexity.text)),
+        calibration=dataclasses.replace(calibration, source=source(CALIBRATION_TEXT, calibration.source)),
     )
 
 
@@ -63,39 +55,30 @@ def require_sources(config: StudyConfig) -> None:
     Raises:
         DataError: One is absent.
     """
-    named: list[tuple[str | Path | None, str, Callable[[Path], bool]]] = [
-        (config.bbq.source, "folder of questions", Path.is_dir)
-    ]
-    if config.perplexity.enabled:
-        named.append((config.perplexity.text, "text file", Path.is_file))
-    if _calibrates(config):
-        named.append((config.calibration.source, "text file", Path.is_file))
-    for source, what, is_there in named:
-        if source is not None and source not in (DEMO, *_FROM_THE_HUB) and not is_there(expanded(source)):
+    for data, source in _needed(config).items():
+        if source is None or source in (DEMO, *_FROM_THE_HUB):
+            continue
+        path = expanded(source)
+        what, there = (
+            ("folder of questions", path.is_dir()) if data is QUESTIONS else ("text file", path.is_file())
+        )
+        if not there:
             raise DataError(f"There is no {what} {source}; correct its name in the study file.")
 
 
 def data_warnings(config: StudyConfig) -> tuple[str, ...]:
     """Sentences about embedded data that a model other than the embedded one is measured on."""
-    config = with_named_data(config)
-    sources: dict[Data, str | Path | None] = {
-        QUESTIONS: config.bbq.source,
-        HELD_OUT_TEXT: config.perplexity.text if config.perplexity.enabled else None,
-        CALIBRATION_TEXT: config.calibration.source if _calibrates(config) else None,
-    }
+    sources = _needed(with_named_data(config))
     found = [sentence for model in config.models for sentence in warnings_for(model, sources)]
     return tuple(dict.fromkeys(found))
 
 
-def _source(
-    config: StudyConfig, data: Data, source: str | Path | None, where: str, *, needed: bool = True
-) -> str | None:
-    """What all models of the study use; None where it is not named and nothing needs it."""
-    if source is None and not needed:
-        return None
-    return named_for_all(data, source, config.models, where)
-
-
-def _calibrates(config: StudyConfig) -> bool:
+def _needed(config: StudyConfig) -> dict[Data, str | Path | None]:
+    """The kinds of data that the study uses, and what its file names for each."""
+    needed: dict[Data, str | Path | None] = {QUESTIONS: config.bbq.source}
+    if config.perplexity.enabled:
+        needed[HELD_OUT_TEXT] = config.perplexity.text
     recipes = (recipe_of(config, name) for name in config.configurations())
-    return any(recipe is not None and recipe.calibration is not None for recipe in recipes)
+    if any(recipe is not None and recipe.calibration is not None for recipe in recipes):
+        needed[CALIBRATION_TEXT] = config.calibration.source
+    return needed

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 from command_line import Capture, done
 from tiny_models import save_tiny_model
 
@@ -14,7 +16,7 @@ import mlx_prune
 from mlx_prune.cli.main import run
 from mlx_prune.errors import DataError
 from mlx_prune.invented import is_demo
-from mlx_prune.study.config import config_from_dict
+from mlx_prune.study.config import Grid, StudyConfig, config_from_dict, config_to_dict
 from mlx_prune.study.data import data_warnings, with_named_data
 
 FEW = ["--limit", "5", "--seeds", "1"]
@@ -132,6 +134,14 @@ def test_a_study_refuses_only_what_it_needs_and_tells_what_is_invented(real: Pat
     demo = with_named_data(config_from_dict({"models": ["demo"]}))
     assert (demo.bbq.source, demo.perplexity.text, demo.calibration.source) == ("demo",) * 3
     assert data_warnings(demo) == ()
+
+
+def test_a_path_given_in_python_can_be_written_to_the_study_file_needed_or_not() -> None:
+    given = mlx_prune.Calibration(Path("text.txt"))
+    for method in ("magnitude", "wanda"):
+        config = StudyConfig(models=("demo",), grid=Grid(methods=(method,)), calibration=given)
+        written = tomli_w.dumps(config_to_dict(with_named_data(config)))
+        assert config_from_dict(tomllib.loads(written)).calibration.source == "text.txt"
 
 
 def test_python_follows_the_same_rule(real: Path) -> None:
