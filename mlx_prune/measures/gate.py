@@ -128,7 +128,8 @@ def _needed(estimate: Estimate, limit: float) -> int | None:
     if value == 0 and estimate.high == unmoved_bound(size):
         return _rounded(math.log((1 - CONFIDENCE) / 2) / math.log1p(-limit)) if 0 < limit < 1 else None
     half = estimate.high - value if value < limit else value - estimate.low
-    return _rounded(size * (half / abs(limit - value)) ** 2)
+    factor = half / abs(limit - value)
+    return None if factor > _MOST_ITEMS else _rounded(size * factor**2)
 
 
 def _rounded(size: float) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -275,12 +276,17 @@ def _perplexity(dense: Measured, candidate: Measured, same: bool) -> list[Estima
                 f"the perplexities of {dense.name} and {candidate.name} are of different texts; measure both "
                 "on one."
             )
-        value, low, high = (math.expm1(end) for end in (ratio.log, ratio.low, ratio.high))
+        value, low, high = (_relative(end) for end in (ratio.log, ratio.low, ratio.high))
         paired = f"paired over {ratio.sequences:,} sequences"
         return [Estimate("perplexity_rise", "text", value, low, high, tokens, "tokens", note=paired)]
     # Taken as independent, which they are not: on the safe side.
     error = math.hypot(before.standard_error / before.value, after.standard_error / after.value)
     log_ratio = math.log(after.value / before.value)
-    value, low, high = (math.expm1(log_ratio + shift * NORMAL_95 * error) for shift in (0, -1, 1))
+    value, low, high = (_relative(log_ratio + shift * NORMAL_95 * error) for shift in (0, -1, 1))
     unpaired = "not paired: an earlier version measured it; measure again for a narrower interval"
     return [Estimate("perplexity_rise", "text", value, low, high, tokens, "tokens", note=unpaired)]
+
+
+def _relative(log_ratio: float) -> float:
+    """The rise that the logarithm of a ratio is; infinite beyond the largest float."""
+    return math.inf if log_ratio > math.log(sys.float_info.max) else math.expm1(log_ratio)

@@ -47,7 +47,9 @@ def amount(check: Check, value: float, *, sign: bool = True) -> str:
     if check.estimate.measure in _PERCENT:
         if not sign:
             return f"{100 * value:g} %"
-        return f"{100 * value:+.1f} %" if abs(value) < 10 else f"{100 * value:+,.0f} %"
+        if abs(value) < 10:
+            return f"{100 * value:+.1f} %"
+        return f"{100 * value:+,.0f} %" if abs(value) < 1e7 else f"{100 * value:+.2e} %"
     return f"{value:+z.3f}" if sign else f"{value:g}"
 
 

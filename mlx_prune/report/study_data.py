@@ -35,6 +35,8 @@ from mlx_prune.study.results import configuration_of, read_results
 META_FILE = "pruning_meta.json"
 PERPLEXITY_FILE = "perplexity.json"
 SIZES_FILE = "sizes.json"
+# Wider no interval is on the log scale; its end is still a float.
+_LARGEST_LOG = 700.0
 
 NORMAL_95 = 1.959963984540054
 
@@ -280,7 +282,7 @@ def _interval(value: float | None, error: float | None) -> tuple[float, float]:
     """95 % interval of a perplexity on the log scale; a figure that is null in the file overflowed."""
     if value is None:
         return math.inf, math.inf
-    factor = math.exp(NORMAL_95 * (error or 0.0) / value)
+    factor = math.exp(min(NORMAL_95 * (error or 0.0) / value, _LARGEST_LOG))
     return value / factor, value * factor
 
 

@@ -122,6 +122,23 @@ def test_perplexity_is_paired_by_sequence_where_it_can_be(measured):
         gate(dense, other, limits)
 
 
+def test_perplexity_that_nearly_overflows_is_judged_all_the_same(measured):
+    dense = with_losses(measured["dense-s0"], losses(1, 0))
+    ruined = with_losses(measured["wanda-s70"], losses(2, 70_000, spread=10_000.0))
+    assert math.isfinite(ruined.perplexity.value)
+    result = gate(dense, ruined, Limits(None, None, None, None, 0.10, None))
+    assert result.outcome == "fail"
+    assert result.checks[0].estimate.high == math.inf
+    assert len(sentence(result.checks[0])) < 200
+    unsure = with_losses(measured["wanda-s70"], losses(2, 20_000, spread=200_000.0))
+    unsure = replace(unsure, perplexity=replace(unsure.perplexity, value=1e80))
+    result = gate(dense, unsure, Limits(None, None, None, None, 0.10, None))
+    assert result.outcome == "undecided"
+    assert "not enough to tell" in sentence(result.checks[0])
+    wide = judge(Estimate("perplexity_rise", "text", 0.05, -0.5, 1e300, 100), 0.1)
+    assert (wide.outcome, wide.needed) == ("undecided", None)
+
+
 def test_losses_in_perplexity_json_are_read(copy):
     path = copy / "perplexity.json"
     rows = json.loads(path.read_text())["results"]
