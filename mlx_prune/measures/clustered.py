@@ -317,5 +317,7 @@ def _compare(total: _Moments, confidence: float, scale: float) -> Difference:
 
 def _reach(quantile: Floats, variance: Floats, grows: Floats) -> Floats:
     """How far the limit is: the larger root x of ``x ** 2 = quantile ** 2 * (variance + grows * x)``."""
-    half = quantile**2 * grows / 2
-    return np.asarray(half + np.sqrt(half**2 + quantile**2 * variance))
+    # Where one cluster holds nearly all answers the quantile is beyond all bounds, and so is the limit.
+    with np.errstate(over="ignore"):
+        half = quantile**2 * grows / 2
+        return np.asarray(half + np.sqrt(half**2 + quantile**2 * variance))

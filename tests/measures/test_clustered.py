@@ -156,6 +156,14 @@ def test_few_clusters_cannot_be_told_apart():
     assert few.value[0] == 1
 
 
+@pytest.mark.filterwarnings("error")
+def test_where_one_cluster_holds_nearly_all_answers_the_interval_is_the_whole_scale():
+    n = np.array([[500.0, 10, 10, 10, 10, 10, 10, 10]])
+    got = paired_difference(0.3 * n, n, 0.4 * n + np.eye(8)[3:4], n)
+    assert (got.low[0], got.high[0]) == (-1, 1)
+    assert got.p_value[0] > 0.9
+
+
 def test_answers_in_a_single_cluster_of_a_category_tell_no_spread():
     n0, d0, n1, d1 = sums(4, 1, 13)
     got = paired_difference(n0, d0, n1, d1, np.repeat([0, 1], [12, 1]))
