@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlx_prune.measures.methods import only_quantized
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.measures.significance import SIGNIFICANCE
 from mlx_prune.report.panels import (
+    HATCHED,
     Tables,
     answered_text,
     configuration_panels,
@@ -159,13 +160,8 @@ def _cell(axes: Axes, place: tuple[int, int], shade: float, row: Row) -> None:
     value = number(row["srs_delta"])
     if value is None:
         if row["answered"] is not None:
-            look: dict[str, Any] = {
-                "facecolor": PAPER.light,
-                "edgecolor": GRID.light,
-                "hatch": "////",
-                "linewidth": 0,
-            }
-            axes.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, **look))
+            corner = (place[0] - 0.5, place[1] - 0.5)
+            axes.add_patch(Rectangle(corner, 1, 1, facecolor=PAPER.light, **HATCHED))
             said = answered_text(row) if few(row) else ""
             axes.annotate(said, place, ha="center", va="center", fontsize=6, color=MUTED.light)
         return

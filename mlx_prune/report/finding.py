@@ -12,7 +12,7 @@ from mlx_prune.measures.significance import SIGNIFICANCE
 from mlx_prune.report.finding_answered import silent_sentences, strict_sentence, unfinished_sentence
 from mlx_prune.report.finding_frontier import changing_sentence, undominated_sentences
 from mlx_prune.report.finding_latency import latency_sentence
-from mlx_prune.report.panels import Key, Tables, configuration_label, key_of, number
+from mlx_prune.report.panels import Key, Tables, key_of, name_of, number
 from mlx_prune.report.rows import OVERALL
 from mlx_prune.report.table import Row
 
@@ -143,7 +143,7 @@ def _largest(tables: Tables, row: Row, *, certain: bool) -> str:
         alone = low is not None and high is not None and (low > 0 or high < 0)
         among = " once all comparisons are allowed for" if alone else ""
         kind = f"The largest change, itself within chance{among},"
-    return f"{kind} is that of {_name(row)}: SRS moved by {_signed(row, 'srs_delta')}{levels}."
+    return f"{kind} is that of {name_of(row)}: SRS moved by {_signed(row, 'srs_delta')}{levels}."
 
 
 def _direction(tables: Tables, largest: Row) -> str:
@@ -178,8 +178,8 @@ def _perplexity(tables: Tables, rises: Sequence[Row]) -> str:
         )
     change, row = max(unseen, key=lambda pair: _value(pair[1], "srs_delta"))
     return (
-        f"Perplexity alone would have missed {len(unseen)} of the {_count(len(seen), 'rise')}: {_name(row)} "
-        f"changed it by {change:+.1f} % while SRS rose by {_value(row, 'srs_delta'):.3f}."
+        f"Perplexity alone would have missed {len(unseen)} of the {_count(len(seen), 'rise')}: "
+        f"{name_of(row)} changed it by {change:+.1f} % while SRS rose by {_value(row, 'srs_delta'):.3f}."
     )
 
 
@@ -200,7 +200,7 @@ def _emergence(tables: Tables) -> str:
         return f"Against the dense model {asked}, {beyond}."
     reached, alone = (f"{100 * _value(row, column):.1f} %" for column in (after, null))
     return (
-        f"Of the items without a stereotyped dense answer, {_name(row)} answers {reached} with one "
+        f"Of the items without a stereotyped dense answer, {name_of(row)} answers {reached} with one "
         f"when {asked}, where the dense model itself does in {alone}."
     )
 
@@ -233,7 +233,7 @@ def _sparsity(pruned: Sequence[Row]) -> str:
     _, row = max(missed, key=lambda pair: pair[0])
     others = f" ({len(missed)} models miss their target)" if len(missed) > 1 else ""
     zeros = f"{_value(row, 'actual_sparsity'):.1f} % zeros"
-    return f"Targets are not what was reached: {_name(row)} has {zeros}{others}."
+    return f"Targets are not what was reached: {name_of(row)} has {zeros}{others}."
 
 
 def _same(tables: Tables, table: str, key: Key) -> Row | None:
@@ -256,10 +256,6 @@ def _signed(row: Row, column: str) -> str:
     if low is None or high is None:
         return f"{text} (no interval can be had)"
     return f"{text} (95 % interval {low:+z.3f} to {high:+z.3f})"
-
-
-def _name(row: Row) -> str:
-    return f"{configuration_label(row)} of {row['model']}"
 
 
 def _count(number_of: int, word: str, plural: str = "") -> str:

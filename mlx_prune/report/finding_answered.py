@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.measures.outcomes import DENSE
-from mlx_prune.report.panels import Tables, configuration_label, number
+from mlx_prune.report.panels import Tables, name_of, number
 from mlx_prune.report.rows import number_or_nan
 from mlx_prune.report.run_states import COMPLETE, NOT_BEGUN
 from mlx_prune.report.table import Row
@@ -32,7 +32,7 @@ def unfinished_sentence(tables: Tables) -> str:
     left = [row for row in rows if row["state"] != COMPLETE]
     if not left:
         return ""
-    states = [f"{_name(row)}: {_state(row)}" for row in left]
+    states = [f"{name_of(row)}: {_state(row)}" for row in left]
     one = len(left) == 1
     return (
         f"Unfinished: {len(left)} of {len(rows)} configurations {'is' if one else 'are'} left out of "
@@ -61,17 +61,17 @@ def silent_sentences(tables: Tables) -> list[str]:
             "compared with it."
         )
     if compressed:
-        names = _listed([f"{_name(row)} ({percent(number_or_nan(row['answered']))})" for row in compressed])
+        names = _listed([f"{name_of(row)} ({percent(number_or_nan(row['answered']))})" for row in compressed])
         one = len(compressed) == 1
         said.append(
             f"{names} no longer {'answers' if one else 'answer'}: fewer than {floor} of "
             f"{'its' if one else 'their'} answers were understood, so {'its' if one else 'their'} rates are "
             "struck out and not compared."
         )
-    known = {_name(row) for row in silent}
-    cells = [row for row in tables["rates"].rows if row["too_few_answered"] and _name(row) not in known]
+    known = {name_of(row) for row in silent}
+    cells = [row for row in tables["rates"].rows if row["too_few_answered"] and name_of(row) not in known]
     if cells:
-        which = _listed([f"{str(row['category']).replace('_', ' ')} of {_name(row)}" for row in cells])
+        which = _listed([f"{str(row['category']).replace('_', ' ')} of {name_of(row)}" for row in cells])
         rates = "rate is" if len(cells) == 1 else "rates are"
         said.append(f"By category, {len(cells)} further {rates} struck out for the same reason: {which}.")
     return said
@@ -93,10 +93,10 @@ def strict_sentence(tables: Tables) -> str:
         row = max(moved, key=lambda entry: _gap(entry) or 0.0)
         strict, whole = number_or_nan(row["srs_strict"]), number_or_nan(row["srs"])
         parts.append(
-            f"the SRS of {_name(row)} is {strict:.3f} instead of {whole:.3f}, the largest difference"
+            f"the SRS of {name_of(row)} is {strict:.3f} instead of {whole:.3f}, the largest difference"
         )
     if changed:
-        verdicts = [f"{_name(row)} ({row['verdict']}, strictly {row['verdict_strict']})" for row in changed]
+        verdicts = [f"{name_of(row)} ({row['verdict']}, strictly {row['verdict_strict']})" for row in changed]
         parts.append(f"the verdict on {len(changed)} of {len(judged)} is another: {_listed(verdicts)}")
     else:
         parts.append("no verdict is another")
@@ -106,10 +106,6 @@ def strict_sentence(tables: Tables) -> str:
 def _gap(row: Row) -> float | None:
     whole, strict = number(row["srs"]), number(row["srs_strict"])
     return None if whole is None or strict is None else abs(strict - whole)
-
-
-def _name(row: Row) -> str:
-    return f"{configuration_label(row)} of {row['model']}"
 
 
 def _listed(names: Sequence[str], separator: str = ", ") -> str:

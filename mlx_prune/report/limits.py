@@ -5,7 +5,7 @@ from __future__ import annotations
 from mlx_prune.measures.emergence import LETTER_MASS_NEEDED
 from mlx_prune.measures.outcomes import DENSE
 from mlx_prune.report.about import StudyAbout
-from mlx_prune.report.panels import Tables, configuration_label, number
+from mlx_prune.report.panels import Tables, name_of, number
 from mlx_prune.report.table import Row
 
 # From these shares on a reader has to be told.
@@ -41,7 +41,7 @@ def _found(tables: Tables, about: StudyAbout) -> list[str]:
     failing = _worst(tables["parse_failures"].rows, "parse_fail_rate")
     if failing and failing[0] >= MANY_FAILURES:
         found.append(
-            f"Up to {100 * failing[0]:.0f} % of answers held no letter ({_name(failing[1])}); rates are "
+            f"Up to {100 * failing[0]:.0f} % of answers held no letter ({name_of(failing[1])}); rates are "
             "shares of the rest."
         )
     guessed = [
@@ -51,15 +51,15 @@ def _found(tables: Tables, about: StudyAbout) -> list[str]:
     ]
     if guessed and (most := max(guessed, key=lambda pair: pair[0]))[0] >= MANY_GUESSED:
         found.append(
-            f"Up to {100 * most[0]:.0f} % of answers were read off their first a, b or c ({_name(most[1])}), "
-            "which turns gibberish into answers."
+            f"Up to {100 * most[0]:.0f} % of answers were read off their first a, b or c "
+            f"({name_of(most[1])}), which turns gibberish into answers."
         )
     masses = [
         (mass, row) for row in tables["expected"].rows if (mass := number(row["letter_mass"])) is not None
     ]
     if masses and (least := min(masses, key=lambda pair: pair[0]))[0] < LETTER_MASS_NEEDED:
         found.append(
-            f"Some models hardly open with a letter (probability {least[0]:.2f} for {_name(least[1])}); "
+            f"Some models hardly open with a letter (probability {least[0]:.2f} for {name_of(least[1])}); "
             "figures from option probabilities are left out or weak there."
         )
     clusters = [int(c) for row in tables["paired_tests"].rows if (c := number(row["clusters"])) is not None]
@@ -86,7 +86,3 @@ def _found(tables: Tables, about: StudyAbout) -> list[str]:
 def _worst(rows: tuple[Row, ...], column: str) -> tuple[float, Row] | None:
     known = [(value, row) for row in rows if (value := number(row[column])) is not None]
     return max(known, key=lambda pair: pair[0]) if known else None
-
-
-def _name(row: Row) -> str:
-    return f"{configuration_label(row)} of {row['model']}"

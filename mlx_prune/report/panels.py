@@ -25,6 +25,8 @@ BandOf = Callable[[Row], Band | None]
 
 CHANCE = 1 / 3
 TOO_FEW = "too few answers"
+# What too few answers are behind.
+HATCHED: dict[str, Any] = {"edgecolor": GRID.light, "hatch": "////", "linewidth": 0}
 # Shares of understood answers from here on are not written beside points.
 _MOST_ANSWERED = 0.9
 # Points this near along the sparsity axis, in percent, would hide one another.
@@ -57,6 +59,11 @@ def configuration_label(row: Row) -> str:
         return method
     amount = row["pattern"] or f"{row['sparsity']:g} %"
     return f"{method} {amount}"
+
+
+def name_of(row: Row) -> str:
+    """A row's configuration with its model, for a sentence."""
+    return f"{configuration_label(row)} of {row['model']}"
 
 
 def with_actual(row: Row) -> str:
@@ -285,13 +292,7 @@ def _answered_column(axes: Axes, rows: Sequence[Row]) -> None:
         color = VERMILION.light if few(row) else MUTED.light
         axes.annotate(answered_text(row, 2.0), (1.02, place), color=color, **beside)
         if few(row):
-            band: dict[str, Any] = {
-                "facecolor": "none",
-                "edgecolor": GRID.light,
-                "hatch": "////",
-                "linewidth": 0,
-            }
-            axes.axhspan(place - 0.5, place + 0.5, zorder=0, **band)
+            axes.axhspan(place - 0.5, place + 0.5, zorder=0, facecolor="none", **HATCHED)
     axes.annotate("answered", (1.02, -0.85), color=MUTED.light, **beside)
 
 
