@@ -10,21 +10,12 @@ from typing import Any
 from mlx_prune.checkpoints import PrunableLinear
 from mlx_prune.errors import CheckpointError
 from mlx_prune.invented import calibration_warnings
-from mlx_prune.json_files import read_object
 from mlx_prune.pruning.kernels import choice
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.sparsegpt import BLOCK_SIZE, DAMPING
+from mlx_prune.pruning_meta import read_pruning_meta
 
 META_FILE = "pruning_meta.json"
-_KINDS: dict[str, Any] = {
-    "model": str,
-    "method": str,
-    "target_sparsity": int | float,
-    "actual_sparsity": int | float,
-    "total_prunable_params": int,
-    "remaining_prunable_params": int,
-    "zero_params": int,
-}
 _SHORTFALL = 0.01
 _NAMED = 4  # experts in a warning
 _SPARSEGPT = {"damping": DAMPING, "block_size": BLOCK_SIZE}
@@ -248,16 +239,7 @@ def read_meta(folder: Path) -> dict[str, Any] | None:
     file = folder / META_FILE
     if not file.exists():
         return None
-    advice = "prune again with --force"
-    meta = read_object(file, CheckpointError, advice)
-    for name, kind in _KINDS.items():
-        if not isinstance(meta.get(name), kind | None) or isinstance(meta.get(name), bool):
-            raise CheckpointError(f"{file} gives {name} as {meta[name]!r:.40}; {advice}.")
-    projections = meta.get("projections") or {}
-    entries = list(projections.values()) if isinstance(projections, dict) else [None]
-    if not all(isinstance(entry, dict) and isinstance(entry.get("zeros"), int) for entry in entries):
-        raise CheckpointError(f"{file} does not give the zeros of each of its projections; {advice}.")
-    return meta
+    return read_pruning_meta(file, "prune again with --force")
 
 
 def check_same(folder: Path, meta: dict[str, Any], fingerprint: str) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.errors import CheckpointError
-from mlx_prune.json_files import read_object
+from mlx_prune.pruning_meta import read_pruning_meta
 from mlx_prune.report import card_sections
 from mlx_prune.report.card_base import BaseModel, base_model
 from mlx_prune.report.card_methods import tags as method_tags
@@ -47,8 +47,8 @@ def read_meta(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder} holds no {META_FILE}, so it is not a checkpoint made by `mlxprune prune`."
         )
-    meta = read_object(file, CheckpointError, "prune the model again")
-    absent = [key for key in _REQUIRED if key not in meta]
+    meta = read_pruning_meta(file, "prune the model again")
+    absent = [key for key in _REQUIRED if meta.get(key) is None]
     if absent:
         raise CheckpointError(f"{file} lacks {', '.join(absent)}; prune the model again.")
     return meta

@@ -18,9 +18,9 @@ from mlx_prune.errors import CheckpointError, DataError
 from mlx_prune.generation.engines import make_engine
 from mlx_prune.generation.interface import Engine, GenerationSettings, Prompt
 from mlx_prune.invented import QUESTIONS, warnings_for
-from mlx_prune.json_files import read_object
 from mlx_prune.limits import limits_of
 from mlx_prune.progress import Progress, ProgressCallback
+from mlx_prune.pruning_meta import read_pruning_meta
 from mlx_prune.study.fingerprint import items_fingerprint, model_fingerprint, tokens_fingerprint
 from mlx_prune.study.records import ModelStamp
 from mlx_prune.study.run_folder import configuration_hash
@@ -207,7 +207,7 @@ def read_stamp(loaded: LoadedModel) -> ModelStamp:
     file = loaded.path / META_FILE
     if not file.exists():
         return ModelStamp(short_name(loaded.name, loaded.path))
-    meta = read_object(file, CheckpointError, "prune the model again, or delete the file")
+    meta = read_pruning_meta(file, "prune the model again, or delete the file")
     try:
         return ModelStamp(
             model=short_name(str(meta["model"]), loaded.path),

@@ -9,12 +9,12 @@ from typing import Any
 
 from mlx_prune.checkpoints import LoadedModel, load
 from mlx_prune.errors import CheckpointError
-from mlx_prune.json_files import read_object
 from mlx_prune.limits import limits_of
 from mlx_prune.measures.latency import memory_bytes
 from mlx_prune.measures.latency_result import ModelFacts
 from mlx_prune.measures.sizes import GgufSize, bitmask_bytes, disk_bytes, gguf_size, zstd_bytes
 from mlx_prune.progress import Progress, ProgressCallback
+from mlx_prune.pruning_meta import read_pruning_meta
 from mlx_prune.shards import open_shards
 
 
@@ -117,7 +117,7 @@ def labels(models: Sequence[str | Path | LoadedModel]) -> list[str]:
 def _recipe(folder: Path, config: dict[str, Any]) -> str:
     """What was done to a checkpoint, from the files that pruning and quantization leave beside it."""
     meta = folder / "pruning_meta.json"
-    said = read_object(meta, CheckpointError, "prune the model again") if meta.exists() else {}
+    said = read_pruning_meta(meta, "prune the model again") if meta.exists() else {}
     words = []
     if said:
         method = str(said.get("method", "pruned"))
