@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "table.svg")
     args = parser.parse_args()
     rows = finish(args.study, MIN_ANSWERED)
-    console = Console(record=True, width=100, file=io.StringIO(), highlight=False, force_terminal=True)
+    console = Console(record=True, width=116, file=io.StringIO(), highlight=False, force_terminal=True)
     console.print("[bold]$ mlxprune demo[/]")
     console.print(study_table(rows))
     console.print(legend(rows, MIN_ANSWERED), style="dim", markup=False)
