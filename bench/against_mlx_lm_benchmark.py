@@ -26,11 +26,11 @@ import mlx.core as mx
 import mlx_lm.benchmark
 import numpy as np
 
-from mlx_prune.checkpoints import resolve
+from mlx_prune.checkpoint.open import resolve
 from mlx_prune.environment import device, versions
-from mlx_prune.measures.equivalence import verdict
-from mlx_prune.measures.latency import Timing, time_generation
-from mlx_prune.measures.paired import paired_ratio
+from mlx_prune.latency.ratio import paired_ratio
+from mlx_prune.latency.timing import Timing, time_generation
+from mlx_prune.latency.verdict import verdict
 
 
 def both(folder: str, prompt_tokens: int, new_tokens: int, trials: int) -> tuple[np.ndarray, np.ndarray]:

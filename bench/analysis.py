@@ -23,7 +23,7 @@ from typing import Any
 
 from generated_study import generate
 
-from mlx_prune.study.records import export_jsonl
+from mlx_prune.runs.records import export_jsonl
 
 Seconds = tuple[float, float]
 Result = tuple[Seconds, Seconds, dict[str, list[dict[str, Any]]]]
@@ -48,8 +48,8 @@ class Clock:
 def ours(folder: Path, every: bool) -> Result:
     import statsmodels.genmod.generalized_linear_model  # noqa: F401  (imports are not counted)
 
-    from mlx_prune.report.study_data import read_study
-    from mlx_prune.report.tables import STUDY_TABLES, build_tables
+    from mlx_prune.report.data import read_study
+    from mlx_prune.report.tables.build import STUDY_TABLES, build_tables
 
     clock = Clock()
     data = read_study(folder)

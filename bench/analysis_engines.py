@@ -18,7 +18,7 @@ KEYS = ("model", "prune_method", "sparsity", "category", "item_id")
 def with_pyarrow(folder: Path) -> None:
     import numpy as np
 
-    from mlx_prune.report.study_data import read_study
+    from mlx_prune.report.data import read_study
 
     data = read_study(folder)
     for outcomes in data.models.values():

@@ -18,11 +18,11 @@ import numpy as np
 from _common import interleaved, table
 from generated_model import llama_config, write_model
 
-from mlx_prune.checkpoints import LoadedModel, load_network, prunable_linears
-from mlx_prune.pruning.calibration import BlockSteps, batch_size
-from mlx_prune.pruning.calibration_text import CalibrationTokens
-from mlx_prune.pruning.hidden import HiddenStates
-from mlx_prune.shards import open_shards
+from mlx_prune.activations.hidden import HiddenStates
+from mlx_prune.activations.passes import BlockSteps, batch_size
+from mlx_prune.activations.text import CalibrationTokens
+from mlx_prune.checkpoint.open import LoadedModel, load_network, prunable_linears
+from mlx_prune.checkpoint.shards import open_shards
 
 
 class Bench:

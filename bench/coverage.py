@@ -11,7 +11,7 @@ templates and the bootstrap-t over templates (Cameron, Gelbach & Miller 2008), f
 interval with a design effect and Student's quantile for the number of templates (Korn & Graubard 1998).
 
 Two generators make the cells. On the first (normal leans and effects) the constants of
-``mlx_prune.measures.clustered`` were chosen, so it says how well they fit and no more. The second is held out
+``mlx_prune.stats.clustered`` were chosen, so it says how well they fit and no more. The second is held out
 and is no ground to change a constant: leans and effects of templates follow Student's t with three degrees of
 freedom, templates have as unequal numbers of items as BBQ's, and half of the items answer alike under all
 five seeds. Cells of a third table are those whose effect no interval can show: it is confined to a few
@@ -32,8 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
-from mlx_prune.measures.clustered import clustered_wilson, paired_difference
-from mlx_prune.measures.intervals import wilson
+from mlx_prune.stats.clustered import clustered_wilson, paired_difference
+from mlx_prune.stats.intervals import wilson
 
 Floats = NDArray[np.float64]
 Intervals = tuple[Floats, Floats, Floats]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from mlx_prune.study.records import SCHEMA, write_part
+from mlx_prune.runs.records import SCHEMA, write_part
 
 # Ambiguous items and question templates of the study's categories.
 CATEGORIES = {

@@ -25,18 +25,19 @@ _CHILD = """
 import json, sys, time
 import mlx_prune
 import mlx.core as mx, numpy as np
-from mlx_prune.pruning import Recipe, stream, engine
-from mlx_prune.pruning.calibration_text import CalibrationTokens
+from mlx_prune.pruning import masking, streaming
+from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.activations.text import CalibrationTokens
 source, out, method, samples, length = sys.argv[1:]
 tokens = np.random.default_rng(0).integers(0, 1000, (int(samples), int(length)), dtype=np.int32)
-stream.load_tokenizer = lambda *_, **__: None
-stream.calibration_tokens = lambda *_: CalibrationTokens(tokens, "random tokens", "")
+streaming.load_tokenizer = lambda *_, **__: None
+streaming.calibration_tokens = lambda *_: CalibrationTokens(tokens, "random tokens", "")
 mx.eval(mx.ones((64, 64)) @ mx.ones((64, 64)))
-before = engine.peak_rss_bytes()
+before = masking.peak_rss_bytes()
 start, cpu = time.perf_counter(), time.process_time()
-report = stream.prune_checkpoint(source, out, Recipe(method, 0.5), cache=False)
+report = streaming.prune_checkpoint(source, out, Recipe(method, 0.5), cache=False)
 print(json.dumps({
-    "rss": engine.peak_rss_bytes() - before,
+    "rss": masking.peak_rss_bytes() - before,
     "mlx": report.peak_memory_bytes,
     "prune_s": report.prune_time_s,
     "total_s": time.perf_counter() - start,

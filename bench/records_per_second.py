@@ -32,9 +32,9 @@ from mlx_lm import generate
 from mlx_lm.models import llama
 from mlx_lm.models.cache import make_prompt_cache
 
-from mlx_prune import checkpoints
 from mlx_prune.bbq.items import load_items
 from mlx_prune.bbq.prompts import PromptBuilder
+from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.environment import backend, device, versions
 from mlx_prune.generation.engines import make_engine
 from mlx_prune.generation.interface import GenerationSettings, Prompt

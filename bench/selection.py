@@ -19,8 +19,8 @@ import numpy as np
 from _common import Timing, interleaved, table
 
 from mlx_prune.environment import backend
-from mlx_prune.pruning import select_portable
-from mlx_prune.pruning.kernels import check, launch
+from mlx_prune.kernels import check, launch
+from mlx_prune.kernels import portable as select_portable
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.selection import prune_weight
 

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from scipy.signal import lfilter
 
-from mlx_prune.measures.equivalence import FASTER, SLOWER, within
-from mlx_prune.measures.latency_result import BenchResult, ModelFacts, Settings, Workload
-from mlx_prune.measures.latency_samples import Samples
-from mlx_prune.measures.latency_study import study_row, together
-from mlx_prune.measures.latency_summary import summarize
-from mlx_prune.study.latency_plan import block_round, interleaved_round, item_order
+from mlx_prune.latency.family import study_row, together
+from mlx_prune.latency.plan import block_round, interleaved_round, item_order
+from mlx_prune.latency.result import BenchResult, ModelFacts, Settings, Workload
+from mlx_prune.latency.samples import Samples
+from mlx_prune.latency.summary import summarize
+from mlx_prune.latency.verdict import FASTER, SLOWER, within
 
 MEMORY = 0.95  # correlation of the wandering from one measurement to the next
 TOKENS = 5

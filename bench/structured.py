@@ -24,11 +24,13 @@ import mlx.core as mx
 import numpy as np
 from generated_model import llama_config, write_model
 
-from mlx_prune.checkpoints import blocks, load
-from mlx_prune.pruning import Calibration, Recipe, prune_checkpoint
-from mlx_prune.pruning.structured import StructuredRecipe, prune_structured
-from mlx_prune.report.latency_table import interval_text
-from mlx_prune.study.latency_run import bench
+from mlx_prune.checkpoint.open import blocks, load
+from mlx_prune.latency.run import bench
+from mlx_prune.latency.table import interval_text
+from mlx_prune.pruning.recipe import Calibration, Recipe
+from mlx_prune.pruning.streaming import prune_checkpoint
+from mlx_prune.pruning.structure.prune import prune_structured
+from mlx_prune.pruning.structure.recipe import StructuredRecipe
 
 VOCABULARY = 1000
 COLUMNS = ["", "ms", "of dense", "CPU ms", "of dense"]

@@ -20,14 +20,14 @@ from simulated_runs import (
     simulate_study,
 )
 
-from mlx_prune.measures.equivalence import SLOWER, verdict
-from mlx_prune.measures.paired import (
+from mlx_prune.latency.ratio import (
     PairedRatio,
     critical_value,
     degrees_of_freedom,
     trimmed_error,
     trimmed_mean,
 )
+from mlx_prune.latency.verdict import SLOWER, verdict
 
 EQUAL = 12
 # Moods as of a laptop that is used for something else, too.

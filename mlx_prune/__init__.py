@@ -16,37 +16,37 @@ __version__ = "0.1.0"
 _blas.preload()
 
 _EXPORTS: dict[str, str] = {
-    "ActivationStatistics": "mlx_prune.pruning.calibration",
-    "BenchResult": "mlx_prune.measures.latency_result",
+    "ActivationStatistics": "mlx_prune.activations.passes",
+    "BenchResult": "mlx_prune.latency.result",
     "Calibration": "mlx_prune.pruning.recipe",
-    "Evaluation": "mlx_prune.study.evaluation",
+    "Evaluation": "mlx_prune.runs.evaluate",
     "GenerationSettings": "mlx_prune.generation.interface",
     "Item": "mlx_prune.bbq.item",
-    "LoadedModel": "mlx_prune.checkpoints",
+    "LoadedModel": "mlx_prune.checkpoint.open",
     "MlxPruneError": "mlx_prune.errors",
-    "ModelStamp": "mlx_prune.study.records",
-    "Perplexity": "mlx_prune.measures.perplexity",
+    "ModelStamp": "mlx_prune.runs.records",
+    "Perplexity": "mlx_prune.runs.perplexity",
     "PruneReport": "mlx_prune.pruning.report",
-    "Quantization": "mlx_prune.pruning.quantization",
-    "QuantizationReport": "mlx_prune.pruning.quantization",
-    "Rates": "mlx_prune.measures.rates",
+    "Quantization": "mlx_prune.pruning.methods.quantize",
+    "QuantizationReport": "mlx_prune.pruning.methods.quantize",
+    "Rates": "mlx_prune.stats.rates",
     "Recipe": "mlx_prune.pruning.recipe",
-    "StructuredRecipe": "mlx_prune.pruning.structured.recipe",
-    "StructuredReport": "mlx_prune.pruning.structured.report",
-    "bench": "mlx_prune.study.latency_run",
-    "calibrate": "mlx_prune.pruning.calibration",
-    "evaluate": "mlx_prune.study.evaluation",
+    "StructuredRecipe": "mlx_prune.pruning.structure.recipe",
+    "StructuredReport": "mlx_prune.pruning.structure.report",
+    "bench": "mlx_prune.latency.run",
+    "calibrate": "mlx_prune.activations.passes",
+    "evaluate": "mlx_prune.runs.evaluate",
     "inspect": "mlx_prune.pruning.inspection",
-    "load": "mlx_prune.checkpoints",
+    "load": "mlx_prune.checkpoint.open",
     "load_items": "mlx_prune.bbq.items",
     "open_study": "mlx_prune.report.open",
-    "perplexity": "mlx_prune.measures.perplexity",
+    "perplexity": "mlx_prune.runs.perplexity",
     "prune": "mlx_prune.pruning.in_memory",
-    "prune_and_quantize": "mlx_prune.pruning.pipeline",
-    "prune_checkpoint": "mlx_prune.pruning.stream",
-    "prune_structured": "mlx_prune.pruning.structured.prune",
-    "quantize_checkpoint": "mlx_prune.pruning.quantization",
-    "rates": "mlx_prune.measures.rates:from_table",
+    "prune_and_quantize": "mlx_prune.pruning.job",
+    "prune_checkpoint": "mlx_prune.pruning.streaming",
+    "prune_structured": "mlx_prune.pruning.structure.prune",
+    "quantize_checkpoint": "mlx_prune.pruning.methods.quantize",
+    "rates": "mlx_prune.stats.rates:from_table",
     "run_study": "mlx_prune.study.runner",
     "save": "mlx_prune.pruning.saving",
     "write_report": "mlx_prune.report.write",
@@ -91,32 +91,32 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mlx_prune.activations.passes import ActivationStatistics, calibrate
     from mlx_prune.bbq.item import Item
     from mlx_prune.bbq.items import load_items
-    from mlx_prune.checkpoints import LoadedModel, load
+    from mlx_prune.checkpoint.open import LoadedModel, load
     from mlx_prune.errors import MlxPruneError
     from mlx_prune.generation.interface import GenerationSettings
-    from mlx_prune.measures.latency_result import BenchResult
-    from mlx_prune.measures.perplexity import Perplexity, perplexity
-    from mlx_prune.measures.rates import Rates
-    from mlx_prune.measures.rates import from_table as rates
-    from mlx_prune.pruning.calibration import ActivationStatistics, calibrate
+    from mlx_prune.latency.result import BenchResult
+    from mlx_prune.latency.run import bench
     from mlx_prune.pruning.in_memory import prune
     from mlx_prune.pruning.inspection import inspect
-    from mlx_prune.pruning.pipeline import prune_and_quantize
-    from mlx_prune.pruning.quantization import Quantization, QuantizationReport, quantize_checkpoint
+    from mlx_prune.pruning.job import prune_and_quantize
+    from mlx_prune.pruning.methods.quantize import Quantization, QuantizationReport, quantize_checkpoint
     from mlx_prune.pruning.recipe import Calibration, Recipe
     from mlx_prune.pruning.report import PruneReport
     from mlx_prune.pruning.saving import save
-    from mlx_prune.pruning.stream import prune_checkpoint
-    from mlx_prune.pruning.structured.prune import prune_structured
-    from mlx_prune.pruning.structured.recipe import StructuredRecipe
-    from mlx_prune.pruning.structured.report import StructuredReport
+    from mlx_prune.pruning.streaming import prune_checkpoint
+    from mlx_prune.pruning.structure.prune import prune_structured
+    from mlx_prune.pruning.structure.recipe import StructuredRecipe
+    from mlx_prune.pruning.structure.report import StructuredReport
     from mlx_prune.report.open import open_study
     from mlx_prune.report.write import write_report
-    from mlx_prune.study.evaluation import Evaluation, evaluate
-    from mlx_prune.study.latency_run import bench
-    from mlx_prune.study.records import ModelStamp
+    from mlx_prune.runs.evaluate import Evaluation, evaluate
+    from mlx_prune.runs.perplexity import Perplexity, perplexity
+    from mlx_prune.runs.records import ModelStamp
+    from mlx_prune.stats.rates import Rates
+    from mlx_prune.stats.rates import from_table as rates
     from mlx_prune.study.runner import run_study
 
 

@@ -96,7 +96,7 @@ def matmul_gflops(size: int, dtype: str = "float32") -> float:
 def _kernels() -> tuple[str, ...]:
     if backend() == "cpu":
         return WARNING, "GPU kernels are not checked: MLX runs on the CPU here, where they are not used"
-    from mlx_prune.pruning.kernels import check, choice
+    from mlx_prune.kernels import check, choice
 
     if choice.switched_off():
         return WARNING, f"GPU kernels are switched off by {choice.SWITCHED_OFF}; portable operations answer"
@@ -128,9 +128,9 @@ def _disk() -> tuple[str, str]:
 
 
 def _embedded_model() -> tuple[str, str]:
-    from mlx_prune import checkpoints
     from mlx_prune.bbq.items import load_items
-    from mlx_prune.study.evaluation import evaluate
+    from mlx_prune.checkpoint import open as checkpoints
+    from mlx_prune.runs.evaluate import evaluate
 
     items = load_items("demo", condition="disambig", limit=10)
     loaded = checkpoints.load("demo")

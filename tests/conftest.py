@@ -11,6 +11,7 @@ import pytest
 from hub_server import HubServer
 
 import mlx_prune  # noqa: F401  (first: puts OpenBLAS in front of MLX's BLAS on Linux)
+from mlx_prune.pruning.recipe import Calibration
 
 # Apple's newest GPUs and NVIDIA's round the factors of float32 products to ten bits unless told not to; the
 # tests expect float32's own precision. MLX reads this at its first product, as do processes that tests start.
@@ -26,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--pretend-metal",
         action="store_true",
-        help="let the package believe that MLX runs on Metal, as on a Mac: see tests/pretended_metal.py",
+        help="let the package believe that MLX runs on Metal: see tests/support/pretended_metal.py",
     )
 
 
@@ -64,3 +65,24 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLX_PRUNE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="session")
+def calibration_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("text") / "calibration.txt"
+    people = ("teacher", "student", "doctor", "nurse", "old man", "young woman", "banker")
+    places = ("market", "river", "school", "office", "station")
+    lines = [
+        f"The {a} met the {b} at the {p} on day {i}." for i, (a, b, p) in enumerate(_triples(people, places))
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+def _triples(people, places):
+    return [(a, b, p) for a in people for b in people for p in places if a != b]
+
+
+@pytest.fixture
+def calibration(calibration_file: Path) -> Calibration:
+    return Calibration(calibration_file, samples=7, sequence_length=29)

@@ -7,7 +7,7 @@ from typing import Any
 from mlx_prune.bbq.answers import LETTERS
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.thinking import MODES, closed_thinking, empty_thinking, open_thinking
-from mlx_prune.chat_template import ChatTemplate, has_chat_template
+from mlx_prune.chat.template import ChatTemplate, has_chat_template
 from mlx_prune.errors import CheckpointError, DataError, MlxPruneError
 from mlx_prune.text import is_text
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from mlx_prune.cli._common import fraction, magnitude, percent
 from mlx_prune.cli._fitted_table import FittedTable
 from mlx_prune.cli._tables import rate_cell, simple_table
-from mlx_prune.measures.significance import SIGNIFICANCE
-from mlx_prune.report.panels import configuration_label, number
-from mlx_prune.report.table import Row
-from mlx_prune.report.tables_frontier import UNDOMINATED
+from mlx_prune.report.figures.panels import configuration_label, number
+from mlx_prune.report.tables.frontier import UNDOMINATED
+from mlx_prune.report.tables.table import Row
+from mlx_prune.stats.tests import SIGNIFICANCE
 
 FRONTIER_LEGEND = (
     "gone: % of weights zero or removed. size, time: relative to dense; zeros alone change no time. answ. %: "

@@ -10,9 +10,9 @@ import click
 from mlx_prune.cli._common import given, refuse_ignored
 
 if TYPE_CHECKING:
-    from mlx_prune.pruning.labels import Quantization
+    from mlx_prune.labels import Quantization
     from mlx_prune.pruning.recipe import Calibration, Recipe
-    from mlx_prune.pruning.structured import StructuredRecipe
+    from mlx_prune.pruning.structure.recipe import StructuredRecipe
 
 METHODS = ("random", "magnitude", "wanda", "sparsegpt", "width", "depth", "quantize")
 
@@ -62,7 +62,7 @@ def read_request(context: click.Context, method: str, options: dict[str, Any]) -
     refuse_ignored(context, ignored, _WHY.get(method, f"{method} sets single weights to zero"))
     quantization = None
     if method == "quantize" or any(given(context, name) for name in _QUANTIZATION):
-        from mlx_prune.pruning.labels import Quantization
+        from mlx_prune.labels import Quantization
 
         quantization = Quantization(options["mode"], options["bits"], options["group_size"])
     if method == "quantize":
@@ -92,7 +92,7 @@ def _mask(method: str, options: dict[str, Any]) -> Recipe:
 
 def _structured(method: str, options: dict[str, Any]) -> StructuredRecipe:
     from mlx_prune.pruning.recipe import fraction_from_percent
-    from mlx_prune.pruning.structured import StructuredRecipe
+    from mlx_prune.pruning.structure.recipe import StructuredRecipe
 
     return StructuredRecipe(
         method=method,

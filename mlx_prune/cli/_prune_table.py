@@ -10,7 +10,7 @@ from mlx_prune.cli._common import console, size
 
 if TYPE_CHECKING:
     from mlx_prune.pruning.report import PruneReport
-    from mlx_prune.pruning.structured import StructuredReport
+    from mlx_prune.pruning.structure.report import StructuredReport
 
 Rows = list[tuple[str, str]]
 Costs = dict[str, dict[str, int]]
@@ -58,9 +58,9 @@ def mask_costs(model: str, out: Path, *, trust_remote_code: bool) -> Costs:
     """Parameters, bytes and FLOPs of a model and of its copy with zeros, which change none of them."""
     from mlx.utils import tree_flatten
 
-    from mlx_prune.checkpoints import load_network, resolve
-    from mlx_prune.pruning.structured.sizes import CONTEXT, flops_per_token, weight_bytes
-    from mlx_prune.shards import open_shards
+    from mlx_prune.checkpoint.costs import CONTEXT, flops_per_token, weight_bytes
+    from mlx_prune.checkpoint.open import load_network, resolve
+    from mlx_prune.checkpoint.shards import open_shards
 
     found = []
     for path in (resolve(model, trust_remote_code=trust_remote_code), out):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def run_with_view(config: StudyConfig, out: Path, *, trust_remote_code: bool = False) -> None:
     """Run what is not finished, showing the grid on a terminal."""
-    from mlx_prune.study.job import short_name
+    from mlx_prune.runs.job import short_name
     from mlx_prune.study.runner import run_study
 
     labels = [short_name(model, Path(model)) for model in config.models]
@@ -24,6 +24,6 @@ def run_with_view(config: StudyConfig, out: Path, *, trust_remote_code: bool = F
 
 def finish(out: Path, min_answered: float) -> list[SummaryRow]:
     """The rows of a finished study; rates of a smaller share of answers than ``min_answered`` are marked."""
-    from mlx_prune.report.study_data import read_study
+    from mlx_prune.report.data import read_study
 
     return summarize(out, read_study(out, min_answered=min_answered))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from mlx_prune.cli._common import fraction, magnitude
 from mlx_prune.cli._fitted_table import FittedTable
 from mlx_prune.cli._tables import ANSWERED_NOTE, rate_cell, share, signed, simple_table, struck_note
-from mlx_prune.measures.methods import removes_weights
+from mlx_prune.stats.methods import removes_weights
 from mlx_prune.study.results import configuration_of, read_latencies
 
 if TYPE_CHECKING:
     from mlx_prune.cli._fitted_table import Cell
-    from mlx_prune.report.study_data import StudyData
+    from mlx_prune.report.data import StudyData
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class SummaryRow:
         latency_ratio: Time per item over the dense model's.
         latency_low: Lower end of its interval.
         latency_high: Upper end.
-        verdict: One of :func:`mlx_prune.measures.equivalence.words`.
+        verdict: One of :func:`mlx_prune.latency.verdict.words`.
     """
 
     model: str

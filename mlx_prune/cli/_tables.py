@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from mlx_prune.cli._fitted_table import Cell
-    from mlx_prune.measures.rates import CategoryRates, Rates
-    from mlx_prune.report.finding import Finding
+    from mlx_prune.report.words.finding import Finding
+    from mlx_prune.stats.rates import CategoryRates, Rates
 
 
 def simple_table(title: str, left: list[str], right: list[str]) -> FittedTable:

@@ -12,7 +12,7 @@ from mlx_prune.cli import _common
 
 if TYPE_CHECKING:
     from mlx_prune.cli._fitted_table import FittedTable
-    from mlx_prune.measures.latency_result import BenchResult
+    from mlx_prune.latency.result import BenchResult
 
 INTERRUPTED = 130
 BITMASK_LEGEND = (
@@ -127,10 +127,10 @@ def command(
     if force and out is None:
         raise click.UsageError("--force replaces results in --out; without -o the folder is new anyway.")
 
-    from mlx_prune.report.latency_plot import save_latency_plot
-    from mlx_prune.report.latency_table import to_csv, to_markdown
-    from mlx_prune.study.files import write_atomically
-    from mlx_prune.study.latency_run import bench
+    from mlx_prune.latency.run import bench
+    from mlx_prune.latency.table import to_csv, to_markdown
+    from mlx_prune.report.figures.latency import save_latency_plot
+    from mlx_prune.store import write_atomically
 
     folder = out or Path(f"bench-{datetime.now():%Y%m%d-%H%M%S}")
     with _common.progress_bars() as progress:
@@ -167,7 +167,7 @@ def command(
 
 
 def _print(result: BenchResult, files: list[Path]) -> None:
-    from mlx_prune.report.latency_table import how_measured, verdict_sentence
+    from mlx_prune.latency.table import how_measured, verdict_sentence
 
     console = _common.console()
     console.print(latency_table(result))
@@ -191,7 +191,7 @@ def _print(result: BenchResult, files: list[Path]) -> None:
 
 def latency_table(result: BenchResult) -> FittedTable:
     """Median times per model and workload."""
-    from mlx_prune.report.latency_table import interval_text
+    from mlx_prune.latency.table import interval_text
 
     several = len(result.workloads) > 1
     table = _table("Median milliseconds", keys=2 if several else 1)

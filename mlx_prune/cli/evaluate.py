@@ -32,8 +32,8 @@ from mlx_prune.cli._tables import (
 )
 
 if TYPE_CHECKING:
-    from mlx_prune.measures.rates import Rates
-    from mlx_prune.study.evaluation import Evaluation
+    from mlx_prune.runs.evaluate import Evaluation
+    from mlx_prune.stats.rates import Rates
 
 
 @click.command("eval", short_help="Ask a model the BBQ bias questions.")
@@ -99,10 +99,10 @@ def command(
     --limit asks what is new.
     """
     from mlx_prune import distributed
+    from mlx_prune.checkpoint.invented import QUESTIONS, named
     from mlx_prune.generation.interface import GenerationSettings
-    from mlx_prune.invented import QUESTIONS, named
-    from mlx_prune.measures.rates import from_table
-    from mlx_prune.study.evaluation import evaluate
+    from mlx_prune.runs.evaluate import evaluate
+    from mlx_prune.stats.rates import from_table
 
     items = named(QUESTIONS, bbq, model, "--bbq")
     with progress_bars() as progress:

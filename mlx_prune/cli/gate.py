@@ -28,9 +28,9 @@ from mlx_prune.cli._common import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from mlx_prune.measures.gate import Limits
+    from mlx_prune.gate.judge import GateResult, Measured
+    from mlx_prune.gate.limits import Limits
     from mlx_prune.progress import ProgressCallback
-    from mlx_prune.report.gate import GateResult, Measured
 
 # Options that only matter where a model has to be questioned.
 _FOR_MODELS = (
@@ -122,10 +122,10 @@ def command(
     Exit codes: 0 every candidate passes, 3 one breaks a limit, else 1 one could not be judged (or the command
     was refused), else 4 one is undecided (0 with --allow-undecided); 2 wrong usage.
     """
-    from mlx_prune.measures.gate import Limits
-    from mlx_prune.report.gate_text import exit_code, result_values, summary
-    from mlx_prune.report.gate_text import junit as junit_xml
-    from mlx_prune.study.files import write_atomically
+    from mlx_prune.gate.limits import Limits
+    from mlx_prune.gate.text import exit_code, result_values, summary
+    from mlx_prune.gate.text import junit as junit_xml
+    from mlx_prune.store import write_atomically
 
     perplexity, unanswered = options["max_perplexity_rise"], options["max_unanswered"]
     limits = Limits(
@@ -163,7 +163,7 @@ def _results(
     options: dict[str, Any],
 ) -> list[GateResult]:
     from mlx_prune.errors import MlxPruneError
-    from mlx_prune.report.gate_sources import is_run, is_study, measured_run, study_runs
+    from mlx_prune.gate.sources import is_run, is_study, measured_run, study_runs
 
     # A limit that was asked for by name has to be held; a default one is left out where nothing was measured.
     needed = {name for name in ("perplexity_rise", "expected_srs_rise") if given(context, f"max_{name}")}
@@ -209,8 +209,8 @@ def _judged(
 ) -> GateResult:
     """One candidate; what goes wrong with it is its own outcome, and the others are judged all the same."""
     from mlx_prune.errors import MlxPruneError, RecordsError
-    from mlx_prune.report.gate import GateResult, gate
-    from mlx_prune.report.gate_text import TITLES
+    from mlx_prune.gate.judge import GateResult, gate
+    from mlx_prune.gate.text import TITLES
 
     try:
         result = gate(dense(), candidate(), limits)
@@ -230,9 +230,9 @@ def _measures(
     subjects: tuple[str, ...], options: dict[str, Any], progress: ProgressCallback
 ) -> list[Callable[[], Measured]]:
     """What measures or reads each of the subjects, when it is called."""
-    from mlx_prune.cli._gate_models import Questions, measure_model
-    from mlx_prune.invented import DEMO, HELD_OUT_TEXT, QUESTIONS, named_for_all
-    from mlx_prune.report.gate_sources import is_run, measured_run
+    from mlx_prune.checkpoint.invented import DEMO, HELD_OUT_TEXT, QUESTIONS, named_for_all
+    from mlx_prune.gate.models import Questions, measure_model
+    from mlx_prune.gate.sources import is_run, measured_run
 
     # Perplexity of a model is of use only beside that of the dense one, and a run may have none.
     models = [subject for subject in subjects if not is_run(Path(subject))]
@@ -269,7 +269,7 @@ def _print(result: GateResult) -> None:
     from rich.text import Text
 
     from mlx_prune.cli._tables import simple_table
-    from mlx_prune.report.gate_text import TITLES, advice, amount, interval, remarks, sentence
+    from mlx_prune.gate.text import TITLES, advice, amount, interval, remarks, sentence
 
     if result.error:
         return

@@ -45,9 +45,9 @@ def command(
     as_json: bool,
 ) -> None:
     """Measure the perplexity of MODEL on a text, with its standard error."""
-    from mlx_prune import checkpoints
-    from mlx_prune.invented import HELD_OUT_TEXT, named, warnings_for
-    from mlx_prune.measures.perplexity import perplexity
+    from mlx_prune.checkpoint import open as checkpoints
+    from mlx_prune.checkpoint.invented import HELD_OUT_TEXT, named, warnings_for
+    from mlx_prune.runs.perplexity import perplexity
 
     source = named(HELD_OUT_TEXT, text, model, "--text")
     loaded = checkpoints.load(model, dtype=dtype, trust_remote_code=trust_remote_code)

@@ -158,9 +158,9 @@ def _run(
     """Do it; the record and what a person should read of it, from the process that keeps the folder."""
     from mlx_prune import distributed
     from mlx_prune.cli._prune_table import cost_rows, mask_costs, mask_rows, structured_rows
-    from mlx_prune.pruning.kernels.choice import KernelWarning
-    from mlx_prune.pruning.pipeline import prune_and_quantize, write_pruned
-    from mlx_prune.pruning.quantization import quantize_checkpoint
+    from mlx_prune.kernels.choice import KernelWarning
+    from mlx_prune.pruning.job import prune_and_quantize, write_pruned
+    from mlx_prune.pruning.methods.quantize import quantize_checkpoint
     from mlx_prune.pruning.report import PruneReport
 
     recipe, quantization = request.recipe, request.quantization

@@ -11,9 +11,9 @@ import click
 from mlx_prune.cli._common import emit_json, json_option, note, say, size, warn
 
 if TYPE_CHECKING:
+    from mlx_prune.cards.results import CardResults
     from mlx_prune.publishing.hub import Publication
     from mlx_prune.publishing.plan import PublishPlan
-    from mlx_prune.report.card_results import CardResults
 
 
 @click.command("publish", short_help="Checkpoints and cards to the Hub.")
@@ -81,7 +81,7 @@ def command(
 
 
 def _results(checkpoint: Path, run: Path | None, dense_run: Path | None) -> CardResults | None:
-    from mlx_prune.report.card import read_meta
+    from mlx_prune.cards.card import read_meta
     from mlx_prune.report.card_sources import results_of_runs
 
     if run is not None:

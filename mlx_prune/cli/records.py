@@ -23,7 +23,7 @@ def command(run: Path, file: Path, force: bool, as_json: bool) -> None:
     are.
     """
     from mlx_prune.errors import RecordsError
-    from mlx_prune.study.records import export_jsonl
+    from mlx_prune.runs.records import export_jsonl
 
     if file.exists() and not force:
         raise RecordsError(f"{file} exists; choose another name, or replace it with --force.")

@@ -10,16 +10,16 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from mlx_prune.checkpoints import blocks, prunable_linears
+from mlx_prune.activations.cache import StatisticsCache
+from mlx_prune.activations.embeddings import embeddings_from_disk
+from mlx_prune.activations.hidden import HiddenStates
+from mlx_prune.activations.passes import BlockSteps
+from mlx_prune.activations.text import CalibrationTokens
+from mlx_prune.checkpoint.open import blocks, prunable_linears
+from mlx_prune.checkpoint.shards import Shards
 from mlx_prune.progress import Progress, ProgressCallback
-from mlx_prune.pruning.allocation import outlier_ratio
-from mlx_prune.pruning.calibration import BlockSteps
-from mlx_prune.pruning.calibration_text import CalibrationTokens
-from mlx_prune.pruning.embeddings import embeddings_from_disk
-from mlx_prune.pruning.hidden import HiddenStates
+from mlx_prune.pruning.methods.owl import outlier_ratio
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.statistics_cache import StatisticsCache
-from mlx_prune.shards import Shards
 
 
 class DensePass:
@@ -59,7 +59,7 @@ class DensePass:
         self._cached = cache
 
     def outliers(self, recipe: Recipe, progress: ProgressCallback) -> list[float]:
-        """Outlier ratio of each block (:func:`mlx_prune.pruning.allocation.outlier_ratio`).
+        """Outlier ratio of each block (:func:`mlx_prune.pruning.methods.owl.outlier_ratio`).
 
         Args:
             recipe: Says which matrices count.

@@ -8,26 +8,26 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_prune.checkpoints import (
+from mlx_prune.activations.hidden import HiddenStates
+from mlx_prune.activations.norms import SquareSums
+from mlx_prune.activations.passes import ActivationStatistics, BlockSteps, calibrate
+from mlx_prune.activations.text import calibration_tokens, recipe_for_model
+from mlx_prune.checkpoint.open import (
     LoadedModel,
     PrunableLinear,
     load_network,
     other_projections,
     prunable_linears,
 )
+from mlx_prune.checkpoint.shards import FLOAT_TYPES, open_shards
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
+from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.allocation import Allocation, allocate, outlier_ratio
-from mlx_prune.pruning.calibration import ActivationStatistics, BlockSteps, calibrate
-from mlx_prune.pruning.calibration_text import calibration_tokens, recipe_for_model
-from mlx_prune.pruning.engine import Stopwatch, check_fits, peak_rss_bytes, prune_blocks
-from mlx_prune.pruning.hidden import HiddenStates
-from mlx_prune.pruning.kernels import choice
-from mlx_prune.pruning.norms import SquareSums
+from mlx_prune.pruning.masking import Stopwatch, check_fits, peak_rss_bytes, prune_blocks
+from mlx_prune.pruning.methods.owl import Allocation, allocate, outlier_ratio
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import MatrixZeros, PruneReport
-from mlx_prune.shards import FLOAT_TYPES, open_shards
 from mlx_prune.wired import wired_limit
 
 
@@ -46,7 +46,7 @@ def prune(
     The model runs inside mlx-lm's wired limit.
 
     Args:
-        model: From :func:`mlx_prune.checkpoints.load`; its weights are replaced.
+        model: From :func:`mlx_prune.checkpoint.open.load`; its weights are replaced.
         recipe: What to prune.
         statistics: From :func:`mlx_prune.pruning.calibrate` on this model, dense, to be used instead of
             measuring again; for a Wanda recipe with ``statistics="dense"``, and for an allocation.

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.checkpoints import (
+from mlx_prune.checkpoint.open import (
     block_modules,
     load_network,
     other_projections,
     resolve,
     weight_matrix,
 )
+from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.report import MatrixZeros, read_meta, zeros_by
 from mlx_prune.pruning.selection import count_zeros
 from mlx_prune.pruning.zero_survival import dense_matrix, let_go
-from mlx_prune.shards import open_shards
 
 _DENSE = 0.001  # below this fraction of zeros a projection counts as left dense
 

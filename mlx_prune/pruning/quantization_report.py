@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_prune.pruning.labels import Quantization
+from mlx_prune.checkpoint.costs import CONTEXT
+from mlx_prune.labels import Quantization
 from mlx_prune.pruning.report import zeros_by
-from mlx_prune.pruning.structured.sizes import CONTEXT
 from mlx_prune.pruning.zero_survival import Survival
 
 # Of a pruned source's record, what describes its own files or measurements of it.

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.checkpoints import PrunableLinear
+from mlx_prune.checkpoint.invented import calibration_warnings
+from mlx_prune.checkpoint.open import PrunableLinear
+from mlx_prune.checkpoint.record import read_pruning_meta
 from mlx_prune.errors import CheckpointError
-from mlx_prune.invented import calibration_warnings
-from mlx_prune.pruning.kernels import choice
+from mlx_prune.kernels import choice
+from mlx_prune.pruning.methods.sparsegpt import BLOCK_SIZE, DAMPING
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.sparsegpt import BLOCK_SIZE, DAMPING
-from mlx_prune.pruning_meta import read_pruning_meta
 
 META_FILE = "pruning_meta.json"
 _SHORTFALL = 0.01
@@ -75,7 +75,7 @@ class PruneReport:
             no linear layers. They are not counted.
         allocation: How the sparsity was spread over the blocks; None where it is the same in all.
         kernels: What computed it, where there are GPU kernels
-            (:class:`~mlx_prune.pruning.kernels.choice.KernelRecord`).
+            (:class:`~mlx_prune.kernels.choice.KernelRecord`).
     """
 
     model: str

@@ -10,17 +10,17 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from mlx_prune.checkpoints import LoadedModel, PrunableLinear, load_network, prunable_linears
-from mlx_prune.config_file import CONFIG_FILE, entries_changed, read_config
+from mlx_prune.cards.card import CARD_FILE, model_card
+from mlx_prune.checkpoint.config import CONFIG_FILE, entries_changed, read_config
+from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder, write_json
+from mlx_prune.checkpoint.layout import Originals, layout_of
+from mlx_prune.checkpoint.open import LoadedModel, PrunableLinear, load_network, prunable_linears
+from mlx_prune.checkpoint.other_parts import refuse_loss
+from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.checkpoint.writer import CheckpointWriter, plan
 from mlx_prune.errors import CheckpointError
-from mlx_prune.pruning.folder import OutputFolder, copy_side_files, output_folder, write_json
-from mlx_prune.pruning.layout import Originals, layout_of
-from mlx_prune.pruning.other_parts import refuse_loss
 from mlx_prune.pruning.report import META_FILE, PruneReport
 from mlx_prune.pruning.selection import count_zeros, is_zero
-from mlx_prune.pruning.writer import CheckpointWriter, plan
-from mlx_prune.report.card import CARD_FILE, model_card
-from mlx_prune.shards import open_shards
 
 
 def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: bool = False) -> Path:

@@ -10,8 +10,9 @@ import numpy as np
 
 from mlx_prune.environment import backend
 from mlx_prune.errors import CheckpointError
-from mlx_prune.pruning import select_cpu, select_portable
-from mlx_prune.pruning.kernels import choice, launch
+from mlx_prune.kernels import choice, launch
+from mlx_prune.kernels import cpu as select_cpu
+from mlx_prune.kernels import portable as select_portable
 from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count, row_prune_count
 
 _BITS = {mx.float32: mx.uint32, mx.bfloat16: mx.uint16, mx.float16: mx.uint16}

@@ -11,25 +11,25 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from mlx_prune.checkpoints import PrunableLinear, blocks, other_projections
+from mlx_prune.activations.cache import StatisticsCache
+from mlx_prune.activations.embeddings import embeddings_from_disk
+from mlx_prune.activations.hidden import HiddenStates, saved_blocks
+from mlx_prune.activations.norms import SquareSums
+from mlx_prune.activations.passes import BlockSteps
+from mlx_prune.activations.text import CalibrationTokens
+from mlx_prune.checkpoint.folder import OutputFolder, write_json
+from mlx_prune.checkpoint.layout import Layout, Originals
+from mlx_prune.checkpoint.open import PrunableLinear, blocks, other_projections
+from mlx_prune.checkpoint.shards import Shards
+from mlx_prune.checkpoint.writer import CheckpointWriter
 from mlx_prune.environment import device, versions
+from mlx_prune.kernels.choice import KernelRecord
 from mlx_prune.progress import ProgressCallback
-from mlx_prune.pruning.allocation import Allocation, allocate
-from mlx_prune.pruning.calibration import BlockSteps
-from mlx_prune.pruning.calibration_text import CalibrationTokens
-from mlx_prune.pruning.embeddings import embeddings_from_disk
-from mlx_prune.pruning.engine import Stopwatch, peak_rss_bytes, prune_blocks
-from mlx_prune.pruning.folder import OutputFolder, write_json
-from mlx_prune.pruning.hidden import HiddenStates, saved_blocks
-from mlx_prune.pruning.kernels.choice import KernelRecord
-from mlx_prune.pruning.layout import Layout, Originals
-from mlx_prune.pruning.norms import SquareSums
+from mlx_prune.pruning.masking import Stopwatch, peak_rss_bytes, prune_blocks
+from mlx_prune.pruning.methods.owl import Allocation, allocate
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import MatrixZeros, PruneReport
 from mlx_prune.pruning.saving import check_space, finish
-from mlx_prune.pruning.statistics_cache import StatisticsCache
-from mlx_prune.pruning.writer import CheckpointWriter
-from mlx_prune.shards import Shards
 
 STATE_FILE = "prune-state.json"
 

@@ -9,7 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from mlx_prune.checkpoints import block_modules, weight_matrix
+from mlx_prune.checkpoint.open import block_modules, weight_matrix
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.report import MatrixZeros
 from mlx_prune.pruning.selection import is_zero

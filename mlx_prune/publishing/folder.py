@@ -5,10 +5,10 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from pathlib import Path
 
+from mlx_prune.cards.card import CARD_FILE, META_FILE, read_meta
+from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError
 from mlx_prune.json_files import read_object
-from mlx_prune.report.card import CARD_FILE, META_FILE, read_meta
-from mlx_prune.shards import open_shards
 
 # What mlx-lm saves and loads, and what a base model's license may require to travel along.
 _KNOWN = (

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune import __version__
+from mlx_prune.cards.card import CARD_FILE, META_FILE
+from mlx_prune.cards.methods import short_title
+from mlx_prune.checkpoint.shards import INDEX_FILE, WEIGHT_FILES
 from mlx_prune.errors import MlxPruneError, PublishError, one_line
 from mlx_prune.json_files import parse_json
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.publishing.plan import PublishPlan
-from mlx_prune.report.card import CARD_FILE, META_FILE
-from mlx_prune.report.card_methods import short_title
-from mlx_prune.shards import INDEX_FILE, WEIGHT_FILES
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlx_prune.cards.base import DEMO_MODEL, BaseModel, base_model, card_metadata, with_card
+from mlx_prune.cards.card import CARD_FILE, META_FILE, model_card, read_meta
+from mlx_prune.cards.results import CardResults
 from mlx_prune.errors import PublishError
 from mlx_prune.paths import expanded
 from mlx_prune.publishing.folder import publishable_files
 from mlx_prune.publishing.names import check_repo_id, repository_name
-from mlx_prune.report.card import CARD_FILE, META_FILE, model_card, read_meta
-from mlx_prune.report.card_base import DEMO_MODEL, BaseModel, base_model, card_metadata, with_card
-from mlx_prune.report.card_results import CardResults
 from mlx_prune.report.card_sources import results_of_study
-from mlx_prune.study.files import RECORDS_FOLDER
+from mlx_prune.store import RECORDS_FOLDER
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import RecordsError
-from mlx_prune.study.run_file import RUN_FILE, read_run_file
+from mlx_prune.runs.run_file import RUN_FILE, read_run_file
 
 STUDY_FILE = "study.toml"
 # What a run depends on that a reader of a report wants to know.

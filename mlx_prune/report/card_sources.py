@@ -8,18 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mlx_prune.cards.base import base_model
+from mlx_prune.cards.results import CardResults, Figure, figure
 from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
-from mlx_prune.measures.outcomes import DENSE
-from mlx_prune.measures.rates import CategoryRates
 from mlx_prune.report.about import read_settings, table_of
-from mlx_prune.report.card_base import base_model
-from mlx_prune.report.card_results import CardResults, Figure, figure
-from mlx_prune.report.study_data import META_FILE, PERPLEXITY_FILE, SIZES_FILE, RunData, combine, count_run
-from mlx_prune.report.tables_change import emergence_table
-from mlx_prune.study.records import read_records
+from mlx_prune.report.data import META_FILE, PERPLEXITY_FILE, SIZES_FILE, RunData, combine, count_run
+from mlx_prune.report.tables.change import emergence_table
+from mlx_prune.runs.records import read_records
+from mlx_prune.runs.run_file import RUN_FILE, read_run_file
+from mlx_prune.stats.outcomes import DENSE
+from mlx_prune.stats.rates import CategoryRates
 from mlx_prune.study.results import read_latencies, read_results
-from mlx_prune.study.run_file import RUN_FILE, read_run_file
 
 # Fields of a run's configuration that must agree before its rates are set beside a dense run's.
 _CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")

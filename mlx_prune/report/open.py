@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.errors import RecordsError
 from mlx_prune.report.about import StudyAbout, read_about
-from mlx_prune.report.finding import Finding, find
-from mlx_prune.report.table import Table
+from mlx_prune.report.tables.table import Table
+from mlx_prune.report.words.finding import Finding, find
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,7 +92,7 @@ class Study:
         Raises:
             RecordsError: If there is no such run, or its records are damaged.
         """
-        from mlx_prune.study.records import read_records
+        from mlx_prune.runs.records import read_records
 
         if run not in self.runs():
             raise RecordsError(f"there is no run {run!r}; there are {', '.join(self.runs()) or 'none'}.")

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.errors import MlxPruneError
-from mlx_prune.measures.outcomes import Configuration, configuration_order
 from mlx_prune.report.about import STUDY_FILE
+from mlx_prune.runs.records import count_records
+from mlx_prune.runs.run_file import RUN_FILE, read_run_file
+from mlx_prune.stats.outcomes import Configuration, configuration_order
 from mlx_prune.study.config import config_from_dict
-from mlx_prune.study.records import count_records
-from mlx_prune.study.run_file import RUN_FILE, read_run_file
 
 COMPLETE, UNFINISHED, NOT_BEGUN = "complete", "unfinished", "not begun"
 

@@ -8,17 +8,17 @@ from pathlib import Path
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.report.about import read_about
-from mlx_prune.report.figures import draw_figures, write_figures
-from mlx_prune.report.finding import Finding, find
-from mlx_prune.report.latency_ratios import latency_ratio_table
-from mlx_prune.report.page import report_page
-from mlx_prune.report.published import published_table
-from mlx_prune.report.study_data import read_study
-from mlx_prune.report.table import Row, Table
-from mlx_prune.report.tables import build_tables, write_tables
-from mlx_prune.report.tables_changing import changing_table
-from mlx_prune.report.tables_frontier import frontier_table
-from mlx_prune.study.files import write_atomically
+from mlx_prune.report.data import read_study
+from mlx_prune.report.figures.draw import draw_figures, write_figures
+from mlx_prune.report.page.page import report_page
+from mlx_prune.report.tables.build import build_tables, write_tables
+from mlx_prune.report.tables.changing import changing_table
+from mlx_prune.report.tables.frontier import frontier_table
+from mlx_prune.report.tables.latency import latency_ratio_table
+from mlx_prune.report.tables.published import published_table
+from mlx_prune.report.tables.table import Row, Table
+from mlx_prune.report.words.finding import Finding, find
+from mlx_prune.store import write_atomically
 
 TABLES_FOLDER = "tables"
 FIGURES_FOLDER = "figures"

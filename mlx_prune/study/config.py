@@ -15,12 +15,12 @@ from typing import Any
 
 from mlx_prune.bbq.items import CONDITIONS
 from mlx_prune.bbq.thinking import MODES
+from mlx_prune.checkpoint.shards import FLOAT_TYPES
 from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.generation.engines import ENGINES
 from mlx_prune.generation.interface import GenerationSettings
-from mlx_prune.pruning.labels import DENSE, Label, nearest, parse_label
+from mlx_prune.labels import DENSE, Label, nearest, parse_label
 from mlx_prune.pruning.recipe import Calibration, parse_pattern
-from mlx_prune.shards import FLOAT_TYPES
 
 DEFAULT_METHODS = ("random", "magnitude", "wanda")
 
@@ -35,7 +35,7 @@ class Grid:
     """The recipes every model is put through, beside its dense self.
 
     Attributes:
-        methods: Method labels (:mod:`mlx_prune.pruning.labels`): "wanda", "width+repair", "wanda+q4", "q4".
+        methods: Method labels (:mod:`mlx_prune.labels`): "wanda", "width+repair", "wanda+q4", "q4".
         sparsities: Target sparsities in percent: weights set to zero, or neurons or blocks removed. A
             quantization alone runs once, at sparsity 0.
         patterns: N:M patterns, each run once per method that sets weights to zero one by one, in addition to
@@ -92,7 +92,7 @@ class Bbq:
 class Generation:
     """How answers are drawn; defaults are the published study's, with noise independent across items.
 
-    ``thinking`` is "off" or "skip", as in :func:`mlx_prune.study.evaluation.evaluate`.
+    ``thinking`` is "off" or "skip", as in :func:`mlx_prune.runs.evaluate.evaluate`.
     """
 
     seeds: tuple[int, ...] = (42, 123, 456, 789, 1024)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from mlx_prune.errors import DataError
-from mlx_prune.invented import (
+from mlx_prune.checkpoint.invented import (
     CALIBRATION_TEXT,
     DEMO,
     HELD_OUT_TEXT,
@@ -15,6 +14,7 @@ from mlx_prune.invented import (
     named_for_all,
     warnings_for,
 )
+from mlx_prune.errors import DataError
 from mlx_prune.paths import expanded
 from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.recipes import recipe_of

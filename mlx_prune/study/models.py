@@ -10,19 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.checkpoints import LoadedModel
+from mlx_prune.activations.passes import ActivationStatistics, calibrate
+from mlx_prune.checkpoint.disk_sizes import disk_bytes
+from mlx_prune.checkpoint.open import LoadedModel
+from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.environment import physical_memory
-from mlx_prune.measures.latency import memory_bytes
-from mlx_prune.measures.sizes import disk_bytes
+from mlx_prune.labels import DENSE
+from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import ProgressCallback
-from mlx_prune.pruning.calibration import ActivationStatistics, calibrate
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.labels import DENSE
-from mlx_prune.pruning.pipeline import prune_and_quantize, write_pruned
-from mlx_prune.pruning.quantization import quantize_checkpoint
+from mlx_prune.pruning.job import prune_and_quantize, write_pruned
+from mlx_prune.pruning.methods.quantize import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import PruneReport
-from mlx_prune.shards import open_shards
 from mlx_prune.study.config import ConfigurationName, StudyConfig
 from mlx_prune.study.recipes import recipe_of
 

@@ -8,22 +8,22 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_prune import checkpoints
+from mlx_prune.activations.text import DEFAULT_LENGTH as CALIBRATION_LENGTH
+from mlx_prune.activations.text import DEFAULT_SAMPLES as CALIBRATION_SAMPLES
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.items import load_items
-from mlx_prune.checkpoints import LoadedModel, checkpoint_dtype
-from mlx_prune.limits import limits_of
-from mlx_prune.measures.latency import memory_bytes
-from mlx_prune.measures.perplexity import DEFAULT_LENGTH, DEFAULT_SEQUENCES
-from mlx_prune.measures.sizes import disk_bytes
+from mlx_prune.checkpoint import open as checkpoints
+from mlx_prune.checkpoint.disk_sizes import disk_bytes
+from mlx_prune.checkpoint.limits import limits_of
+from mlx_prune.checkpoint.open import LoadedModel, checkpoint_dtype
+from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.calibration_text import DEFAULT_LENGTH as CALIBRATION_LENGTH
-from mlx_prune.pruning.calibration_text import DEFAULT_SAMPLES as CALIBRATION_SAMPLES
-from mlx_prune.shards import open_shards
+from mlx_prune.runs.evaluate import evaluate
+from mlx_prune.runs.job import short_name
+from mlx_prune.runs.perplexity import DEFAULT_LENGTH, DEFAULT_SEQUENCES
 from mlx_prune.study.config import ConfigurationName, StudyConfig
 from mlx_prune.study.data import with_named_data
-from mlx_prune.study.evaluation import evaluate
-from mlx_prune.study.job import short_name
 from mlx_prune.study.recipes import recipe_of
 from mlx_prune.study.runner import is_finished
 

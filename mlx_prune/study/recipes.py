@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mlx_prune.pruning.labels import DENSE
+from mlx_prune.labels import DENSE
 from mlx_prune.pruning.recipe import CALIBRATED, Recipe, fraction_from_percent
-from mlx_prune.pruning.structured.recipe import StructuredRecipe
+from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.study.config import ConfigurationName, StudyConfig
 
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
-from mlx_prune.measures.latency_study import together
-from mlx_prune.measures.outcomes import Configuration
+from mlx_prune.latency.family import together
+from mlx_prune.stats.outcomes import Configuration
+from mlx_prune.store import write_atomically
 from mlx_prune.study.config import ConfigurationName
-from mlx_prune.study.files import write_atomically
 
 PERPLEXITY_FILE = "perplexity.json"
 LATENCY_FILE = "latency.json"

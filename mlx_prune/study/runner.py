@@ -13,32 +13,32 @@ from typing import Any
 import mlx.core as mx
 import tomli_w
 
-from mlx_prune import checkpoints
-from mlx_prune.checkpoints import LoadedModel, resolve
+from mlx_prune.cards.card import read_meta as read_card_meta
+from mlx_prune.cards.card import write_card
+from mlx_prune.checkpoint import open as checkpoints
+from mlx_prune.checkpoint.disk_sizes import disk_bytes
+from mlx_prune.checkpoint.open import LoadedModel, resolve
+from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import DataError, RecordsError
-from mlx_prune.measures.latency_study import study_row, together
-from mlx_prune.measures.perplexity import perplexity
-from mlx_prune.measures.sizes import disk_bytes
+from mlx_prune.labels import DENSE
+from mlx_prune.latency.family import study_row, together
+from mlx_prune.latency.run import bench
 from mlx_prune.progress import Progress, ProgressCallback, silent
-from mlx_prune.pruning.labels import DENSE
 from mlx_prune.pruning.report import META_FILE
 from mlx_prune.pruning.saving import save
-from mlx_prune.report.card import read_meta as read_card_meta
-from mlx_prune.report.card import write_card
 from mlx_prune.report.card_sources import results_of_study
-from mlx_prune.shards import open_shards
+from mlx_prune.runs.evaluate import evaluate
+from mlx_prune.runs.folder import read_run
+from mlx_prune.runs.job import short_name
+from mlx_prune.runs.perplexity import perplexity
+from mlx_prune.runs.records import ModelStamp
+from mlx_prune.runs.run_file import RUN_FILE
+from mlx_prune.store import locked, write_atomically
 from mlx_prune.study.config import ConfigurationName, StudyConfig, config_to_dict
 from mlx_prune.study.data import require_sources, with_named_data
-from mlx_prune.study.evaluation import evaluate
-from mlx_prune.study.files import locked, write_atomically
-from mlx_prune.study.job import short_name
-from mlx_prune.study.latency_run import bench
 from mlx_prune.study.models import Made, ModelMaker, Source, checkpoint_folder
 from mlx_prune.study.recipes import recipe_of
-from mlx_prune.study.records import ModelStamp
 from mlx_prune.study.results import LATENCY_FILE, PERPLEXITY_FILE, SIZES_FILE, ResultsFile
-from mlx_prune.study.run_file import RUN_FILE
-from mlx_prune.study.run_folder import read_run
 
 STUDY_FILE = "study.toml"
 

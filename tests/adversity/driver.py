@@ -62,7 +62,7 @@ class Worker:
             self._process = None
 
     def _start(self) -> subprocess.Popen[str]:
-        paths = [str(TESTS), str(TESTS / "adversity"), str(TESTS / "bbq")]
+        paths = [str(TESTS / "support"), str(TESTS / "adversity")]
         environment = {
             **os.environ,
             "PYTHONPATH": os.pathsep.join(paths),

@@ -16,9 +16,9 @@ from mlx_prune.cli.main import COMMANDS, run
 
 # What the commands import when they run; nothing of MLX has been computed when a child is forked.
 _MORE = (
-    "mlx_prune.study.evaluation",
+    "mlx_prune.runs.evaluate",
     "mlx_prune.study.runner",
-    "mlx_prune.pruning.pipeline",
+    "mlx_prune.pruning.job",
     "mlx_prune.report.write",
     "matplotlib.figure",
     "scipy.stats",

@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from mlx_prune.shards import read_header
+from mlx_prune.checkpoint.shards import read_header
 
 TESTS = Path(__file__).resolve().parent.parent
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -36,7 +36,7 @@ class Forker:
 
     def __init__(self, log: Path) -> None:
         """Start it; its children's stderr goes to a file."""
-        paths = [str(TESTS), str(TESTS / "adversity")]
+        paths = [str(TESTS / "support"), str(TESTS / "adversity")]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
         self.log = log
         self._process = subprocess.Popen(

@@ -14,8 +14,8 @@ from transformers import PreTrainedTokenizerBase
 from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.bbq.rows import item_from_bbq
 from mlx_prune.bbq.thinking import closed_thinking, empty_thinking, open_thinking
+from mlx_prune.chat.tokenizer import load_tokenizer
 from mlx_prune.errors import CheckpointError, DataError
-from mlx_prune.tokenizer import load_tokenizer
 
 ITEM = item_from_bbq(bbq_row(), "Age", "here")
 TURNS = "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}</s>\n{% endfor %}"

@@ -13,9 +13,9 @@ from command_line import Capture, done
 from tiny_models import save_tiny_model
 
 import mlx_prune
+from mlx_prune.checkpoint.invented import is_demo
 from mlx_prune.cli.main import run
 from mlx_prune.errors import DataError
-from mlx_prune.invented import is_demo
 from mlx_prune.study.config import Grid, StudyConfig, config_from_dict, config_to_dict
 from mlx_prune.study.data import data_warnings, with_named_data
 

@@ -70,7 +70,7 @@ def test_pruning_and_quantizing_in_one_go_equals_the_two_steps(
 def test_a_killed_second_step_leaves_nothing_and_is_taken_up(
     even: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mlx_prune.pruning.pipeline as pipeline
+    import mlx_prune.pruning.job as pipeline
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

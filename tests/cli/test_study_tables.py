@@ -15,9 +15,9 @@ from mlx_prune.cli._study_run import finish
 from mlx_prune.cli._study_table import legend, study_table
 from mlx_prune.cli._tables import ambiguous_table, strict_line
 from mlx_prune.cli.main import run
-from mlx_prune.measures.rates import from_table
+from mlx_prune.runs.records import read_records
+from mlx_prune.stats.rates import from_table
 from mlx_prune.study.plan import ModelPlan, StudyPlan
-from mlx_prune.study.records import read_records
 
 WIDTHS = [80, 120]
 

@@ -6,7 +6,7 @@ import pytest
 from agreement import answer_all, assert_agrees, compare, make_prompts
 from tiny_models import ARCHITECTURES, save_tiny_model
 
-from mlx_prune import checkpoints
+from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.generation.batched import BatchedEngine
 from mlx_prune.generation.interface import GenerationSettings
 

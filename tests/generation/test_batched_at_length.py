@@ -3,9 +3,9 @@
 import pytest
 from agreement import assert_agrees, compare
 
-from mlx_prune import checkpoints
 from mlx_prune.bbq.items import load_items
 from mlx_prune.bbq.prompts import PromptBuilder
+from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.generation.batched import BatchedEngine
 from mlx_prune.generation.interface import GenerationSettings, Prompt
 

@@ -10,16 +10,16 @@ import pytest
 from agreement import make_items, make_prompts
 from tiny_models import ARCHITECTURES, save_tiny_model
 
-from mlx_prune import checkpoints
+from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.errors import CheckpointError, DataError
 from mlx_prune.generation.batched import BatchedEngine
 from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.generation.sequential import SequentialEngine
-from mlx_prune.measures.perplexity import perplexity
-from mlx_prune.study.evaluation import evaluate
-from mlx_prune.study.latency_run import bench
-from mlx_prune.study.records import part_files
-from mlx_prune.study.verification import verify_records
+from mlx_prune.latency.run import bench
+from mlx_prune.runs.evaluate import evaluate
+from mlx_prune.runs.perplexity import perplexity
+from mlx_prune.runs.records import part_files
+from mlx_prune.runs.verify import verify_records
 
 SETTINGS = GenerationSettings(temperature=1.0, max_tokens=3, seeds=(1, 2))
 

@@ -4,7 +4,7 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 from tiny_models import ARCHITECTURES, save_tiny_model
 
-from mlx_prune import checkpoints
+from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.generation.head import find_backbone, head_only_at, logits_at
 
 

@@ -1,7 +1,7 @@
 import pytest
 from tiny_models import save_tiny_model
 
-from mlx_prune import checkpoints
+from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.generation import memory
 
 

@@ -4,7 +4,7 @@ import pytest
 from mlx_lm.models.cache import ArraysCache, KVCache, QuantizedKVCache, RotatingKVCache, make_prompt_cache
 from tiny_models import save_tiny_model
 
-from mlx_prune import checkpoints
+from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.generation.rows import RowCache, row_caches
 
 SLIDING = {

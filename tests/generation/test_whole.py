@@ -14,15 +14,15 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.models.cache import make_prompt_cache
 from tiny_models import ARCHITECTURES, save_tiny_model
 
-from mlx_prune import checkpoints
-from mlx_prune.checkpoints import prunable_linears
+from mlx_prune.activations.blocks import refuse_shared_caches
+from mlx_prune.activations.hidden import HiddenStates
+from mlx_prune.activations.passes import BlockSteps
+from mlx_prune.activations.text import CalibrationTokens
+from mlx_prune.checkpoint import open as checkpoints
+from mlx_prune.checkpoint.open import prunable_linears
 from mlx_prune.errors import CheckpointError
 from mlx_prune.generation.whole import cache_matters, whole_forward
-from mlx_prune.measures.perplexity import perplexity_of_tokens
-from mlx_prune.pruning.blockwise import refuse_shared_caches
-from mlx_prune.pruning.calibration import BlockSteps
-from mlx_prune.pruning.calibration_text import CalibrationTokens
-from mlx_prune.pruning.hidden import HiddenStates
+from mlx_prune.runs.perplexity import perplexity_of_tokens
 
 
 @pytest.fixture(scope="module")

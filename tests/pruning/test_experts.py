@@ -10,7 +10,12 @@ import pytest
 from mlx_lm.models.switch_layers import SwitchLinear
 from tiny_experts import MIXTURES, save_tiny_experts
 
-from mlx_prune.checkpoints import (
+from mlx_prune.activations import passes as calibration_module
+from mlx_prune.activations.norms import SquareSums
+from mlx_prune.activations.passes import calibrate
+from mlx_prune.activations.routing import experts_per_token, routed_inputs
+from mlx_prune.activations.text import calibration_tokens
+from mlx_prune.checkpoint.open import (
     LoadedModel,
     blocks,
     load,
@@ -19,12 +24,8 @@ from mlx_prune.checkpoints import (
     prunable_linears,
 )
 from mlx_prune.errors import CheckpointError
-from mlx_prune.pruning import Calibration, Recipe, calibrate, prune
-from mlx_prune.pruning import calibration as calibration_module
-from mlx_prune.pruning.calibration_text import calibration_tokens
-from mlx_prune.pruning.norms import SquareSums
-from mlx_prune.pruning.recipe import prune_count
-from mlx_prune.pruning.routing import experts_per_token, routed_inputs
+from mlx_prune.pruning.in_memory import prune
+from mlx_prune.pruning.recipe import Calibration, Recipe, prune_count
 
 BY_HAND = ("mixtral", "qwen3_moe", "olmoe", "deepseek_v3")
 

@@ -12,7 +12,8 @@ import pytest
 from block_memory import peaks_by_depth, save_deep_model
 
 from mlx_prune.environment import backend
-from mlx_prune.pruning import Recipe, prune_checkpoint
+from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.streaming import prune_checkpoint
 
 BENCH = Path(__file__).parents[2] / "bench"
 

@@ -9,11 +9,12 @@ from block_reference import block_inputs, first_hidden
 from mlx.utils import tree_flatten
 from tiny_models import ARCHITECTURES, save_tiny_model
 
-from mlx_prune.checkpoints import blocks, load, prunable_linears
+from mlx_prune.activations.passes import calibrate
+from mlx_prune.activations.text import calibration_tokens
+from mlx_prune.checkpoint.open import blocks, load, prunable_linears
 from mlx_prune.errors import RecipeError
-from mlx_prune.pruning import Recipe, calibrate, prune
-from mlx_prune.pruning.calibration_text import calibration_tokens
-from mlx_prune.pruning.recipe import planned_zeros, prune_count
+from mlx_prune.pruning.in_memory import prune
+from mlx_prune.pruning.recipe import Recipe, planned_zeros, prune_count
 
 
 def wanda_scores(weight: np.ndarray, inputs: np.ndarray) -> np.ndarray:

@@ -10,10 +10,14 @@ import pytest
 from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
 from tiny_models import ARCHITECTURES, save_tiny_model, save_tokenizer
 
-from mlx_prune.checkpoints import load, prunable_linears
+from mlx_prune.checkpoint.open import load, prunable_linears
+from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError
-from mlx_prune.pruning import Recipe, inspect, prune, prune_checkpoint, save
-from mlx_prune.shards import open_shards
+from mlx_prune.pruning.in_memory import prune
+from mlx_prune.pruning.inspection import inspect
+from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.saving import save
+from mlx_prune.pruning.streaming import prune_checkpoint
 
 
 def weight_files(folder):

@@ -15,9 +15,13 @@ import pytest
 from mlx.utils import tree_flatten
 from tiny_models import save_tiny_model
 
-from mlx_prune.checkpoints import blocks
+from mlx_prune.activations import hidden
+from mlx_prune.checkpoint import writer
+from mlx_prune.checkpoint.open import blocks
 from mlx_prune.errors import CheckpointError, RecipeError
-from mlx_prune.pruning import Recipe, hidden, prune_checkpoint, stream, writer
+from mlx_prune.pruning import streaming as stream
+from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.streaming import prune_checkpoint
 
 KINDS = ["random", "magnitude", "sequential", "dense", "sparsegpt"]
 

@@ -11,11 +11,11 @@ from hub_server import TOKEN, USER, HubServer
 from huggingface_hub import HfApi, ModelCard, constants
 from pruned_checkpoint import REPO, hashes, published, save_checkpoint
 
+from mlx_prune.cards.card import META_FILE
 from mlx_prune.errors import PublishError
 from mlx_prune.progress import Progress
 from mlx_prune.publishing.hub import publish
 from mlx_prune.publishing.plan import plan_grid, plan_publication
-from mlx_prune.report.card import META_FILE
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from pruned_checkpoint import REPO, save_checkpoint
 from recorded_run import SEEDS, save_run
 from tiny_models import save_tiny_model
 
+from mlx_prune.cards.card import META_FILE
 from mlx_prune.cli.main import run
 from mlx_prune.errors import CheckpointError, PublishError
 from mlx_prune.publishing.names import check_repo_id, repository_name
 from mlx_prune.publishing.plan import plan_grid, plan_publication
-from mlx_prune.report.card import META_FILE
 
 
 @pytest.fixture

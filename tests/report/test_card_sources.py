@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from recorded_run import SEEDS, save_run
 
+from mlx_prune.cards.results import Figure
 from mlx_prune.errors import RecordsError
-from mlx_prune.report.card_results import Figure
 from mlx_prune.report.card_sources import results_of_runs, results_of_study
 
 CATEGORIES = {"Age": 10, "SES": 6}

@@ -4,8 +4,8 @@ import pytest
 from mixed_study import MIXED, write_mixed_study
 from random_study import LETTERS, random_records, usable
 
-from mlx_prune.report.finding_frontier import changing_sentence, reported_sentence
-from mlx_prune.report.tables_changing import compression
+from mlx_prune.report.tables.changing import compression
+from mlx_prune.report.words.frontier import changing_sentence, reported_sentence
 from mlx_prune.report.write import report_tables
 
 FEW = tuple(entry for entry in MIXED if entry[0] in ("dense", "wanda", "wanda+q4", "q4", "q8"))

@@ -7,9 +7,9 @@ import pytest
 from mixed_study import MIXED, write_mixed_study
 from report_study import GRID, write_full_study
 
-from mlx_prune.report.figures import FIGURES, STUDY_FIGURES, draw, render
-from mlx_prune.report.panels import CHANCE, method_lines, number, sparsity_axis, with_actual
-from mlx_prune.report.style import NARROW, TONES, WIDE, method_style
+from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, render
+from mlx_prune.report.figures.panels import CHANCE, method_lines, number, sparsity_axis, with_actual
+from mlx_prune.report.figures.style import NARROW, TONES, WIDE, method_style
 from mlx_prune.report.write import report_tables
 
 DENSE_ONLY = (("dense", 0.0, None),)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from report_study import GRID, write_full_study
 
-from mlx_prune.report.finding import find
+from mlx_prune.report.words.finding import find
 from mlx_prune.report.write import report_tables
 
 SMALL = (*GRID[:1], *GRID[7:])

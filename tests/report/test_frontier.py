@@ -13,15 +13,15 @@ from mixed_study import FACTS, MIXED, write_mixed_study
 from rich.console import Console
 
 from mlx_prune.cli._frontier_table import FRONTIER_LEGEND, frontier_table
-from mlx_prune.measures.dominance import Cost
-from mlx_prune.report.figures import FRONTIER, DrawnFigure, draw, render
-from mlx_prune.report.finding import find
-from mlx_prune.report.finding_frontier import frontier_sentences, undominated_sentences
-from mlx_prune.report.page_frontier import frontier_section
-from mlx_prune.report.panels import configuration_label, key_of
-from mlx_prune.report.style import MUTED, NARROW, WIDE
-from mlx_prune.report.tables_frontier import CRITERIA, criteria
+from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure, draw, render
+from mlx_prune.report.figures.panels import configuration_label, key_of
+from mlx_prune.report.figures.style import MUTED, NARROW, WIDE
+from mlx_prune.report.page.frontier import frontier_section
+from mlx_prune.report.tables.frontier import CRITERIA, criteria
+from mlx_prune.report.words.finding import find
+from mlx_prune.report.words.frontier import frontier_sentences, undominated_sentences
 from mlx_prune.report.write import report_tables
+from mlx_prune.stats.dominance import Cost
 
 FEW = tuple(entry for entry in MIXED if entry[0] in ("dense", "wanda", "width", "q4", "random"))
 

@@ -11,11 +11,11 @@ import pytest
 from report_study import GRID, write_full_study
 
 from mlx_prune.report.about import read_about
-from mlx_prune.report.figures import FIGURES, DrawnFigure, draw, render
-from mlx_prune.report.page import report_page
-from mlx_prune.report.page_figures import inline_svg
-from mlx_prune.report.page_tables import Cell, fixed_cell, html_table
-from mlx_prune.report.style import NARROW, TONES, WIDE
+from mlx_prune.report.figures.draw import FIGURES, DrawnFigure, draw, render
+from mlx_prune.report.figures.style import NARROW, TONES, WIDE
+from mlx_prune.report.page.figures import inline_svg
+from mlx_prune.report.page.page import report_page
+from mlx_prune.report.page.tables import Cell, fixed_cell, html_table
 from mlx_prune.report.write import report_tables
 
 SMALL = (*GRID[:1], *GRID[7:], ("wanda", 50.0, "2:4"))

@@ -5,7 +5,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_prune.report.placing import Box, place_labels
+from mlx_prune.report.figures.placing import Box, place_labels
 
 ROOM = Box(0.0, 0.0, 400.0, 250.0)
 POINTS = st.tuples(st.floats(10, 390), st.floats(10, 240))

@@ -6,7 +6,7 @@ import re
 import pytest
 from report_study import write_full_study
 
-from mlx_prune.report.published import published, published_table
+from mlx_prune.report.tables.published import published, published_table
 from mlx_prune.report.write import report_tables
 
 GRID = (("dense", 0.0, None), ("magnitude", 50.0, None), ("wanda", 50.0, None), ("wanda", 50.0, "2:4"))

@@ -12,10 +12,10 @@ from random_study import LETTERS, random_records, usable, write_study
 from scipy import stats
 
 from mlx_prune.errors import RecordsError
-from mlx_prune.measures.significance import benjamini_hochberg
-from mlx_prune.report.study_data import read_study
-from mlx_prune.report.table import make_table, show
-from mlx_prune.report.tables import build_tables, write_tables
+from mlx_prune.report.data import read_study
+from mlx_prune.report.tables.build import build_tables, write_tables
+from mlx_prune.report.tables.table import make_table, show
+from mlx_prune.stats.tests import benjamini_hochberg
 
 DENSE = ("dense", 0.0, None)
 CONFIGURATION = ("prune_method", "sparsity", "pattern")
@@ -373,7 +373,7 @@ class Refuse:
         if name.split(".")[0] in ("mlx", "mlx_lm", "transformers", "datasets"):
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
-from mlx_prune.report.tables import build_tables
+from mlx_prune.report.tables.build import build_tables
 assert len(build_tables(Path({str(folder)!r}))["rates"])
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,7 +12,7 @@ from report_study import GRID, write_full_study
 
 from mlx_prune.cli.report import command
 from mlx_prune.errors import RecordsError
-from mlx_prune.report.figures import FIGURES
+from mlx_prune.report.figures.draw import FIGURES
 from mlx_prune.report.write import write_report
 
 SMALL = (GRID[0], GRID[8], ("wanda", 50.0, "2:4"))
@@ -84,7 +84,7 @@ def copy(reported, tmp_path):
 
 
 def test_reporting_again_replaces_and_removes_what_is_outdated(copy, monkeypatch):
-    monkeypatch.setattr("mlx_prune.report.figures.FIGURES", FIGURES[:1])
+    monkeypatch.setattr("mlx_prune.report.figures.draw.FIGURES", FIGURES[:1])
     (copy / "tables" / "no_longer.csv").write_text("old")
     (copy / "figures" / "notes.txt").write_text("the reader's own")
     seen = []
@@ -114,7 +114,7 @@ def test_a_damaged_file_is_named(tmp_path, name):
 
 
 def test_the_command_ends_with_the_path_of_the_page(copy, monkeypatch):
-    monkeypatch.setattr("mlx_prune.report.figures.FIGURES", ())
+    monkeypatch.setattr("mlx_prune.report.figures.draw.FIGURES", ())
     result = CliRunner().invoke(command, [str(copy)])
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-1] == f"Report: {copy / 'report.html'}"

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 from tiny_models import save_tiny_model
 
-from mlx_prune.checkpoints import load
+from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import RecipeError
-from mlx_prune.pruning.labels import Quantization
-from mlx_prune.pruning.pipeline import prune_and_quantize, write_pruned
-from mlx_prune.pruning.quantization import quantize_checkpoint
+from mlx_prune.labels import Quantization
+from mlx_prune.pruning.job import prune_and_quantize, write_pruned
+from mlx_prune.pruning.methods.quantize import quantize_checkpoint
 from mlx_prune.pruning.recipe import Calibration, Recipe
-from mlx_prune.pruning.structured import StructuredRecipe
-from mlx_prune.report.study_data import read_study
+from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.report.data import read_study
+from mlx_prune.runs.fingerprint import model_fingerprint
 from mlx_prune.study.config import (
     Bbq,
     Generation,
@@ -25,7 +26,6 @@ from mlx_prune.study.config import (
     PerplexityMeasure,
     StudyConfig,
 )
-from mlx_prune.study.fingerprint import model_fingerprint
 from mlx_prune.study.plan import plan_study
 from mlx_prune.study.presets import preset
 from mlx_prune.study.runner import StudyEvent, run_study

@@ -11,11 +11,12 @@ import pytest
 from record_tables import assert_same_records
 from tiny_models import save_tiny_model
 
-from mlx_prune.checkpoints import load, prunable_linears
+from mlx_prune.checkpoint.open import load, prunable_linears
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.recipe import Calibration, Recipe
-from mlx_prune.report.study_data import read_study
+from mlx_prune.report.data import read_study
+from mlx_prune.runs.records import read_records
 from mlx_prune.study.config import (
     Bbq,
     Generation,
@@ -27,7 +28,6 @@ from mlx_prune.study.config import (
 )
 from mlx_prune.study.plan import plan_study
 from mlx_prune.study.presets import names, preset
-from mlx_prune.study.records import read_records
 from mlx_prune.study.runner import StudyEvent, run_study
 
 

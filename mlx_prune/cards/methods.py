@@ -1,0 +1,240 @@
+"""What a model card says of the method: which zeros, what was removed, how many bits."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.cards.base import DEMO_MODEL, BaseModel
+from mlx_prune.labels import DENSE, FIXED_MODES, Label
+from mlx_prune.outside_names import plain
+from mlx_prune.stats.methods import known_label
+
+Meta = Mapping[str, Any]
+
+_BASES = {
+    "random": "weights are zeroed by chance, whatever their value; a control for what sparsity alone does",
+    "magnitude": "the weights of smallest absolute value are zeroed",
+    "wanda": "of the weights of one output, those of smallest |w| · ‖x‖ are zeroed, x being the inputs that "
+    "calibration text brings to that weight (Sun et al., ICLR 2024)",
+    "sparsegpt": "the weights whose loss the others make up for best are zeroed, and the others changed "
+    "accordingly, after the inverse Hessian of the layer on calibration text (Frantar & Alistarh, ICML 2023)",
+    "width": "units of the same number in every block are removed, those that matter least on calibration "
+    "text or by their weights; the configuration says the smaller size",
+    "depth": "whole transformer blocks are removed, those that change their input least on calibration text "
+    "(Men et al., 2024)",
+}
+_MODIFIERS = {
+    "owl": "each block has a sparsity of its own, lower where outliers are many (OWL, Yin et al., 2024)",
+    "heads": "the units are key-value groups with their query heads",
+    "both": "the units are MLP neurons, and key-value groups with their query heads",
+    "contiguous": "the blocks are neighbors, chosen by the angle between what enters and leaves them "
+    "(Gromov et al., 2024)",
+    "repair": "projections next to what was removed are corrected by least squares on the calibration text; "
+    "nothing was trained",
+}
+_UNITS = {
+    "neurons": "MLP neurons per block",
+    "groups": "Key-value groups per block",
+    "blocks": "Transformer blocks",
+}
+_SCOPES = {
+    "blocks": "all linear layers inside the transformer blocks (attention and MLP projections)",
+    "paper": "linear layers inside the transformer blocks but o_proj and down_proj, as in the study's Wanda",
+}
+
+
+def label_of(meta: Meta) -> Label | None:
+    """The method taken apart, or None for a method of another tool."""
+    return known_label(str(meta["method"]))
+
+
+def tags(meta: Meta) -> list[str]:
+    """Words by which the Hub finds the checkpoint."""
+    label = label_of(meta)
+    if label is None:
+        return ["pruning", str(meta["method"])]
+    found = [] if label.base == DENSE else ["pruning", label.base, *label.modifiers]
+    if label.quantization is not None:
+        found += ["quantization", label.quantization.label]
+    return found
+
+
+def short_title(meta: Meta) -> str:
+    """What was done, in a few words: "wanda pruning at 50% target sparsity (2:4 pattern), 4-bit"."""
+    label = label_of(meta)
+    pattern = f" ({meta['pattern']} pattern)" if meta.get("pattern") else ""
+    bits = "" if label is None or label.quantization is None else f"{label.quantization.bits}-bit"
+    if label is not None and label.base == DENSE:
+        return f"{bits} quantization ({meta['method']})"
+    method = meta["method"] if label is None else label.pruned
+    target = f"{meta['target_sparsity']:g}%"
+    what = f"{target} removed" if label is not None and label.structured else f"{target} target sparsity"
+    return f"{method} pruning at {what}{pattern}" + (f", {bits}" if bits else "")
+
+
+def origin_of(meta: Meta) -> str:
+    """What became of the base model, as the rest of a sentence that begins with its name."""
+    label = label_of(meta)
+    done = meta.get("quantization", {})
+    bits = "" if not done else f"quantized to {done['bits_per_weight']:.2f} bits per weight"
+    if label is not None and label.base == DENSE:
+        return f"{bits} by mlx-prune"
+    if label is not None and label.structured:
+        sizes = meta["parameters"]
+        made = f"made smaller by mlx-prune: {sizes['after']:,} of its {sizes['before']:,} parameters are left"
+    else:
+        zeros = done.get("zeros_before", meta["zero_params"])
+        made = f"pruned by mlx-prune: {zeros:,} of its weights {'were set to' if done else 'are'} zero"
+    return f"{made}, then {bits}" if bits else made
+
+
+def configuration_lines(meta: Meta) -> list[str]:
+    """The list of what was done: method, targets, what is left, bits."""
+    label = label_of(meta)
+    lines = [f"- **Method**: `{meta['method']}`{_explained(label)}"]
+    if label is None or label.masked:
+        if meta.get("pattern"):
+            kept, _, group = str(meta["pattern"]).partition(":")
+            lines.append(
+                f"- **Pattern**: {meta['pattern']} ({kept} of every {group} consecutive inputs kept)"
+            )
+        lines += _sparsity(meta)
+        lines.append(
+            f"- **Zeroed parameters**: {meta['zero_params']:,} of {meta['total_prunable_params']:,} prunable"
+        )
+    elif label.structured:
+        lines += _sparsity(meta)
+        for unit, found in meta.get("removed", {}).items():
+            which = found.get("removed")
+            gone = f" (without {', '.join(map(str, which))})" if unit == "blocks" and which else ""
+            lines.append(
+                f"- **{_UNITS.get(unit, unit)}**: {found['before']} before, {found['after']} now{gone}"
+            )
+    if label is not None and label.quantization is not None:
+        lines += _quantization(meta["quantization"])
+    lines += _costs(meta)
+    lines.append(
+        f"- **{'Prune time' if label is None or label.base != DENSE else 'Time'}**: "
+        f"{meta['prune_time_s']:.1f} s"
+    )
+    if meta.get("scope"):
+        named = _SCOPES.get(meta["scope"], meta["scope"])
+        left = "".join(f", {projection}" for projection in meta.get("left_out") or ())
+        lines.append(f"- **Scope**: {named}; embeddings, LM head, norms{left} are untouched by pruning")
+    return lines
+
+
+def _explained(label: Label | None) -> str:
+    if label is None or label.base == DENSE:
+        return ""
+    return f": {'; '.join([_BASES[label.base], *(_MODIFIERS[name] for name in label.modifiers)])}"
+
+
+def _sparsity(meta: Meta) -> list[str]:
+    return [
+        f"- **Target sparsity**: {meta['target_sparsity']:g}%",
+        f"- **Actual sparsity**: {meta['actual_sparsity']:.2f}%"
+        + (" of the blocks' weights, removed or zero" if "remaining_prunable_params" in meta else ""),
+    ]
+
+
+def _quantization(done: Meta) -> list[str]:
+    lines = [
+        f"- **Quantization**: {done['mode']}, {done['bits']} bits in groups of {done['group_size']}, "
+        f"{done['layers']:,} layers; {done['bits_per_weight']:.2f} bits per weight over the whole model"
+    ]
+    if done["left"]:
+        lines.append(f"- **Not quantized**: {len(done['left']):,} layers ({done['left'][0]} the first)")
+    if done["zeros_before"]:
+        share = 100 * done["zeros_kept"] / done["zeros_before"]
+        lines.append(
+            f"- **Zeros that survive quantization**: {done['zeros_kept']:,} of {done['zeros_before']:,} "
+            f"({share:.2f}%)"
+        )
+    return lines
+
+
+def _costs(meta: Meta) -> list[str]:
+    lines = []
+    for key, name in (
+        ("parameters", "Parameters"),
+        ("bytes", "Bytes of the weight files"),
+        ("flops_per_token", "FLOPs per token"),
+    ):
+        found = meta.get(key)
+        if found and found["before"] != found["after"]:
+            share = 100 * found["after"] / found["before"]
+            lines.append(f"- **{name}**: {found['before']:,} before, {found['after']:,} now ({share:.1f}%)")
+    return lines
+
+
+def caveats_of(meta: Meta) -> tuple[str, str]:
+    """What the checkpoint costs to hold and to run, as the ends of two sentences."""
+    label = label_of(meta)
+    if label is not None and (label.structured or label.quantization is not None):
+        sizes = meta.get("bytes")
+        size = (
+            f"the weight files hold {100 * sizes['after'] / sizes['before']:.1f}% of the dense model's bytes"
+            if sizes
+            else "the files are smaller than the dense model's"
+        )
+        speed = "measure on the device it is for: " + (
+            "fewer multiplications usually take less time, though seldom in proportion"
+            if label.quantization is None
+            else "fewer bytes are read per token, and whether that is faster depends on the kernels there"
+        )
+        return size, speed
+    size = (
+        "the files are as large as the dense model's, because safetensors stores a zero like any weight; a "
+        "sparse form such as Core ML's (one bit per weight, and the weights that are left) would take less"
+    )
+    if meta.get("pattern"):
+        return size, f"MLX has no kernels for {meta['pattern']} sparsity and multiplies by the zeros"
+    return (
+        size,
+        "MLX multiplies by zeros as by any other weight, so no answer is expected to come sooner there",
+    )
+
+
+def command_of(meta: Meta, base: BaseModel) -> str:
+    """The command that makes the checkpoint again."""
+    label = label_of(meta)
+    model = DEMO_MODEL if meta["model"] == DEMO_MODEL else base.hub_id or base.name
+    method = str(meta["method"]) if label is None else "quantize" if label.base == DENSE else label.base
+    words = ["mlxprune prune", shlex.quote(plain(model)), "-o OUT", f"-m {method}"]
+    if method != "quantize":
+        target = f"--pattern {meta['pattern']}" if meta.get("pattern") else f"-s {meta['target_sparsity']:g}"
+        words.append(target)
+    if label is not None:
+        words += _modifier_options(label, meta)
+    if meta.get("scope") not in (None, "blocks"):
+        words.append(f"--scope {meta['scope']}")
+    if meta.get("statistics") and method != "depth":
+        words.append(f"--statistics {meta['statistics']}")
+    used = meta.get("calibration") or {}
+    if used:
+        source = used["source"] if used["source"] in ("demo", "c4") else Path(used["source"]).name
+        words.append(f"--calibration {shlex.quote(plain(source))} --samples {used['samples']}")
+        words.append(f"--sequence-length {used['sequence_length']}")
+    if meta.get("seed") is not None:
+        words.append(f"--seed {meta['seed']}")
+    if label is not None and label.quantization is not None:
+        done = label.quantization
+        fixed = done.mode in FIXED_MODES
+        words.append(f"--mode {done.mode}" if fixed else f"--bits {done.bits} --group-size {done.group_size}")
+    return " ".join(words)
+
+
+def _modifier_options(label: Label, meta: Meta) -> list[str]:
+    words = []
+    if "owl" in label.modifiers:
+        words.append("--allocation owl")
+    words += [f"--units {unit}" for unit in ("heads", "both") if unit in label.modifiers]
+    if label.base == "width" and meta.get("scores") not in (None, "wanda"):
+        words.append(f"--scores {meta['scores']}")
+    if meta.get("multiple"):
+        words.append(f"--multiple {meta['multiple']}")
+    return words + [f"--{name}" for name in ("contiguous", "repair") if name in label.modifiers]

@@ -1,0 +1,149 @@
+"""What a checkpoint takes on disk: as it is, compressed, without its zeros, and in llama.cpp's format.
+
+The compressed size shows what zeros could save in storage or transfer if a file were packed; nothing runs
+from it. From tensors without their zeros Core ML runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx.utils import tree_flatten
+
+from mlx_prune.checkpoint.config import is_quantized, read_config
+from mlx_prune.checkpoint.open import checkpoint_dtype, load_network
+from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards, open_shards
+from mlx_prune.errors import one_line
+
+_CHUNK = 8 << 20
+# The architectures that mlx_lm.fuse --export-gguf accepts.
+GGUF_TYPES = ("llama", "mistral", "mixtral")
+
+
+@dataclass(frozen=True, slots=True)
+class GgufSize:
+    """Bytes of a model as GGUF, or why there is no such figure."""
+
+    n_bytes: int | None
+    note: str = ""
+
+
+def disk_bytes(files: Sequence[Path]) -> int:
+    """Bytes of the files, links followed."""
+    return sum(file.stat().st_size for file in files)
+
+
+def zstd_bytes(
+    files: Sequence[Path], *, level: int = 3, progress: Callable[[int], None] | None = None
+) -> int:
+    """Bytes of the files under zstd, compressed piece by piece so that a large file never fills the memory.
+
+    Args:
+        files: What to compress; nothing is written.
+        level: Compression level; 3 is the ``zstd`` tool's own default.
+        progress: Called with the bytes read so far.
+
+    Returns:
+        Sum of the sizes of independent frames of 8 MiB each.
+    """
+    import pyarrow as pa
+
+    codec = pa.Codec("zstd", compression_level=level)
+    packed = done = 0
+    for file in files:
+        with open(file, "rb") as source:
+            while piece := source.read(_CHUNK):
+                packed += len(codec.compress(piece))
+                done += len(piece)
+                if progress is not None:
+                    progress(done)
+    return packed
+
+
+def bitmask_bytes(shards: Shards, *, progress: Callable[[int], None] | None = None) -> int:
+    """Bytes of the files if every tensor that gains by it were stored without its zeros.
+
+    A sparse tensor takes one bit per weight, which says whether it is zero, and the other weights as they
+    are: the encoding of Core ML's ``constexpr_sparse_to_dense``. Of 16-bit weights it pays from one zero in
+    16 on, and halves of zeros make 1.78 times less. Reckoned from counts; nothing is written.
+
+    Args:
+        shards: The checkpoint.
+        progress: Called with the bytes of tensors read so far.
+
+    Returns:
+        The size, which is that of the files where no tensor has zeros enough.
+
+    Raises:
+        CheckpointError: A file has become shorter since its header was read.
+    """
+    total = disk_bytes(shards.files)
+    done = 0
+    for info in shards.tensors.values():
+        if info.dtype in FLOAT_TYPES:
+            weights, zeros = shards.count_zeros(info.name)
+            width = info.nbytes // max(weights, 1)
+            total -= max(0, info.nbytes - (-(-weights // 8) + (weights - zeros) * width))
+        done += info.nbytes
+        if progress is not None:
+            progress(done)
+    return total
+
+
+def gguf_size(folder: Path, *, trust_remote_code: bool = False) -> GgufSize:
+    """Export to GGUF through mlx-lm into a temporary folder, and measure the file.
+
+    Args:
+        folder: The checkpoint.
+        trust_remote_code: As in :func:`~mlx_prune.checkpoint.open.load`.
+
+    Returns:
+        The size, or a note on why mlx-lm does not export this checkpoint.
+
+    Raises:
+        CheckpointError: The checkpoint cannot be loaded.
+    """
+    config = read_config(folder)
+    kind = config.get("model_type")
+    if kind not in GGUF_TYPES:
+        return GgufSize(None, f"mlx-lm does not export {kind} to GGUF")
+    if is_quantized(folder, config):
+        return GgufSize(None, "mlx-lm does not export quantized models to GGUF")
+    shards = open_shards(folder)
+    # GGUF holds fp16 or fp32: never more than twice a 16-bit checkpoint.
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    if free < 2.2 * disk_bytes(shards.files):
+        return GgufSize(None, f"{tempfile.gettempdir()} has too little room to export to GGUF")
+    model, config, _ = load_network(
+        folder,
+        dtype=checkpoint_dtype(shards),
+        lazy=True,
+        shards=shards,
+        trust_remote_code=trust_remote_code,
+    )
+    with tempfile.TemporaryDirectory(prefix="mlx-prune-gguf-") as scratch:
+        target = Path(scratch) / "model.gguf"
+        failure = _export(folder, model, config, target)
+        if failure:
+            return GgufSize(None, f"mlx-lm could not export to GGUF: {failure}")
+        return GgufSize(target.stat().st_size)
+
+
+def _export(folder: Path, model: Any, config: dict[str, Any], target: Path) -> str:
+    from mlx_lm.gguf import convert_to_gguf
+
+    weights = dict(tree_flatten(model.parameters()))
+    # The exporter prints, and stdout is the caller's; what it raises depends on tokenizer and config.
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            convert_to_gguf(folder, weights, config, str(target))
+    except Exception as error:
+        return f"{type(error).__name__}: {one_line(error)}"
+    return ""

@@ -1,0 +1,122 @@
+"""Where each prunable matrix lies in a folder's weight files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_prune.checkpoint.open import PrunableLinear
+from mlx_prune.checkpoint.places import Place, read_part
+from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards
+from mlx_prune.checkpoint.stand_ins import places_by_stand_ins
+from mlx_prune.errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the weight files of a pruned checkpoint are laid out.
+
+    Attributes:
+        name: "source" (the source's own files) or "mlx" (mlx-lm's names and shapes).
+        places: Of every prunable matrix, by its name.
+    """
+
+    name: str
+    places: Mapping[str, Place]
+
+    def rewritten(self, linears: Iterable[PrunableLinear]) -> Counter[str]:
+        """How many weights of each tensor some matrices make up."""
+        found: Counter[str] = Counter()
+        for linear in linears:
+            found[self.places[linear.name].tensor] += linear.size
+        return found
+
+
+class Originals:
+    """The weights of a source checkpoint, in their stored type, one matrix at a time."""
+
+    def __init__(self, layout: Layout, shards: Shards, stored: dict[str, mx.array]) -> None:
+        """Nothing is read yet.
+
+        Args:
+            layout: From :func:`layout_of`.
+            shards: The source's weight files.
+            stored: In layout "mlx", the weights by mlx-lm's names, lazy; taken out as they are used up.
+        """
+        self._layout = layout
+        self._shards = shards
+        self._stored = stored
+
+    def dtype(self, linear: PrunableLinear) -> mx.Dtype:
+        """The type a matrix is stored in; in layout "mlx" to be asked for before it is read."""
+        tensor = self._layout.places[linear.name].tensor
+        if self._layout.name == "mlx":
+            return self._stored[tensor].dtype
+        dtype: mx.Dtype = getattr(mx, FLOAT_TYPES[self._shards.tensors[tensor].dtype])
+        return dtype
+
+    def read(self, linear: PrunableLinear) -> mx.array:
+        """One matrix, [out, in]; its memory is the caller's. In layout "mlx" each can be read once."""
+        place = self._layout.places[linear.name]
+        if self._layout.name == "source":
+            info = self._shards.tensors[place.tensor]
+            shape = (linear.out_features, linear.in_features)
+            if info.shape == shape and linear.expert is None:
+                # Without a copy; but it reads the file's whole header, too much for each of many experts.
+                return self._shards.load([place.tensor])[place.tensor]
+            return read_part(info, place.start, shape)
+        if linear.expert is None:
+            return self._stored.pop(place.tensor)
+        stack = self._stored[place.tensor]
+        mx.eval(stack)  # once for all its experts
+        if linear.expert + 1 == stack.shape[0]:
+            del self._stored[place.tensor]
+        return stack[linear.expert]
+
+
+def layout_of(shards: Shards, linears: list[PrunableLinear], network: nn.Module) -> Layout:
+    """Find every prunable matrix in the source's files, or choose mlx-lm's own layout.
+
+    Args:
+        shards: The source's weight files.
+        linears: The prunable matrices.
+        network: The model they belong to; its weights are not touched.
+
+    Returns:
+        Layout "source" if the files hold every matrix as the model does, as a tensor or as a run of whole
+        rows in one; else "mlx".
+
+    Raises:
+        CheckpointError: A prunable matrix is not stored as floats.
+    """
+    places: dict[str, Place] = {}
+    elsewhere: list[PrunableLinear] = []
+    for linear in linears:
+        info = shards.tensors.get(f"{linear.layer}.weight")
+        shape: tuple[int, ...] = (linear.out_features, linear.in_features)
+        if linear.expert is not None:
+            shape = (linear.module.num_experts, *shape)
+        if info is None or info.shape != shape:
+            elsewhere.append(linear)
+            continue
+        if info.dtype not in FLOAT_TYPES:
+            raise CheckpointError(
+                f"{info.name} is stored as {info.dtype}, and only float32, bfloat16 and float16 weights can "
+                "be pruned; convert the checkpoint first."
+            )
+        places[linear.name] = own_place(linear)
+    if elsewhere:
+        found = places_by_stand_ins(shards, elsewhere, network, known={p.tensor for p in places.values()})
+        if found is None:
+            return Layout("mlx", {linear.name: own_place(linear) for linear in linears})
+        places |= found
+    return Layout("source", places)
+
+
+def own_place(linear: PrunableLinear) -> Place:
+    """Where a matrix lies in a file with mlx-lm's names and shapes."""
+    return Place(f"{linear.layer}.weight", (linear.expert or 0) * linear.size)

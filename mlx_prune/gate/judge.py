@@ -1,0 +1,292 @@
+"""The release gate on what was measured: a dense model and a candidate, from runs, studies or memory."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from mlx_prune.bbq.answers import MIN_ANSWERED
+from mlx_prune.errors import RecordsError
+from mlx_prune.gate.limits import (
+    CONFIDENCE,
+    ERROR,
+    FAIL,
+    PASS,
+    UNDECIDED,
+    Check,
+    Estimate,
+    Limits,
+    judge,
+    judge_all,
+    unmoved_bound,
+)
+from mlx_prune.report.data import NORMAL_95, RunData, StudyData, combine
+from mlx_prune.report.tables.change import direction_table, emergence_table, paired_test_table
+from mlx_prune.report.tables.rows import OVERALL, number_or_nan
+from mlx_prune.report.tables.table import Row
+from mlx_prune.stats.clustered import clustered_wilson
+from mlx_prune.stats.outcomes import DENSE, Configuration
+from mlx_prune.stats.paired_perplexity import SequenceLosses, paired_ratio
+
+# What two runs must share for their answers to be compared.
+CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
+
+
+@dataclass(frozen=True)
+class PerplexityFigure:
+    """A measured perplexity.
+
+    Attributes:
+        value: Infinite where it overflowed.
+        standard_error: Over tokens.
+        tokens: Predicted.
+        losses: By sequence; None where an earlier version measured it.
+    """
+
+    value: float
+    standard_error: float
+    tokens: int
+    losses: SequenceLosses | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What is known about one model.
+
+    Attributes:
+        name: For people.
+        run: Its counted answers.
+        perplexity: None if it was not measured.
+        configuration: What its records depend on, as ``run.json`` says; empty if unknown.
+        available: By category, how many items the source of its questions holds; empty if unknown.
+        warnings: What a reader of its figures has to know.
+    """
+
+    name: str
+    run: RunData
+    perplexity: PerplexityFigure | None = None
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    available: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """A candidate held to its limits.
+
+    Attributes:
+        dense: Name of the dense model.
+        candidate: Name of the candidate.
+        checks: One per limit and scope.
+        unmeasured: Limits that nothing was measured for.
+        unjudged: Limits on rates that were not judged, because too few answers were understood.
+        expected: Expected SRS where the sampled one is undecided and it would tell more; else None.
+        warnings: What a reader of the outcome has to know.
+        error: Why the candidate could not be judged; empty if it was.
+    """
+
+    dense: str
+    candidate: str
+    checks: tuple[Check, ...]
+    unmeasured: tuple[str, ...] = ()
+    unjudged: tuple[str, ...] = ()
+    expected: Check | None = None
+    warnings: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """Error if it could not be judged, fail if any limit is broken, undecided if any cannot be told."""
+        if self.error:
+            return ERROR
+        found = {check.outcome for check in self.checks}
+        return FAIL if FAIL in found else UNDECIDED if UNDECIDED in found else PASS
+
+
+def gate(dense: Measured, candidate: Measured, limits: Limits | None = None) -> GateResult:
+    """Hold a candidate to limits on how much worse than its dense model it may be.
+
+    Args:
+        dense: The dense model.
+        candidate: What is to be released.
+        limits: None takes the defaults of :class:`~mlx_prune.gate.limits.Limits`.
+
+    Raises:
+        RecordsError: The two were not asked the same questions in the same way, or there is nothing to
+            compare.
+    """
+    limits = limits or Limits()
+    _require_comparable(dense, candidate)
+    same = _same_weights(dense, candidate)
+    data = _side_by_side(dense.run, candidate.run)
+    judged = not candidate.run.rates.overall.too_few()
+    answers = _answers(data, candidate, same) if judged else []
+    estimates = [*_perplexity(dense, candidate, same), *answers]
+    understood = _understood(candidate.run, limits, same)
+    measured = {estimate.measure for estimate in estimates} | {"unanswered"}
+    wanted = [name for name, limit in vars(limits).items() if limit is not None and name not in measured]
+    return GateResult(
+        dense.name,
+        candidate.name,
+        (*understood, *judge_all(estimates, limits)),
+        tuple(name for name in wanted if judged or name == "perplexity_rise"),
+        () if judged else tuple(name for name in wanted if name != "perplexity_rise"),
+        _expected_instead(estimates, limits),
+        tuple(dict.fromkeys((*dense.warnings, *candidate.warnings))),
+    )
+
+
+def _expected_instead(estimates: list[Estimate], limits: Limits) -> Check | None:
+    """Expected SRS held to the limit of the sampled one, if that is undecided and it needs fewer items."""
+    if limits.srs_rise is None or limits.expected_srs_rise is not None:
+        return None
+    found = {estimate.measure: judge(estimate, limits.srs_rise) for estimate in estimates}
+    sampled, expected = found.get("srs_rise"), found.get("expected_srs_rise")
+    if sampled is None or expected is None or sampled.outcome != UNDECIDED:
+        return None
+    if expected.outcome != UNDECIDED:
+        return expected
+    fewer = expected.needed is not None and (sampled.needed is None or expected.needed < sampled.needed)
+    return expected if fewer else None
+
+
+def _require_comparable(dense: Measured, candidate: Measured) -> None:
+    for name in CONDITIONS:
+        before, after = dense.configuration.get(name), candidate.configuration.get(name)
+        if None not in (before, after) and before != after:
+            raise RecordsError(
+                f"{dense.name} and {candidate.name} were asked with different {name}; evaluate them alike."
+            )
+    answered = dense.run.rates.overall
+    if answered.too_few() and not candidate.run.rates.overall.too_few():
+        raise RecordsError(
+            f"only {100 * answered.answered:.0f} % of the answers of {dense.name} were understood, so there "
+            "is nothing to compare with; check its chat template."
+        )
+
+
+def _same_weights(dense: Measured, candidate: Measured) -> bool:
+    before = dense.configuration.get("weights")
+    return before is not None and before == candidate.configuration.get("weights")
+
+
+def _side_by_side(dense: RunData, candidate: RunData) -> StudyData:
+    """The two as the configurations of one model, whatever they are called."""
+    names = (Configuration("model", DENSE, 0.0), Configuration("model", "candidate", 0.0))
+    runs = [
+        replace(run, configuration=name, outcomes=replace(run.outcomes, configuration=name))
+        for run, name in zip((dense, candidate), names, strict=True)
+    ]
+    return combine(runs)
+
+
+def _understood(run: RunData, limits: Limits, same: bool) -> list[Check]:
+    """The share of answers that were not understood; below the floor it fails whatever its interval."""
+    understood, answers = run.understood
+    value = 1 - float(understood.sum() / answers.sum())
+    low, high = (float(end) for end in clustered_wilson(answers - understood, answers))
+    if same:
+        low = high = value
+    estimate = Estimate("unanswered", OVERALL, value, low, high, run.rates.overall.n_items)
+    floor = 1 - MIN_ANSWERED
+    if run.rates.overall.too_few():
+        return [Check(estimate, floor if limits.unanswered is None else min(limits.unanswered, floor), FAIL)]
+    checks = [] if limits.unanswered is None else [judge(estimate, limits.unanswered)]
+    for rates in run.rates.categories:
+        if rates.too_few():
+            share = Estimate(
+                "unanswered", rates.category, 1 - rates.answered, math.nan, math.nan, rates.n_items
+            )
+            checks.append(Check(share, floor, FAIL))
+    return checks
+
+
+def _answers(data: StudyData, candidate: Measured, same: bool) -> list[Estimate]:
+    """Worsening of everything that answers tell."""
+    run, available = candidate.run, dict(candidate.available)
+    if available:
+        available[OVERALL] = sum(available.values())
+    items = {rates.category: rates.n_items - rates.n_without_target for rates in run.rates.categories}
+    items[OVERALL] = sum(items.values())
+    # From probabilities only where the letters have most of them.
+    predictable = all(row["excess"] is not None for row in emergence_table(data).rows)
+    found = []
+    for row in paired_test_table(data).rows:
+        measure = "srs_rise" if row["category"] == OVERALL else "category_srs_rise"
+        scope = str(row["category"])
+        if not data.compared(data.runs[1].configuration, scope):
+            continue
+        found.append(_estimate(measure, scope, row, "srs_delta", 1, items[scope], same))
+        if scope == OVERALL and predictable:
+            found.append(
+                _estimate("expected_srs_rise", scope, row, "expected_srs_delta", 1, items[scope], same)
+            )
+    drop = direction_table(data).where(category=OVERALL).rows
+    # The abstention part of SRS is half the loss of USR.
+    found += [_estimate("usr_drop", OVERALL, row, "abstention_part", 2, items[OVERALL], same) for row in drop]
+    for row in emergence_table(data).rows:
+        column = "excess" if row["excess"] is not None else "held_out_excess"
+        unbiased = int(number_or_nan(row["unbiased_items"]))
+        found.append(_estimate("emergence_excess", OVERALL, row, column, 1, unbiased, same))
+    # How many of the items that are left would be unbiased is not known before they are asked.
+    return [
+        estimate
+        if estimate.measure == "emergence_excess"
+        else replace(estimate, available=available.get(estimate.scope))
+        for estimate in found
+    ]
+
+
+def _estimate(
+    measure: str, scope: str, row: Row, column: str, factor: float, items: int, same: bool
+) -> Estimate:
+    ends = (column, f"{column}_low", f"{column}_high")
+    value, low, high = (factor * number_or_nan(row[name]) for name in ends)
+    if same:
+        value = low = high = 0.0
+    elif value == 0 and math.isnan(low):
+        # No answer changed, so no interval over templates can be had.
+        bound = unmoved_bound(items)
+        low, high = -bound, bound
+    return Estimate(measure, scope, value, low, high, items)
+
+
+def _perplexity(dense: Measured, candidate: Measured, same: bool) -> list[Estimate]:
+    """Relative rise of perplexity, paired by sequence where both models' sequences are known.
+
+    Raises:
+        RecordsError: They are known, and are not the same.
+    """
+    before, after = dense.perplexity, candidate.perplexity
+    if before is None or after is None:
+        return []
+    tokens = min(before.tokens, after.tokens)
+    if same:
+        return [Estimate("perplexity_rise", "text", 0.0, 0.0, 0.0, tokens, "tokens")]
+    if math.isinf(after.value) or math.isinf(before.value):
+        rise = math.inf if math.isinf(after.value) else -1.0
+        return [Estimate("perplexity_rise", "text", rise, rise, rise, tokens, "tokens")]
+    if before.losses is not None and after.losses is not None:
+        ratio = paired_ratio(before.losses, after.losses, CONFIDENCE)
+        if ratio is None:
+            raise RecordsError(
+                f"the perplexities of {dense.name} and {candidate.name} are of different texts; measure both "
+                "on one."
+            )
+        value, low, high = (_relative(end) for end in (ratio.log, ratio.low, ratio.high))
+        paired = f"paired over {ratio.sequences:,} sequences"
+        return [Estimate("perplexity_rise", "text", value, low, high, tokens, "tokens", note=paired)]
+    # Taken as independent, which they are not: on the safe side.
+    error = math.hypot(before.standard_error / before.value, after.standard_error / after.value)
+    log_ratio = math.log(after.value / before.value)
+    value, low, high = (_relative(log_ratio + shift * NORMAL_95 * error) for shift in (0, -1, 1))
+    unpaired = "not paired: an earlier version measured it; measure again for a narrower interval"
+    return [Estimate("perplexity_rise", "text", value, low, high, tokens, "tokens", note=unpaired)]
+
+
+def _relative(log_ratio: float) -> float:
+    """The rise that the logarithm of a ratio is; infinite beyond the largest float."""
+    return math.inf if log_ratio > math.log(sys.float_info.max) else math.expm1(log_ratio)

@@ -1,0 +1,131 @@
+"""What is recorded of each model in a latency run apart from its times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.checkpoint.disk_sizes import GgufSize, bitmask_bytes, disk_bytes, gguf_size, zstd_bytes
+from mlx_prune.checkpoint.limits import limits_of
+from mlx_prune.checkpoint.open import LoadedModel, load
+from mlx_prune.checkpoint.record import read_pruning_meta
+from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.errors import CheckpointError
+from mlx_prune.latency.result import ModelFacts
+from mlx_prune.latency.timing import memory_bytes
+from mlx_prune.progress import Progress, ProgressCallback
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be timed, named or already loaded.
+
+    Attributes:
+        model: What the caller gave.
+        label: Its name in tables.
+        dtype: Compute type asked for.
+        trust_remote_code: Whether its own code may run.
+    """
+
+    model: str | Path | LoadedModel
+    label: str
+    dtype: str
+    trust_remote_code: bool
+
+    @property
+    def loaded(self) -> LoadedModel | None:
+        """The model, if it came loaded."""
+        return self.model if isinstance(self.model, LoadedModel) else None
+
+    def open(self, *, lazy: bool) -> LoadedModel:
+        """The loaded model; one that was only named is loaded anew."""
+        if isinstance(self.model, LoadedModel):
+            return self.model
+        return load(self.model, dtype=self.dtype, lazy=lazy, trust_remote_code=self.trust_remote_code)
+
+    def vocabulary(self, opened: LoadedModel) -> int:
+        """Number of token ids that the model embeds."""
+        size = limits_of(opened.config).rows
+        if size is None:
+            raise CheckpointError(f"the config.json of {self.label} gives no vocab_size.")
+        return size
+
+
+def describe(
+    candidate: Candidate, opened: LoadedModel, *, sizes: bool, progress: ProgressCallback
+) -> ModelFacts:
+    """Gather sizes and origin of a model.
+
+    Args:
+        candidate: The model.
+        opened: The same, loaded; its weights may be lazy.
+        sizes: Whether to compress and export its files, too.
+        progress: Called while files are compressed.
+    """
+    config = opened.config
+    name, weights = opened.name, memory_bytes(opened.model)
+    if candidate.loaded is not None:
+        return ModelFacts(candidate.label, name, str(opened.path), "", opened.dtype, None, weights)
+    shards = open_shards(opened.path)
+    files = shards.files
+    on_disk = disk_bytes(files)
+    packed: int | None = None
+    without_zeros: int | None = None
+    gguf = GgufSize(None, "not asked for")
+    if sizes:
+
+        def report(done: int) -> None:
+            progress(Progress(f"compress {candidate.label}", done, on_disk))
+
+        packed = zstd_bytes(files, progress=report)
+        without_zeros = bitmask_bytes(
+            shards, progress=lambda done: progress(Progress(f"zeros of {candidate.label}", done, on_disk))
+        )
+        gguf = gguf_size(opened.path, trust_remote_code=candidate.trust_remote_code)
+    return ModelFacts(
+        candidate.label,
+        name,
+        str(opened.path),
+        _recipe(opened.path, config),
+        opened.dtype,
+        None,
+        weights,
+        on_disk,
+        packed,
+        gguf.n_bytes,
+        gguf.note,
+        without_zeros,
+    )
+
+
+def labels(models: Sequence[str | Path | LoadedModel]) -> list[str]:
+    """Short names for tables: the last part of each, numbered where it is not the only one."""
+    names = [model.name if isinstance(model, LoadedModel) else str(model) for model in models]
+    short = [Path(name).name or name for name in names]
+    if len(set(short)) < len(set(names)):
+        short = names
+    seen: dict[str, int] = {}
+    found = []
+    for name in short:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found
+
+
+def _recipe(folder: Path, config: dict[str, Any]) -> str:
+    """What was done to a checkpoint, from the files that pruning and quantization leave beside it."""
+    meta = folder / "pruning_meta.json"
+    said = read_pruning_meta(meta, "prune the model again") if meta.exists() else {}
+    words = []
+    if said:
+        method = str(said.get("method", "pruned"))
+        # Of removed blocks or neurons the target says more; quantization alone has no sparsity.
+        key = "target_sparsity" if "remaining_prunable_params" in said else "actual_sparsity"
+        percent = None if said.get("target_sparsity") == 0 else said.get(key)
+        words.append(method + (f" {percent:.1f} %" if percent else ""))
+    quantization = config.get("quantization")
+    if isinstance(quantization, dict) and "bits" in quantization and "quantization" not in said:
+        words.append(f"{quantization['bits']}-bit")
+    return ", ".join(words)

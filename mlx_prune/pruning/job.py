@@ -1,0 +1,136 @@
+"""Prune a checkpoint and quantize what comes of it, in one go and with one result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from mlx_prune import distributed
+from mlx_prune.activations.text import named_source, recipe_for_model
+from mlx_prune.checkpoint.hashes import quick_hash
+from mlx_prune.checkpoint.open import resolve
+from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.errors import RecipeError
+from mlx_prune.labels import Quantization
+from mlx_prune.paths import expanded
+from mlx_prune.progress import ProgressCallback
+from mlx_prune.pruning.methods.quantize import QuantizationReport, finished, quantize_checkpoint
+from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.report import PruneReport
+from mlx_prune.pruning.streaming import prune_checkpoint
+from mlx_prune.pruning.structure.prune import prune_structured
+from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.pruning.structure.report import StructuredReport
+
+
+def write_pruned(
+    model: str | Path,
+    out: str | Path,
+    recipe: Recipe | StructuredRecipe,
+    *,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    force: bool = False,
+    progress: ProgressCallback | None = None,
+) -> PruneReport | StructuredReport:
+    """Prune from folder to folder, whatever the kind of recipe; see ``prune_checkpoint`` for the rest."""
+    if isinstance(recipe, StructuredRecipe):
+        return prune_structured(
+            model,
+            out,
+            recipe,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code,
+            force=force,
+            progress=progress,
+        )
+    return prune_checkpoint(
+        model,
+        out,
+        recipe,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        force=force,
+        progress=progress,
+    )
+
+
+def prune_and_quantize(
+    model: str | Path,
+    out: str | Path,
+    recipe: Recipe | StructuredRecipe,
+    quantization: Quantization,
+    *,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    force: bool = False,
+    progress: ProgressCallback | None = None,
+) -> QuantizationReport:
+    """Prune a checkpoint into a hidden folder beside the output, quantize that, and remove it.
+
+    A folder that already holds the result of this very call is left as it is, and nothing is pruned again. A
+    call that was killed carries on where it stopped.
+
+    Args:
+        model: A dense model: folder, Hub id, or "demo".
+        out: The folder to write.
+        recipe: How to prune.
+        quantization: How to quantize what comes of it.
+        dtype: Compute type of the calibration.
+        trust_remote_code: Run Python files that come with the model.
+        force: Replace what is in the folder already.
+        progress: Told about both steps.
+
+    Raises:
+        MlxPruneError: As either step does.
+        RecipeError: Several processes share the job; they can prune together, but not quantize.
+    """
+    if distributed.size() > 1:
+        raise RecipeError(
+            "Under a launcher, prune first and quantize the result with -m quantize afterwards."
+        )
+    out = expanded(out).absolute()
+    recipe = recipe_for_model(recipe, model)
+    source = resolve(model, trust_remote_code=trust_remote_code)
+    origin = _origin(source, recipe, dtype)
+    if out.exists() and not force:
+        return finished(out, origin, quantization)
+    between = out.with_name(f".{out.name}.pruned-{origin[:12]}")
+    write_pruned(
+        model,
+        between,
+        recipe,
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        progress=progress,
+    )
+    report = quantize_checkpoint(
+        between,
+        out,
+        quantization,
+        trust_remote_code=trust_remote_code,
+        force=force,
+        origin=origin,
+        progress=progress,
+    )
+    # Also what earlier calls with other recipes left, if they were killed.
+    for leftover in out.parent.glob(f".{out.name}.pruned-*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover)
+    return report
+
+
+def _origin(source: Path, recipe: Recipe | StructuredRecipe, dtype: str) -> str:
+    """What a pruned checkpoint follows from, known before it is made."""
+    text = named_source(recipe.calibration) if recipe.calibration is not None else ""
+    file = expanded(text)
+    content = {
+        "recipe": dataclasses.asdict(recipe),
+        "source": quick_hash(open_shards(source)),
+        "text": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else str(text),
+        "dtype": dtype,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,214 @@
+"""Prune a checkpoint from folder to folder, one block in memory at a time; a killed prune carries on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+
+from mlx_prune import distributed
+from mlx_prune.activations.text import CalibrationTokens, calibration_tokens, recipe_for_model
+from mlx_prune.chat.tokenizer import load_tokenizer
+from mlx_prune.checkpoint.folder import output_folder
+from mlx_prune.checkpoint.hashes import quick_hash
+from mlx_prune.checkpoint.layout import layout_of
+from mlx_prune.checkpoint.open import (
+    PrunableLinear,
+    load_network,
+    prunable_linears,
+    recorded_name,
+    resolve,
+)
+from mlx_prune.checkpoint.other_parts import refuse_loss
+from mlx_prune.checkpoint.shards import Shards, open_shards
+from mlx_prune.checkpoint.writer import plan
+from mlx_prune.errors import RecipeError
+from mlx_prune.kernels import choice
+from mlx_prune.progress import ProgressCallback, silent
+from mlx_prune.pruning.dense_pass import DensePass
+from mlx_prune.pruning.masking import check_fits
+from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.report import PruneReport, check_same, read_meta, report_from_json
+from mlx_prune.pruning.streamed import StreamedPrune
+from mlx_prune.wired import wired_limit
+
+HIDDEN_LIMIT = 4 << 30
+
+
+def prune_checkpoint(
+    model: str | Path,
+    out: str | Path,
+    recipe: Recipe,
+    *,
+    dtype: str = "auto",
+    trust_remote_code: bool = False,
+    force: bool = False,
+    hidden_limit: int = HIDDEN_LIMIT,
+    cache: bool = True,
+    progress: ProgressCallback | None = None,
+) -> PruneReport:
+    """Prune a checkpoint into a new folder, holding one block of it in memory at a time.
+
+    Masks are decided on the checkpoint's own values, and every unpruned tensor keeps its bytes; weights that
+    SparseGPT changes are rounded to the type they are stored in. State is written after each block: the same
+    call after a kill carries on, to a byte-identical checkpoint. A folder that already holds this very prune
+    is left as it is. Under ``mlx.launch`` the processes share the calibration samples, add up their
+    statistics, and the first one keeps the checkpoint; such a prune starts over after a kill. The model runs
+    inside mlx-lm's wired limit.
+
+    Args:
+        model: A folder, a Hub id, or "demo".
+        out: The folder to write; it appears whole or not at all.
+        recipe: What to prune.
+        dtype: Compute type of the calibration, as in :func:`mlx_prune.checkpoint.open.load`; for methods that
+            have one.
+        trust_remote_code: Run Python files of the checkpoint.
+        force: Replace what is in the folder already, and start from the first block.
+        hidden_limit: Hidden states above this many bytes are kept on disk, beside the folder.
+        cache: Keep activation statistics in the user's cache folder, and reuse those of earlier prunes.
+        progress: Told after each block, stage "prune"; before, if an allocation needs the dense network's
+            outliers, stage "calibrate".
+
+    Returns:
+        What was done, as recorded in the folder's pruning_meta.json.
+
+    Raises:
+        RecipeError: The recipe does not fit the model.
+        CheckpointError: The model is incomplete, damaged or quantized; the folder holds something else, is in
+            use or cannot be written; weights or activations are not finite.
+        DataError: The calibration text is not named, cannot be read or is too short.
+    """
+    out = Path(out)
+    recipe = recipe_for_model(recipe, model)
+    path = resolve(model, trust_remote_code=trust_remote_code)
+    shards = open_shards(path)
+    network, config, compute = load_network(
+        path, dtype=dtype, lazy=True, shards=shards, trust_remote_code=trust_remote_code
+    )
+    linears = prunable_linears(network)
+    check_fits(recipe, linears)
+    if not recipe.calibrated and dtype != "auto":
+        raise RecipeError(
+            f"{recipe.method.capitalize()} pruning computes nothing with the model, so dtype {dtype} would "
+            "be ignored; leave it out."
+        )
+    data = None
+    if recipe.calibrated:
+        tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
+        assert recipe.calibration is not None
+        assert recipe.seed is not None
+        data = calibration_tokens(recipe.calibration, tokenizer, config, recipe.seed)
+    fingerprint = _fingerprint(recipe, shards, data, compute, linears)
+    several = distributed.size() > 1
+    # What is to be replaced may be damaged.
+    meta = None if force else _existing(out)
+    if meta is not None:
+        return _finished(out, meta, fingerprint, recipe, linears)
+    with (
+        choice.recording() as kernels,
+        wired_limit(),
+        _own_folder(out) as own,
+        output_folder(own, source=path, force=force) as folder,
+    ):
+        layout = layout_of(shards, linears, network)
+        if layout.name == "mlx":
+            refuse_loss(shards, network)
+        stored = _stored_weights(path, shards, trust_remote_code) if layout.name == "mlx" else {}
+        job = StreamedPrune(
+            name=recorded_name(model),
+            folder=folder,
+            writer=plan(folder.partial, layout.name, shards, stored),
+            layout=layout,
+            shards=shards,
+            stored=stored,
+            network=network,
+            linears=linears,
+            recipe=recipe,
+            fingerprint=fingerprint,
+            compute=compute,
+            kernels=kernels,
+        )
+        # Processes of one job go through the blocks in step, so none may carry on from where it once was.
+        job.prepare(force=force or several)
+        cache = cache and not several
+        if data is not None and recipe.allocation is not None:
+            dense = DensePass(
+                load_network(
+                    path, dtype=dtype, lazy=True, shards=shards, trust_remote_code=trust_remote_code
+                )[0],
+                data,
+                config,
+                shards,
+                folder=folder.partial,
+                hidden_limit=hidden_limit,
+                compute=compute,
+                cache=cache,
+            )
+            job.allocate(lambda: dense.outliers(recipe, progress or silent))
+        if data is not None:
+            job.calibrate_on(data, config, hidden_limit=hidden_limit, cache=cache)
+        return job.run(progress or silent)
+
+
+def _existing(out: Path) -> dict[str, Any] | None:
+    """What the first process's folder says of itself: None if there is none, empty if it says nothing."""
+    mine = b""
+    if distributed.rank() == 0 and out.exists():
+        mine = json.dumps(read_meta(out) or {}).encode()
+    first = distributed.gather_bytes(mine)[0]
+    return json.loads(first) if first else None
+
+
+@contextmanager
+def _own_folder(out: Path) -> Iterator[Path]:
+    """The folder this process writes: the first one's is kept, the others' are copies that go away."""
+    if distributed.rank() == 0:
+        yield out
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / out.name
+
+
+def _finished(
+    folder: Path, meta: dict[str, Any], fingerprint: str, recipe: Recipe, linears: list[PrunableLinear]
+) -> PruneReport:
+    """The report of a folder that holds this very prune."""
+    check_same(folder, meta, fingerprint)
+    return report_from_json(meta, recipe, linears)
+
+
+def _stored_weights(path: Path, shards: Shards, trust_remote_code: bool) -> dict[str, mx.array]:
+    """All weights by mlx-lm's names, lazy, where the source's own files cannot serve."""
+    network, _, _ = load_network(
+        path, dtype="stored", lazy=True, shards=shards, trust_remote_code=trust_remote_code
+    )
+    return dict(tree_flatten(network.parameters()))
+
+
+def _fingerprint(
+    recipe: Recipe,
+    shards: Shards,
+    data: CalibrationTokens | None,
+    compute: str,
+    linears: list[PrunableLinear],
+) -> str:
+    """What a prune follows from: recipe, source, calibration tokens, and compute type where it matters."""
+    # Absent where uniform: prunes from before there was a choice are still recognized.
+    left_out = {"calibration"} if recipe.allocation is not None else {"calibration", "allocation"}
+    content: dict[str, Any] = {
+        "recipe": {k: v for k, v in dataclasses.asdict(recipe).items() if k not in left_out},
+        "source": quick_hash(shards),
+    }
+    if data is not None:
+        content |= {"tokens": data.tokens_sha256, "dtype": compute}
+    if any(linear.expert is not None for linear in linears):
+        content["experts"] = "pruned"  # there was a time when they were left dense
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

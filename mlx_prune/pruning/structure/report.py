@@ -1,0 +1,241 @@
+"""What a structured prune did, as recorded in pruning_meta.json."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlx_prune.checkpoint.costs import CONTEXT
+from mlx_prune.checkpoint.invented import calibration_warnings
+from mlx_prune.kernels import choice
+from mlx_prune.pruning.structure.recipe import StructuredRecipe
+
+_SHORTFALL = 0.05
+
+
+@dataclass(frozen=True)
+class Change:
+    """A size before and after.
+
+    Attributes:
+        before: Of the dense model.
+        after: Of the smaller one.
+    """
+
+    before: int
+    after: int
+
+    @property
+    def saved(self) -> float:
+        """The fraction that is gone."""
+        return 1 - self.after / self.before if self.before else 0.0
+
+    def to_json(self) -> dict[str, int]:
+        """For pruning_meta.json."""
+        return {"before": self.before, "after": self.after}
+
+
+@dataclass(frozen=True)
+class StructuredReport:
+    """What a structured prune did.
+
+    Attributes:
+        model: What the user called the model.
+        recipe: What was asked for.
+        prunable: Weights of all linears in the blocks.
+        parameters: All parameters of the model.
+        bytes: Of the weight files.
+        flops_per_token: Of one new token after a context of :data:`sizes.CONTEXT` tokens.
+        removed: What is gone: under "blocks", "neurons" or "groups", how many there were and are
+            ("before", "after"), and which went (not of neurons); for blocks also the score each had.
+        repair: Relative errors with and without: of the corrected projection of each block under "neurons"
+            and "groups", of the hidden states after each gap under "blocks"; None if not asked for.
+        prune_time_s: Measuring, choosing and writing, in seconds.
+        calibration_time_s: The part of it spent on running the model on text.
+        peak_memory_bytes: Highest memory MLX held.
+        peak_rss_bytes: Highest resident memory of the process so far.
+        dtype: Compute type of the calibration.
+        calibration: Source, sizes and hashes of the text; None without.
+        layout: "source" (the source's tensor names) or "mlx" (mlx-lm's names and shapes).
+        versions: Of this package and the libraries.
+        device: The machine.
+        fingerprint: Of the recipe and the source, by which a finished prune is recognized.
+        kernels: What computed it, where there are GPU kernels
+            (:class:`~mlx_prune.kernels.choice.KernelRecord`).
+    """
+
+    model: str
+    recipe: StructuredRecipe
+    prunable: Change
+    parameters: Change
+    bytes: Change
+    flops_per_token: Change
+    removed: Mapping[str, Any]
+    repair: Mapping[str, Any] | None
+    prune_time_s: float
+    calibration_time_s: float
+    peak_memory_bytes: int
+    peak_rss_bytes: int
+    dtype: str
+    calibration: dict[str, Any] | None
+    layout: str
+    versions: dict[str, str] = field(default_factory=dict)
+    device: dict[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
+    kernels: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def target_sparsity(self) -> float:
+        """The fraction of units asked for."""
+        return self.recipe.sparsity
+
+    @property
+    def actual_sparsity(self) -> float:
+        """The fraction of the block linears' weights that is gone."""
+        return self.prunable.saved
+
+    @property
+    def total_prunable_params(self) -> int:
+        """Weights of all linears in the blocks of the dense model."""
+        return self.prunable.before
+
+    @property
+    def zero_params(self) -> int:
+        """Zeros that were added: none."""
+        return 0
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences a user should see."""
+        found = list(calibration_warnings(self.model, self.calibration))
+        for unit, entry in self.removed.items():
+            share = 1 - entry["after"] / entry["before"]
+            if abs(share - self.recipe.sparsity) > _SHORTFALL:
+                found.append(
+                    f"{entry['before'] - entry['after']} of {entry['before']} {_NAMES[unit]} is "
+                    f"{100 * share:.1f} %, not {100 * self.recipe.sparsity:g} %: the count was rounded."
+                )
+        gone = self.removed.get("blocks", {}).get("removed", [])
+        if self.recipe.repair and 0 in gone:
+            found.append("No block comes before the first that is gone, so repair could not make up for it.")
+        return (*found, *choice.sentences(self.kernels))
+
+    def rows(self) -> list[tuple[str, str]]:
+        """What was removed and what it saves, for a table of two columns."""
+        found = [
+            (
+                _NAMES[unit][0].upper() + _NAMES[unit][1:],
+                f"{entry['before']:,} -> {entry['after']:,}"
+                + (f" (without {_ranges(entry['removed'])})" if unit == "blocks" else ""),
+            )
+            for unit, entry in self.removed.items()
+        ]
+        found += [
+            ("Block weights", f"{_change(self.prunable)}"),
+            ("Parameters", f"{_change(self.parameters)}"),
+            ("Weight files", f"{_size(self.bytes.before)} -> {_size(self.bytes.after)}"),
+            (f"FLOPs per token (at {CONTEXT} tokens)", f"{_change(self.flops_per_token)}"),
+        ]
+        for kind, entries in (self.repair or {}).items():
+            if not entries:
+                continue
+            without, repaired = (
+                sum(e[key] for e in entries) / len(entries) for key in ("without", "repaired")
+            )
+            found.append((f"{_ERRORS[kind]}", f"{without:.3f} -> {repaired:.3f} by repair (mean)"))
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of pruning_meta.json; sparsities are in percent there."""
+        recipe = self.recipe
+        width = recipe.method == "width"
+        return {
+            "model": self.model,
+            "method": recipe.label,
+            "target_sparsity": round(100 * recipe.sparsity, 6),
+            "actual_sparsity": round(100 * self.actual_sparsity, 6),
+            "total_prunable_params": self.total_prunable_params,
+            "remaining_prunable_params": self.prunable.after,
+            "zero_params": self.zero_params,
+            "prune_time_s": self.prune_time_s,
+            "calibration_time_s": self.calibration_time_s,
+            "pattern": None,
+            "units": recipe.units if width else "blocks",
+            "scores": _depth_scores(recipe) if not width else recipe.scores,
+            "multiple": recipe.multiple,
+            "statistics": recipe.statistics,
+            "seed": recipe.seed,
+            "calibration": self.calibration,
+            "parameters": self.parameters.to_json(),
+            "bytes": self.bytes.to_json(),
+            "flops_per_token": {**self.flops_per_token.to_json(), "context": CONTEXT},
+            "removed": dict(self.removed),
+            "repair": None if self.repair is None else dict(self.repair),
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "peak_rss_bytes": self.peak_rss_bytes,
+            "dtype": self.dtype,
+            "layout": self.layout,
+            "warnings": list(self.warnings),
+            "versions": self.versions,
+            "device": self.device,
+            "fingerprint": self.fingerprint,
+            "kernels": self.kernels,
+        }
+
+
+def report_from_json(meta: dict[str, Any], recipe: StructuredRecipe) -> StructuredReport:
+    """The report of a finished prune, from its pruning_meta.json and the recipe."""
+    same = (
+        *("model", "removed", "repair", "prune_time_s", "calibration_time_s", "peak_memory_bytes"),
+        *("peak_rss_bytes", "dtype", "calibration", "layout", "versions", "device", "fingerprint"),
+    )
+    parameters, nbytes, flops = (
+        Change(meta[key]["before"], meta[key]["after"]) for key in ("parameters", "bytes", "flops_per_token")
+    )
+    return StructuredReport(
+        recipe=recipe,
+        prunable=Change(meta["total_prunable_params"], meta["remaining_prunable_params"]),
+        parameters=parameters,
+        bytes=nbytes,
+        flops_per_token=flops,
+        kernels=meta.get("kernels", {}),
+        **{key: meta[key] for key in same},
+    )
+
+
+_NAMES = {
+    "blocks": "blocks",
+    "neurons": "MLP neurons per block",
+    "groups": "key-value groups per block",
+}
+_ERRORS = {
+    "blocks": "Hidden-state error after the gaps",
+    "neurons": "MLP output error",
+    "groups": "Attention output error",
+}
+
+
+def _depth_scores(recipe: StructuredRecipe) -> str:
+    return "angular distance" if recipe.contiguous else "block influence"
+
+
+def _change(change: Change) -> str:
+    return f"{change.before:,} -> {change.after:,} (-{100 * change.saved:.1f} %)"
+
+
+def _size(n: int) -> str:
+    if n >= 1e9:
+        return f"{n / 1e9:.2f} GB"
+    return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Write 3, 4, 5 and 8 as "3-5, 8"."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

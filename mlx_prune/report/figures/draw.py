@@ -1,0 +1,239 @@
+"""The figures of a report: which there are, their captions, and their files. All are drawn from tables."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mlx_prune.progress import Progress, ProgressCallback, silent
+from mlx_prune.report.figures import change as figures_change
+from mlx_prune.report.figures import effects as figures_effects
+from mlx_prune.report.figures import frontier as figures_frontier
+from mlx_prune.report.figures import rates as figures_rates
+from mlx_prune.report.figures.panels import Tables
+from mlx_prune.report.figures.style import NARROW, WIDE, Layout, look
+from mlx_prune.report.tables.frontier import RULE
+from mlx_prune.store import write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class FigureKind:
+    """A figure that a study may have.
+
+    Attributes:
+        name: File name without its ending.
+        title: For a heading.
+        caption: What is shown, and how to read it.
+        tables: Names of the tables it shows.
+        draw: Draws it in a layout; None if the tables lack what it needs.
+    """
+
+    name: str
+    title: str
+    caption: str
+    tables: tuple[str, ...]
+    draw: Callable[[Tables, Layout], Figure | None]
+
+
+_POINTS = (
+    " Small gray numbers: percent of answers understood, where under 90; crosses: too few to say anything."
+)
+_LINES = " At the right: answers understood; hatched: too few, not compared."
+
+STUDY_FIGURES = (
+    FigureKind(
+        "srs_by_sparsity",
+        "Stereotype reliance by sparsity",
+        "Share of answers to ambiguous questions that fit the stereotype, averaged over categories. "
+        "Bars: 95 % interval of the change from dense, over question templates." + _POINTS,
+        ("overall", "paired_tests"),
+        figures_rates.srs_by_sparsity,
+    ),
+    FigureKind(
+        "usr_by_sparsity",
+        "Abstention by sparsity",
+        "Share of answers that choose “unknown”, the right answer to an ambiguous question. "
+        "Bars: 95 % interval of the change from dense, over question templates." + _POINTS,
+        ("overall", "direction"),
+        figures_rates.usr_by_sparsity,
+    ),
+    FigureKind(
+        "srs_by_category",
+        "Stereotype reliance by category",
+        "One panel per category. Bars: 95 % intervals that allow for answers to one question template "
+        "hanging together." + _POINTS,
+        ("rates",),
+        figures_rates.srs_by_category,
+    ),
+    FigureKind(
+        "methods_at_50",
+        "Methods at a target of 50 %",
+        "SRS by category; the black line is the dense model. Where the actual sparsity misses the target it "
+        "is given in the legend: such methods are not compared at equal sparsity." + _POINTS,
+        ("rates", "methods_at_50"),
+        figures_rates.methods_at_50,
+    ),
+    FigureKind(
+        "transitions",
+        "Items that changed sides",
+        "An item is biased if any of its answers under the seeds is stereotyped. Compare with “Emergence "
+        "against its own null”: sampling alone makes items change sides." + _LINES,
+        ("transitions",),
+        figures_change.transitions,
+    ),
+    FigureKind(
+        "evaluation_gap",
+        "What perplexity does not see",
+        "Each point is a compressed model; the number is its sparsity in percent (actual, where recorded). "
+        "High and far left: stereotypes grew while perplexity hardly moved. The horizontal axis is "
+        "logarithmic beyond 10 %." + " Models of which too few answers were understood are left out.",
+        ("evaluation_gap",),
+        figures_change.evaluation_gap,
+    ),
+    FigureKind(
+        "latent_items",
+        "All items and latently biased items",
+        "Filled: all items. Hollow: items whose dense SRS was at least 0.20. Those were chosen by noisy "
+        "answers, so part of their fall is regression to the mean." + _POINTS,
+        ("overall", "latent_rates"),
+        figures_rates.latent_items,
+    ),
+)
+"""The published study's seven figures."""
+
+FURTHER_FIGURES = (
+    FigureKind(
+        "srs_change",
+        "Change of stereotype reliance, with its interval",
+        "Change of the overall SRS from dense with a 95 % interval over question templates. "
+        "Filled: significant after correction for the number of comparisons." + _LINES,
+        ("paired_tests",),
+        figures_change.srs_change,
+    ),
+    FigureKind(
+        "srs_change_by_category",
+        "Change of stereotype reliance, by category",
+        "Change of SRS from dense. Orange: more stereotyped answers; purple: fewer. Bold with *: significant "
+        "(q < 0.05), clustered by template and adjusted over all comparisons."
+        + " Small: percent of answers understood, where under 90; hatched: too few, not compared.",
+        ("paired_tests",),
+        figures_change.srs_change_by_category,
+    ),
+    FigureKind(
+        "direction",
+        "Lost abstention, or directional bias?",
+        "The two parts of the change of SRS. A model that stops abstaining and picks a person by lot raises "
+        "SRS through the first alone; only the second is bias in a direction. Whiskers: 95 % intervals."
+        + _LINES,
+        ("direction",),
+        figures_effects.direction,
+    ),
+    FigureKind(
+        "emergence",
+        "Emergence against its own null",
+        "Of the items the dense model never answered with the stereotype, the share that would be so "
+        "answered when asked afresh: by the dense model itself (hollow) and by the compressed one (filled). "
+        "Only the distance between the two is compression." + _LINES,
+        ("emergence",),
+        figures_effects.emergence,
+    ),
+    FigureKind(
+        "sampled_against_expected",
+        "Sampled against expected stereotype reliance",
+        "Large: means over categories; small: single categories. On the line, the sampled answers say what "
+        "the option probabilities say; off it, answers are decided after their first letter."
+        + " Crosses: too few answers were understood.",
+        ("expected",),
+        figures_effects.sampled_against_expected,
+    ),
+    FigureKind(
+        "latency_ratios",
+        "Did anything get faster?",
+        "Time of an answer relative to the dense model, measured item by item in turn. Bars: 95 % intervals "
+        "that hold at once for all configurations.",
+        ("latency_ratios",),
+        figures_effects.latency_ratios,
+    ),
+)
+"""What the published study lacks."""
+
+FRONTIER = FigureKind(
+    "frontier",
+    "What was bought, and at what price",
+    "Further left is smaller or faster, further down keeps more; thin lines run through the dense model. "
+    f"Gray: dominated, or not judged for want of a measure or of answers. {RULE} Bars: these intervals.",
+    ("frontier",),
+    figures_frontier.frontier,
+)
+"""The figure that decides."""
+
+FIGURES = (*STUDY_FIGURES, FRONTIER, *FURTHER_FIGURES)
+
+
+def draw(kind: FigureKind, tables: Tables, layout: Layout = WIDE) -> Figure | None:
+    """Draw one figure in the common look; None if the tables lack what it needs."""
+    with look():
+        return kind.draw(tables, layout)
+
+
+def render(figure: Figure, file_format: str) -> bytes:
+    """A figure as the bytes of a PNG or SVG file; the same data give the same bytes."""
+    out = io.BytesIO()
+    with look():
+        metadata = {"Date": None, "Creator": None} if file_format == "svg" else {"Software": None}
+        figure.savefig(out, format=file_format, metadata=metadata)
+    # Laying out takes most of the time, and once is enough.
+    figure.set_layout_engine("none")
+    return out.getvalue()
+
+
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A figure of one study.
+
+    Attributes:
+        kind: Which.
+        png: For slides and documents.
+        svg: The same as a drawing.
+        narrow_svg: One panel per row, for phones.
+    """
+
+    kind: FigureKind
+    png: bytes
+    svg: bytes
+    narrow_svg: bytes
+
+
+def draw_figures(tables: Tables, *, progress: ProgressCallback = silent) -> list[DrawnFigure]:
+    """Draw every figure that the tables allow.
+
+    Args:
+        tables: What :func:`mlx_prune.report.write.report_tables` returns.
+        progress: Called with stage "figures".
+    """
+    drawn = []
+    for count, kind in enumerate(FIGURES):
+        progress(Progress("figures", count, len(FIGURES), kind.name))
+        wide, narrow = draw(kind, tables, WIDE), draw(kind, tables, NARROW)
+        if wide is not None and narrow is not None:
+            png, svg = render(wide, "png"), render(wide, "svg")
+            drawn.append(DrawnFigure(kind, png, svg, render(narrow, "svg")))
+    progress(Progress("figures", len(FIGURES), len(FIGURES)))
+    return drawn
+
+
+def write_figures(figures: Iterable[DrawnFigure], folder: Path) -> list[Path]:
+    """Write figures as PNG and SVG into a folder; returns the files written."""
+    written = []
+    for figure in figures:
+        for suffix, data in (("png", figure.png), ("svg", figure.svg)):
+            path = folder / f"{figure.kind.name}.{suffix}"
+            write_atomically(path, data)
+            written.append(path)
+    return written

@@ -1,0 +1,245 @@
+"""The figure that decides: what each configuration bought on one axis, what it cost on the other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlx_prune.report.figures.panels import (
+    Band,
+    Tables,
+    configuration_label,
+    distinct,
+    number,
+    panel_grid,
+    shared_legend,
+)
+from mlx_prune.report.figures.placing import Box, place_labels
+from mlx_prune.report.figures.style import INK, MUTED, Layout, method_style, plain_numbers
+from mlx_prune.report.tables.frontier import UNDOMINATED
+from mlx_prune.report.tables.table import Row
+from mlx_prune.stats.outcomes import DENSE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LABEL_SIZE = 7.5
+# Beyond this ratio of the largest to the smallest value an axis is logarithmic.
+_WIDE_RANGE = 3.0
+# Perplexities beyond so many times the largest undominated one would leave the others no room.
+_FAR = 4.0
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """A column of the table on an axis: its label, a word for titles, and whether it varies by factors."""
+
+    column: str
+    label: str
+    title: str
+    factors: bool = False
+
+
+@dataclass(frozen=True)
+class _Dot:
+    """One configuration on one panel.
+
+    Attributes:
+        row: Of the table.
+        at: Where it is drawn.
+        intervals: Along x and along y, each None where there is none.
+        beyond: The value, where it is too large for the panel.
+    """
+
+    row: Row
+    at: Band
+    intervals: tuple[Band | None, Band | None]
+    beyond: str = ""
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is drawn in its color."""
+        return _is_shown(self.row)
+
+    @property
+    def name(self) -> str:
+        """Its label, or nothing."""
+        return self.beyond or (configuration_label(self.row) if self.shown else "")
+
+    def whiskers(self) -> list[tuple[Band, Band]]:
+        """Its intervals as lines: both x values, both y values."""
+        (x, y), (across, up) = self.at, self.intervals
+        lines = [(across, (y, y))] if across else []
+        return lines + ([((x, x), up)] if up else [])
+
+
+_BOUGHT = (
+    _Axis("size_ratio", "size on disk, dense = 1", "size"),
+    _Axis("latency_ratio", "time of an answer, dense = 1", "time", factors=True),
+)
+_PAID = (
+    _Axis("perplexity", "perplexity", "Perplexity", factors=True),
+    _Axis("direction_change", "change of SRS − anti", "Directional bias"),
+)
+
+
+def frontier(tables: Tables, layout: Layout) -> Figure | None:
+    """Size and time against perplexity and directional bias, a block of panels per model."""
+    table = tables["frontier"]
+    bought = [axis for axis in _BOUGHT if _measured(table.rows, axis)]
+    paid = [axis for axis in _PAID if _measured(table.rows, axis)]
+    if not bought or not paid:
+        return None
+    models = distinct(table, "model")
+    places = [(model, x, y) for model in models for y in paid for x in bought]
+    prefix = {model: f"{model} · " if len(models) > 1 else "" for model in models}
+    titles = [f"{prefix[model]}{y.title} against {x.title}" for model, x, y in places]
+    across = min(layout.columns, len(bought))
+    figure, panels = panel_grid(layout, titles, 3.1, columns=across)
+    dots = [
+        _draw_panel(axes, table.where(model=model).rows, x, y)
+        for axes, (model, x, y) in zip(panels, places, strict=True)
+    ]
+    shared_legend(figure)
+    # Labels go where there is room, which is known once everything else has its place.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes, mine in zip(panels, dots, strict=True):
+        _label_dots(axes, mine)
+    return figure
+
+
+def _measured(rows: Sequence[Row], axis: _Axis) -> bool:
+    return any(row["prune_method"] != DENSE and row[axis.column] is not None for row in rows)
+
+
+def _draw_panel(axes: Axes, rows: Sequence[Row], x: _Axis, y: _Axis) -> list[_Dot]:
+    """Draw a panel without its labels; returns what is on it."""
+    axes.set_xlabel(x.label)
+    axes.set_ylabel(y.label)
+    for row in rows:
+        look = method_style(str(row["prune_method"])).points(row["pattern"])
+        axes.plot([], [], **look, linestyle="none", label=_method(row))
+    dots = _dots(rows, x, y)
+    if not any(dot.row["prune_method"] != DENSE for dot in dots):
+        axes.annotate("not measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color=MUTED.light)
+        return []
+    # The dense model last, on top of what it ties with.
+    for dot in sorted(dots, key=lambda dot: (dot.row["prune_method"] == DENSE, dot.shown)):
+        _draw_dot(axes, dot)
+    _set_scale(axes.xaxis, [dot.at[0] for dot in dots], x)
+    _set_scale(axes.yaxis, [dot.at[1] for dot in dots], y)
+    axes.margins(0.1, 0.14)
+    left, right = axes.get_xlim()
+    # Differences of a percent are not to look like any.
+    axes.set_xlim(*((0, right) if x.column == "size_ratio" else (min(left, 0.85), max(right, 1.15))))
+    dense = next((dot for dot in dots if dot.row["prune_method"] == DENSE), None)
+    if dense:
+        # Left of one thin line and below the other is better.
+        axes.axvline(dense.at[0], color=INK.light, linewidth=0.8, alpha=0.5, zorder=1)
+        axes.axhline(dense.at[1], color=INK.light, linewidth=0.8, alpha=0.5, zorder=1)
+    return dots
+
+
+def _method(row: Row) -> str:
+    return f"{row['prune_method']} {row['pattern'] or ''}".strip()
+
+
+def _dots(rows: Sequence[Row], x: _Axis, y: _Axis) -> list[_Dot]:
+    """What is on a panel; perplexities far above all that matter stand on the upper edge, with an arrow."""
+    ceiling = math.inf
+    if y.column == "perplexity":
+        kept = [v for row in rows if _is_shown(row) and (v := number(row[y.column])) is not None]
+        ceiling = _FAR * max(kept, default=1.0)
+    dots = []
+    for row in rows:
+        across, up = number(row[x.column]), row[y.column]
+        if across is None or not isinstance(up, int | float):
+            continue
+        if up > ceiling:
+            dots.append(_Dot(row, (across, ceiling), (_ends(row, x), None), f"↑ {_short(up)}"))
+        else:
+            dots.append(_Dot(row, (across, up), (_ends(row, x), _ends(row, y))))
+    return dots
+
+
+def _is_shown(row: Row) -> bool:
+    return row["standing"] == UNDOMINATED or row["prune_method"] == DENSE
+
+
+def _ends(row: Row, axis: _Axis) -> Band | None:
+    """The interval of a cell, if it has one."""
+    name = axis.column.removesuffix("_ratio")
+    low, high = number(row.get(f"{name}_low")), number(row.get(f"{name}_high"))
+    return None if low is None or high is None or low == high else (low, high)
+
+
+def _short(value: float) -> str:
+    return "∞" if math.isinf(value) else f"{value:,.0f}" if value < 1e5 else f"{value:.0e}"
+
+
+def _draw_dot(axes: Axes, dot: _Dot) -> None:
+    look = method_style(str(dot.row["prune_method"])).points(dot.row["pattern"])
+    if not dot.shown:
+        look |= {"color": MUTED.light, "markeredgecolor": MUTED.light, "alpha": 0.6}
+    for xs, ys in dot.whiskers():
+        axes.plot(xs, ys, color=look["color"], linewidth=1, alpha=0.8 if dot.shown else 0.4)
+    axes.plot([dot.at[0]], [dot.at[1]], **look, linestyle="none", label="_")
+
+
+def _set_scale(axis: Any, values: Sequence[float], what: _Axis) -> None:
+    """A logarithmic axis where values differ by factors, with ticks at 1, 2 and 5 in plain numbers."""
+    from matplotlib.ticker import LogLocator
+
+    if not what.factors or max(values) <= _WIDE_RANGE * min(values):
+        return
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    plain_numbers(axis)
+
+
+def _label_dots(axes: Axes, dots: Sequence[_Dot]) -> None:
+    """Name the dense model and the undominated configurations where no other text or point is."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    unit = figure.dpi / 72
+
+    def pixels(point: Band) -> Band:
+        x, y = axes.transData.transform(point)
+        return float(x), float(y)
+
+    named = [(dot.name, pixels(dot.at)) for dot in dots if dot.name]
+    lines = [(pixels((xs[0], ys[0])), pixels((xs[1], ys[1]))) for dot in dots for xs, ys in dot.whiskers()]
+    edge = axes.get_window_extent()
+    room = Box(edge.x0, edge.y0, edge.x1, edge.y1)
+    for dot in dots:
+        if dot.row["prune_method"] == DENSE:
+            x, y = pixels(dot.at)
+            lines += [((x, room.bottom), (x, room.top)), ((room.left, y), (room.right, y))]
+    boxes = place_labels(
+        [at for _, at in named],
+        # As wide as in the widest font that a page may choose.
+        [(0.6 * _LABEL_SIZE * unit * len(text), 1.25 * _LABEL_SIZE * unit) for text, _ in named],
+        room,
+        [Box.around(pixels(dot.at), 8 * unit, 8 * unit) for dot in dots],
+        reach=5.5 * unit,
+        faint=[Box(x0 - unit, y0 - unit, x1 + unit, y1 + unit) for (x0, y0), (x1, y1) in lines],
+    )
+    for (text, at), box in zip(named, boxes, strict=True):
+        across, up = ((one - other) / unit for one, other in zip(box.center, at, strict=True))
+        gap = max(abs(across) - 0.3 * _LABEL_SIZE * len(text), abs(up) - 0.6 * _LABEL_SIZE)
+        leader = {"arrowstyle": "-", "color": MUTED.light, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
+        point = axes.transData.inverted().transform(at)
+        axes.annotate(
+            text,
+            (float(point[0]), float(point[1])),
+            (across, up),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=_LABEL_SIZE,
+            arrowprops=leader if gap > 9 else None,
+        )

@@ -1,0 +1,206 @@
+"""The one look of all figures: colors that color-blind readers tell apart, markers that survive gray print.
+
+Colors are Okabe and Ito's, and two more that keep apart from them under protanopia and deuteranopia. Each has
+a twin for dark pages; the page swaps them through CSS variables, so that one drawing serves both.
+
+The kind of a method decides color and marker. What was done besides decides how the marker is filled, and a
+quantization on top of pruning gives it a dark edge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mlx_prune.stats.methods import QUANTIZED, family, known_label
+
+if TYPE_CHECKING:
+    from matplotlib.axis import Axis
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Tone:
+    """One color of the palette: its CSS variable, and its value on white and on dark."""
+
+    variable: str
+    light: str
+    dark: str
+
+
+INK = Tone("ink", "#1f2328", "#e6e9ed")
+MUTED = Tone("muted", "#656d76", "#9aa4af")
+GRID = Tone("grid", "#dfe3e8", "#333a43")
+PAPER = Tone("paper", "#fffffe", "#14181d")
+BLUE = Tone("blue", "#0072b2", "#4fb0ec")
+VERMILION = Tone("vermilion", "#d55e00", "#ff8a3d")
+PINK = Tone("pink", "#bb6395", "#e39cc5")
+GREEN = Tone("green", "#00875f", "#3ccb9f")
+AMBER = Tone("amber", "#c98a00", "#f0b429")
+VIOLET = Tone("violet", "#4b2e83", "#9a78f0")
+CYAN = Tone("cyan", "#1f9db5", "#5fd3e0")
+TONES = (INK, MUTED, GRID, PAPER, BLUE, VERMILION, PINK, GREEN, AMBER, VIOLET, CYAN)
+
+
+@dataclass(frozen=True)
+class MethodStyle:
+    """How one pruning method is drawn wherever it appears.
+
+    Attributes:
+        color: Of its points and lines.
+        marker: Matplotlib's name of it.
+        line: Matplotlib's line style.
+        fill: Matplotlib's fill style: which part of the marker is filled.
+        edge: Color of the marker's edge.
+    """
+
+    color: str
+    marker: str
+    line: Any
+    fill: str
+    edge: str
+
+    def points(self, pattern: object = None) -> dict[str, Any]:
+        """Matplotlib's settings of its points; those of an N:M pattern are hollow."""
+        hollow = "none" if self.edge == self.color else "bottom"
+        return {
+            "color": self.color,
+            "marker": self.marker,
+            "fillstyle": hollow if pattern else self.fill,
+            "markerfacecoloralt": PAPER.light,
+            "markeredgecolor": self.edge,
+            "markersize": 8.5 if self.marker == "*" else 6,
+        }
+
+
+_FAMILIES = {
+    "dense": (INK, "s", "-"),
+    "random": (PINK, "^", ":"),
+    "magnitude": (BLUE, "o", "--"),
+    "wanda": (VERMILION, "D", "-"),
+    "sparsegpt": (GREEN, "v", "-."),
+    "width": (AMBER, "P", "-"),
+    "depth": (VIOLET, "X", "--"),
+    QUANTIZED: (CYAN, "*", "-"),
+}
+_OTHERS = ((MUTED, ">", "--"), (MUTED, "<", "-."))
+_MODIFIED_LINE = (0, (4, 1, 1, 1, 1, 1))
+_QUANTIZED_LINE = (0, (1, 1))
+_FILLS = {
+    (): "full",
+    ("owl",): "left",
+    ("repair",): "left",
+    ("heads",): "top",
+    ("both",): "bottom",
+    ("heads", "repair"): "right",
+    ("both", "repair"): "none",
+    ("contiguous",): "top",
+    ("contiguous", "repair"): "right",
+}
+_BITS = {8: "full", 6: "top", 4: "left", 3: "bottom", 2: "none"}
+
+
+def method_style(method: str) -> MethodStyle:
+    """The style of a method; methods that are not this package's own share two further styles."""
+    kind = family(method)
+    if kind not in _FAMILIES:
+        tone, marker, line = _OTHERS[sum(method.encode()) % len(_OTHERS)]
+        return MethodStyle(tone.light, marker, line, "full", tone.light)
+    tone, marker, line = _FAMILIES[kind]
+    label = known_label(method)
+    if label is None or label.quantization is None:
+        modifiers = label.modifiers if label else ()
+        return MethodStyle(
+            tone.light, marker, _MODIFIED_LINE if modifiers else line, _FILLS[modifiers], tone.light
+        )
+    if kind == QUANTIZED:
+        marker = marker if label.quantization.mode == "affine" else "H"
+        fill = _BITS[label.quantization.bits or 8]
+        return MethodStyle(tone.light, marker, line, fill, tone.light)
+    return MethodStyle(tone.light, marker, _QUANTIZED_LINE, _FILLS[label.modifiers], INK.light)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The room a figure has.
+
+    Attributes:
+        name: "wide" or "narrow".
+        width: Inches.
+        columns: Panels side by side at most.
+    """
+
+    name: str
+    width: float
+    columns: int
+
+
+WIDE = Layout("wide", 10.0, 3)
+NARROW = Layout("narrow", 3.9, 1)
+
+_SETTINGS = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": INK.light,
+    "axes.labelcolor": INK.light,
+    "axes.edgecolor": MUTED.light,
+    "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
+    "axes.titlecolor": INK.light,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID.light,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED.light,
+    "ytick.color": MUTED.light,
+    "xtick.labelcolor": INK.light,
+    "ytick.labelcolor": INK.light,
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.handlelength": 2.4,
+    "figure.facecolor": "white",
+    "axes.facecolor": "none",
+    "savefig.dpi": 200,
+    # A dollar sign in a name starts no formula.
+    "text.parse_math": False,
+    # Text stays text: searchable, and in the page's own font.
+    "svg.fonttype": "none",
+    # The same data gives the same file.
+    "svg.hashsalt": "mlx-prune",
+}
+
+
+@contextmanager
+def look() -> Iterator[None]:
+    """Matplotlib's settings for everything drawn inside; what was set before returns afterwards."""
+    import matplotlib as mpl
+
+    with mpl.rc_context(_SETTINGS):
+        yield
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Label a logarithmic axis with plain numbers; Matplotlib's own labels are formulas."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def new_figure(layout: Layout, height: float) -> Figure:
+    """An empty figure of the layout's width and ``height`` inches, outside pyplot's global state."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(layout.width, height), layout="constrained")

@@ -1,0 +1,192 @@
+"""Perplexity of a model on a text, as mlx-lm defines it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import mlx_lm.perplexity
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_prune.chat.template import try_out
+from mlx_prune.checkpoint.invented import HELD_OUT_TEXT, named
+from mlx_prune.checkpoint.limits import limits_of
+from mlx_prune.checkpoint.open import LoadedModel
+from mlx_prune.errors import DataError, one_line
+from mlx_prune.generation.finite import not_finite
+from mlx_prune.generation.whole import whole_forward
+from mlx_prune.progress import Progress, ProgressCallback, silent
+from mlx_prune.stats.paired_perplexity import sequence_hash
+from mlx_prune.text import encode, leading_token, read_text
+
+DEFAULT_SEQUENCES = 256
+DEFAULT_LENGTH = 512
+# The study's text, read through mlx-lm's own loader with the study's NumPy seed.
+TULU = "allenai/tulu-3-sft-mixture"
+_TULU_SEED = 123
+
+
+@dataclass(frozen=True)
+class Perplexity:
+    """Perplexity of one model on one text.
+
+    Attributes:
+        value: exp(mean negative log-likelihood in nats per token); infinite where that overflows.
+        standard_error: Delta-method standard error over tokens, as mlx-lm reports it. Tokens of one
+            sequence are not independent, so it is a lower bound.
+        sequences: Number of sequences evaluated.
+        sequence_length: Tokens per sequence.
+        tokens: Tokens predicted, ``sequences * (sequence_length - 1)``.
+        sequence_nll: Of each sequence, the sum of its tokens' negative log-likelihoods in nats.
+        sequence_hashes: Of each sequence's token ids, by which two models are compared sequence by sequence
+            (:mod:`mlx_prune.stats.paired_perplexity`).
+    """
+
+    value: float
+    standard_error: float
+    sequences: int
+    sequence_length: int
+    tokens: int
+    sequence_nll: tuple[float, ...]
+    sequence_hashes: tuple[str, ...]
+
+
+def perplexity(
+    model: LoadedModel,
+    *,
+    text: str | Path | None = None,
+    sequences: int | None = None,
+    sequence_length: int | None = None,
+    batch_size: int = 8,
+    progress: ProgressCallback = silent,
+) -> Perplexity:
+    """Measure the perplexity of a model on a text.
+
+    A text is tokenized as a whole and cut into consecutive sequences, of which the first are used; each
+    begins with the tokenizer's BOS token where the tokenizer puts one.
+
+    Args:
+        model: A loaded model.
+        text: "tulu" for the study's (downloaded once), a text or JSONL file, or "demo" for the held-out text
+            that was invented for the embedded model. None is "demo" for that model; any other needs a name.
+        sequences: How many; None takes what the text holds, at most 256.
+        sequence_length: Tokens of each; None takes 512, or what the model allows.
+        batch_size: Sequences per forward pass.
+        progress: Called once per batch.
+
+    Returns:
+        The perplexity and its standard error.
+
+    Raises:
+        DataError: The text is not named, cannot be read or is too short, a sequence is longer than the model
+            takes, or the model's losses are not numbers.
+    """
+    text = named(HELD_OUT_TEXT, text, model, "the text")
+    limits = limits_of(model.config)
+    longest = limits.positions
+    if longest is not None and (sequence_length or 0) > longest:
+        raise DataError(
+            f"the model takes at most {longest} tokens; choose a --sequence-length below {sequence_length}."
+        )
+    length = sequence_length or min(DEFAULT_LENGTH, longest or DEFAULT_LENGTH)
+    if text == "tulu":
+        tokens = _tulu(model.tokenizer, sequences or DEFAULT_SEQUENCES, length)
+    else:
+        tokens = _sequences(model.tokenizer, text, sequences, length)
+    limits.check(tokens, "a sequence of the text")
+    forward = whole_forward(model.model)
+    return perplexity_of_tokens(forward, tokens, batch_size=batch_size, progress=progress)
+
+
+def _sequences(tokenizer: Any, source: str | Path, count: int | None, length: int) -> NDArray[np.int32]:
+    if source == "demo":
+        from mlx_prune import demo
+
+        ids = encode(tokenizer, read_text(demo.heldout_text_path()))
+    else:
+        ids = encode(tokenizer, read_text(source))
+    bos = leading_token(tokenizer)
+    body = length - len(bos)
+    available = len(ids) // body
+    wanted = count or max(1, min(DEFAULT_SEQUENCES, available))
+    if wanted > available:
+        raise DataError(
+            f"the text {source} holds {len(ids):,} tokens, {wanted * body - len(ids):,} too few for {wanted} "
+            f"sequences of {length}; give a longer text, fewer sequences or shorter ones."
+        )
+    cut = np.asarray(ids[: wanted * body], np.int32).reshape(wanted, body)
+    return np.concatenate([np.tile(np.asarray(bos, np.int32), (wanted, 1)), cut], axis=1)
+
+
+def _tulu(tokenizer: Any, count: int, length: int) -> NDArray[np.int32]:
+    try_out(tokenizer)  # the loader renders conversations
+    # mlx-lm's loader draws from NumPy's global generator; leave that as it was found.
+    state = np.random.get_state()
+    np.random.seed(_TULU_SEED)
+    try:
+        data = mlx_lm.perplexity.load_data(tokenizer, TULU, count, length)
+    except Exception as error:  # datasets passes on errors of several network libraries
+        raise DataError(
+            f"{TULU} cannot be read from the Hub ({one_line(error)}); check the connection, or give a file."
+        ) from error
+    finally:
+        np.random.set_state(state)
+    return np.asarray(data, np.int32)
+
+
+def perplexity_of_tokens(
+    model: Any,
+    tokens: NDArray[np.int32],
+    *,
+    batch_size: int = 8,
+    progress: ProgressCallback = silent,
+) -> Perplexity:
+    """Measure perplexity as ``mlx_lm.perplexity.eval_ppl`` does, quietly, with progress, and by sequence.
+
+    Args:
+        model: A callable that maps int tokens ``(batch, length)`` to logits ``(batch, length, vocabulary)``.
+        tokens: int32 token ids, shape ``(sequences, sequence_length)``.
+        batch_size: Sequences per forward pass.
+        progress: Called once per batch.
+
+    Returns:
+        The perplexity and its standard error.
+
+    Raises:
+        DataError: If there is no sequence of at least two tokens, or the model's losses are not numbers.
+    """
+    if tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] < 2:
+        raise DataError("perplexity needs at least one sequence of two tokens.")
+    batches = math.ceil(len(tokens) / batch_size)
+    parts = []
+    for number in range(batches):
+        progress(Progress("perplexity", number, batches))
+        batch = mx.array(tokens[number * batch_size : (number + 1) * batch_size])
+        logits = model(batch[:, :-1]).astype(mx.float32)
+        losses = nn.losses.cross_entropy(logits, batch[:, 1:], reduction="none")
+        parts.append(np.array(losses, np.float64))
+    progress(Progress("perplexity", batches, batches))
+    every = np.concatenate(parts)
+    mean = float(every.mean())
+    if math.isnan(mean):
+        raise DataError(not_finite(model, "on the text", "losses"))
+    value = error = math.inf
+    if mean < math.log(sys.float_info.max):
+        value = math.exp(mean)
+        error = value * float(every.std(ddof=1)) / math.sqrt(every.size) if every.size > 1 else math.nan
+    sequences, length = (int(n) for n in tokens.shape)
+    return Perplexity(
+        value,
+        error,
+        sequences,
+        length,
+        sequences * (length - 1),
+        tuple(every.sum(axis=1).tolist()),
+        tuple(sequence_hash(ids) for ids in tokens),
+    )

@@ -1,0 +1,81 @@
+"""What a method label says, for measures and reports; names of other tools are let through.
+
+Labels are this package's names for what was done to a model (:mod:`mlx_prune.labels`). Records may
+come from elsewhere, so an unknown label is no error here: it is a method of its own.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from mlx_prune.errors import RecipeError
+from mlx_prune.labels import DENSE, MASK_BASES, STRUCTURED_BASES, Label, parse_label
+
+MethodOrder = tuple[int, bool, str, bool, int, str]
+
+QUANTIZED = "quantized"
+FAMILIES = (DENSE, *MASK_BASES, *STRUCTURED_BASES, QUANTIZED)
+"""Kinds of methods in the order of a report; what is quantized and nothing else is a kind of its own."""
+
+
+@cache
+def known_label(method: str) -> Label | None:
+    """A method's label taken apart, or None if it is not one of this package's."""
+    try:
+        return parse_label(method)
+    except RecipeError:
+        return None
+
+
+def family(method: str) -> str:
+    """The kind of a method: its base, "quantized" for a quantization alone, or an unknown method itself."""
+    label = known_label(method)
+    if label is None:
+        return method
+    return QUANTIZED if label.base == DENSE and label.quantization is not None else label.base
+
+
+def only_quantized(method: str) -> bool:
+    """Whether the model was quantized and nothing else, so that no sparsity goes with its name."""
+    return family(method) == QUANTIZED
+
+
+def removes_weights(method: str) -> bool:
+    """Whether neurons, heads or blocks are gone, so that the target is a share of these."""
+    label = known_label(method)
+    return label is not None and label.structured
+
+
+def keeps_form(method: str) -> bool:
+    """Whether the model computes with the dense model's shapes and types, so that it cannot differ in time.
+
+    So it is where single weights were set to zero and nothing else was done; of unknown methods nobody knows.
+    """
+    label = known_label(method)
+    return label is not None and not label.structured and label.quantization is None
+
+
+def leaves_dose(method: str) -> bool:
+    """Whether the target sparsity is a share of weights set to zero, comparable between methods.
+
+    Not so for removed neurons or blocks, nor where quantization came on top.
+    """
+    label = known_label(method)
+    return label is None or (label.masked and label.quantization is None)
+
+
+def method_order(method: str) -> MethodOrder:
+    """Sort key: by family, plain before modified, unquantized before quantized, many bits before few."""
+    label = known_label(method)
+    if label is None:
+        return len(FAMILIES), False, "", False, 0, method
+    quantization = label.quantization
+    bits = 0 if quantization is None else quantization.bits or 0
+    return (
+        FAMILIES.index(family(method)),
+        bool(label.modifiers),
+        "+".join(label.modifiers),
+        quantization is not None,
+        -bits,
+        method,
+    )

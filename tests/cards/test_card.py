@@ -1,0 +1,301 @@
+"""Model cards: valid for the Hub, complete about what was done, silent about what was not measured."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import ModelCard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlx_prune.cards.base import BaseModel, base_model, card_metadata, with_card
+from mlx_prune.cards.card import CARD_FILE, META_FILE, model_card, read_meta, write_card
+from mlx_prune.cards.results import CardResults, Figure, figure
+from mlx_prune.errors import CheckpointError, DataError
+
+# The study's Gemma-2 checkpoint: Wanda at "50 %".
+META: dict[str, Any] = {
+    "model": "google/gemma-2-9b-it",
+    "method": "wanda",
+    "target_sparsity": 50.0,
+    "actual_sparsity": 33.333333,
+    "total_prunable_params": 8323596288,
+    "zero_params": 2774532096,
+    "prune_time_s": 335.912,
+    "pattern": None,
+    "scope": "paper",
+    "statistics": "dense",
+    "seed": 0,
+    "calibration": {"source": "c4", "samples": 128, "sequence_length": 2048, "sha256": "ab" * 32},
+    "projections": {"self_attn.q_proj": {"params": 8, "zeros": 4, "sparsity": 50.0}},
+    "warnings": ["Actual sparsity is 33.33 %, short of the target of 50 %."],
+    "versions": {"mlx-prune": "0.1.0", "mlx": "0.32.4"},
+}
+RESULTS = CardResults(
+    perplexity=Figure(13.1, 8.94),
+    perplexity_text="Tulu 3 SFT mixture, 256 x 512 tokens",
+    srs=Figure(0.065, 0.061),
+    srs_by_category={"Age": Figure(0.193, 0.2, 0.18, 0.207), "Race_ethnicity": Figure(0.014, 0.013)},
+    usr=Figure(0.9, 0.91),
+    anti_rate=Figure(0.035, 0.029),
+    parse_failure_rate=Figure(0.001, 0.0),
+    emergence=0.013,
+    emergence_null=0.011,
+    latency_s=Figure(0.455, 0.456),
+    latency_ratio=Figure(0.998, None, 0.98, 1.02),
+    size_bytes=Figure(18.48e9, 18.48e9),
+    items=12148,
+    seeds=5,
+    temperature=0.3,
+    bbq="hub",
+    device="Apple M3 Max",
+)
+GEMMA = BaseModel("gemma-2-9b-it", "google/gemma-2-9b-it", license="gemma", language=("en",))
+
+
+def table_rows(card: str) -> dict[str, list[str]]:
+    rows = [line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("| ")]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_metadata_carry_the_published_tags_and_the_inherited_license():
+    data = ModelCard(model_card(META, base=GEMMA)).data.to_dict()
+    assert data["license"] == "gemma"
+    assert data["base_model"] == "google/gemma-2-9b-it"
+    assert data["library_name"] == "mlx"
+    assert data["language"] == ["en"]
+    assert data["tags"] == [
+        "pruning",
+        "wanda",
+        "bias-evaluation",
+        "llm-compression",
+        "arxiv:2605.08137",
+        "research-only",
+    ]
+
+
+@pytest.mark.parametrize("results", [None, RESULTS])
+def test_card_survives_a_round_trip_through_the_hub_library(results: CardResults | None):
+    text = model_card(META, results, base=GEMMA)
+    card = ModelCard(text)
+    assert str(card) == text
+    assert ModelCard(str(card)).data.to_dict() == card.data.to_dict()
+
+
+def test_sections_stand_in_the_published_order():
+    card = model_card(META, RESULTS, base=GEMMA)
+    headings = [line for line in card.splitlines() if line.startswith("## ")]
+    assert headings == [
+        "## Pruning configuration",
+        "## Measured effects",
+        "## Caveats for edge deployment",
+        "## Use",
+        "## Reproduce",
+        "## Citation",
+    ]
+    assert card.index("not for production use") < card.index(headings[0])
+    assert "2605.08137" in card.split("## Citation")[1]
+
+
+def test_configuration_states_target_actual_zeros_time_scope_and_calibration():
+    section = model_card(META, base=GEMMA).split("## Pruning configuration")[1].split("## ")[0]
+    for said in (
+        "50%",
+        "33.33%",
+        "2,774,532,096 of 8,323,596,288",
+        "335.9 s",
+        "o_proj and down_proj",
+        "128 samples of 2048 tokens from C4",
+        "abababababab",
+        "self_attn.q_proj 50.00%",
+        "short of the target",
+    ):
+        assert said in section
+
+
+def test_every_measurement_stands_beside_its_dense_reference():
+    rows = table_rows(model_card(META, RESULTS, base=GEMMA))
+    assert rows["Perplexity (Tulu 3 SFT mixture, 256 x 512 tokens)"] == ["13.10", "dense 8.94 (+46.5%)"]
+    assert rows["SRS (mean over categories)"] == ["0.065", "dense 0.061 (+0.004); chance is 0.333"]
+    assert rows["SRS, Age"] == ["0.193 (95 % CI 0.180 to 0.207)", "dense 0.200 (-0.007)"]
+    assert rows["SRS, Race ethnicity"][0] == "0.014"
+    assert rows["Answers without a letter"] == ["0.001", "dense 0.000 (+0.001)"]
+    assert rows["New-bias-emergence rate"][0] == "1.30%"
+    assert "1.10%" in rows["New-bias-emergence rate"][1]
+    assert rows["Latency of one answer"] == ["0.455 s", "dense 0.456 s (-0.2%)"]
+    assert "0.980 to 1.020" in rows["Latency, pruned over dense"][1]
+    assert rows["Weights on disk"] == ["18.48 GB", "dense 18.48 GB (+0.0%)"]
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("hub", "12,148 items of BBQ (Elfsong/BBQ) asked under 5 seeds"), ("demo", "which is not BBQ, asked")],
+)
+def test_card_says_which_questions_were_asked(source: str, said: str):
+    assert said in model_card(META, replace(RESULTS, bbq=source), base=GEMMA)
+
+
+def test_card_without_results_claims_nothing():
+    card = model_card(META, base=GEMMA)
+    assert not table_rows(card)
+    assert "has **not** been measured" in card
+    effects = card.split("## Measured effects")[1].split("## ")[0]
+    assert "None yet" in effects
+    assert not any(character.isdigit() for character in effects)
+
+
+@given(
+    st.sets(
+        st.sampled_from(
+            ["perplexity", "srs", "usr", "anti_rate", "parse_failure_rate", "latency_s", "size_bytes"]
+        )
+    ),
+    st.floats(0.001, 0.999),
+)
+def test_only_measured_rows_appear_and_without_dense_none_is_invented(names: set[str], value: float):
+    results = CardResults(**{name: Figure(value) for name in names})
+    rows = table_rows(model_card(META, results, base=GEMMA))
+    rows.pop("Metric", None)
+    assert len(rows) == len(names)
+    assert all("dense model not measured" in reference for _, reference in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("value", "dense", "shown"),
+    [
+        (5477545.0, 8.94, ["5,477,545", "dense 8.94 (+61269978.3%)"]),
+        (math.inf, 8.94, ["over any bound", "dense 8.94"]),
+    ],
+)
+def test_exploding_perplexity_stays_readable(value: float, dense: float, shown: list[str]):
+    results = CardResults(perplexity=Figure(value, dense))
+    assert table_rows(model_card(META, results, base=GEMMA))["Perplexity"] == shown
+
+
+def test_reproduction_command_names_every_choice():
+    command = model_card(META, base=GEMMA).split("```sh\n")[1].split("\n```")[0]
+    assert command == (
+        "mlxprune prune google/gemma-2-9b-it -o OUT -m wanda -s 50 --scope paper --statistics dense "
+        "--calibration c4 --samples 128 --sequence-length 2048 --seed 0"
+    )
+
+
+def test_pattern_and_magnitude_leave_out_what_does_not_apply():
+    meta = {
+        **META,
+        "method": "magnitude",
+        "pattern": "2:4",
+        "scope": "blocks",
+        "statistics": None,
+        "seed": None,
+        "calibration": None,
+    }
+    card = model_card(meta, base=GEMMA)
+    assert "2 of every 4 consecutive inputs kept" in card
+    assert "mlxprune prune google/gemma-2-9b-it -o OUT -m magnitude --pattern 2:4\n" in card
+    assert "Calibration" not in card
+    assert "Seed" not in card
+
+
+def test_local_base_model_is_named_but_its_path_is_not(tmp_path: Path):
+    base = tmp_path / "secret-user" / "My Model"
+    base.mkdir(parents=True)
+    (base / "README.md").write_text(
+        "---\nlicense: other\nlicense_name: house\nlicense_link: https://x.example\nlanguage: de\n---\n"
+    )
+    meta = {**META, "model": str(base), "calibration": {**META["calibration"], "source": "/home/me/text.txt"}}
+    card = model_card(meta)
+    data = ModelCard(card).data.to_dict()
+    assert "secret-user" not in card
+    assert "/home/me" not in card
+    assert "base_model" not in data
+    assert (data["license"], data["license_name"], data["license_link"]) == (
+        "other",
+        "house",
+        "https://x.example",
+    )
+    assert data["language"] == ["de"]
+
+
+def test_base_model_in_the_hub_cache_keeps_its_id(tmp_path: Path):
+    snapshot = tmp_path / "hub" / "models--org--Big.Model-1" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "README.md").write_text("---\nlicense:\n- apache-2.0\n- mit\nlanguage:\n- en\n- fr\n---\n")
+    assert base_model({"model": str(snapshot)}) == BaseModel(
+        "Big.Model-1", "org/Big.Model-1", "apache-2.0", language=("en", "fr")
+    )
+
+
+@pytest.mark.parametrize("text", ["", "# no header\n", "---\n: [\n---\n", "---\n- a\n- list\n---\n"])
+def test_unreadable_base_card_means_an_unknown_license(tmp_path: Path, text: str):
+    card = tmp_path / "README.md"
+    card.write_text(text)
+    assert card_metadata(card) == {}
+    assert with_card(BaseModel("x"), {}).license is None
+    assert "not recorded" in model_card(META, base=BaseModel("x"))
+
+
+def test_write_card_keeps_results_and_later_cards_show_them(tmp_path: Path):
+    (tmp_path / META_FILE).write_text(json.dumps(META))
+    write_card(tmp_path)
+    assert "None yet" in (tmp_path / CARD_FILE).read_text(encoding="utf-8")
+    write_card(tmp_path, RESULTS)
+    measured = (tmp_path / CARD_FILE).read_text(encoding="utf-8")
+    assert "| SRS, Age |" in measured
+    write_card(tmp_path)
+    assert (tmp_path / CARD_FILE).read_text(encoding="utf-8") == measured
+    meta = read_meta(tmp_path)
+    assert {key: meta[key] for key in META} == META
+    assert CardResults.from_dict(meta["results"]) == RESULTS
+    assert {path.name for path in tmp_path.iterdir()} == {META_FILE, CARD_FILE}
+
+
+@pytest.mark.parametrize("content", [None, "{", "[]", '{"model": "x"}'])
+def test_folder_that_is_no_pruned_checkpoint_is_refused(tmp_path: Path, content: str | None):
+    if content is not None:
+        (tmp_path / META_FILE).write_text(content)
+    with pytest.raises(CheckpointError, match=META_FILE):
+        write_card(tmp_path)
+    assert not (tmp_path / CARD_FILE).exists()
+
+
+def test_results_with_infinite_values_are_strict_json():
+    results = CardResults(perplexity=Figure(math.inf, 8.94))
+    text = json.dumps(results.to_dict(), allow_nan=False)
+    assert CardResults.from_dict(json.loads(text)) == results
+
+
+@pytest.mark.parametrize(
+    "data", [{"sr": 1}, {"srs": 0.5}, {"srs": {"value": "x"}}, {"srs_by_category": 3}, {"srs": {"worth": 1}}]
+)
+def test_damaged_results_are_refused(data: dict[str, Any]):
+    with pytest.raises(DataError):
+        CardResults.from_dict(data)
+
+
+def test_figures_that_are_not_numbers_are_absent_or_refused():
+    assert figure(math.nan, 1.0) is None
+    assert figure(None) is None
+    assert figure(0.5, math.nan, math.nan, math.nan) == Figure(0.5)
+    with pytest.raises(DataError):
+        Figure(math.nan)
+
+
+def test_card_is_made_without_mlx():
+    code = (
+        "import sys, json; sys.modules.update({name: None for name in ('mlx', 'mlx.core', 'mlx_lm')})\n"
+        "from mlx_prune.cards.card import model_card\n"
+        "print(model_card(json.loads(sys.argv[1])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(META)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "# gemma-2-9b-it" in done.stdout

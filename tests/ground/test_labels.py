@@ -1,0 +1,122 @@
+"""Method labels: one spelling per configuration, and errors that name the nearest known word."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlx_prune.errors import RecipeError
+from mlx_prune.labels import (
+    AFFINE_BITS,
+    AFFINE_GROUPS,
+    FIXED_MODES,
+    Label,
+    Quantization,
+    extend,
+    parse_label,
+)
+
+quantizations = st.one_of(
+    st.builds(Quantization, st.just("affine"), st.sampled_from(AFFINE_BITS), st.sampled_from(AFFINE_GROUPS)),
+    st.builds(Quantization, st.sampled_from(sorted(FIXED_MODES))),
+)
+modifiers = {
+    "random": [()],
+    "magnitude": [()],
+    "wanda": [(), ("owl",)],
+    "sparsegpt": [(), ("owl",)],
+    "width": [(*units, *repair) for units in ((), ("heads",), ("both",)) for repair in ((), ("repair",))],
+    "depth": [(*run, *repair) for run in ((), ("contiguous",)) for repair in ((), ("repair",))],
+    "dense": [()],
+}
+labels = st.sampled_from(sorted(modifiers)).flatmap(
+    lambda base: st.builds(
+        Label, st.just(base), st.sampled_from(modifiers[base]), st.one_of(st.none(), quantizations)
+    )
+)
+
+
+@given(labels)
+def test_a_label_reads_back_as_written(label: Label) -> None:
+    assert parse_label(str(label)) == label
+
+
+@given(st.text(alphabet="abdeghilmnoprtw+q0248-x", max_size=24))
+def test_any_text_is_a_label_with_one_spelling_or_refused(text: str) -> None:
+    try:
+        label = parse_label(text)
+    except RecipeError as error:
+        assert str(error).endswith((".", "?"))  # noqa: PT017
+    else:
+        assert str(label) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "base", "pruned", "bits", "group"),
+    [
+        ("q4", "dense", "dense", 4, 64),
+        ("q3-g32", "dense", "dense", 3, 32),
+        ("wanda+q4", "wanda", "wanda", 4, 64),
+        ("wanda+owl+q2", "wanda", "wanda+owl", 2, 64),
+        ("width+mxfp4", "width", "width", 4, 32),
+        ("depth+contiguous+repair+nvfp4", "depth", "depth+contiguous+repair", 4, 16),
+        ("mxfp8", "dense", "dense", 8, 32),
+    ],
+)
+def test_labels_come_apart(text: str, base: str, pruned: str, bits: int, group: int) -> None:
+    label = parse_label(text)
+    assert label.quantization is not None
+    assert (label.base, label.pruned) == (base, pruned)
+    assert (label.quantization.bits, label.quantization.group_size) == (bits, group)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("wnda", "did you mean 'wanda'"),
+        ("wanda+repare", "did you mean 'repair'"),
+        ("magnitude+owl", "owl goes with wanda and sparsegpt only"),
+        ("depth+heads", "heads goes with width only"),
+        ("wanda+repair", "repair goes with width and depth only"),
+        ("width+repair+heads", "is written 'width\\+heads\\+repair'"),
+        ("width+heads+both", "exclude each other"),
+        ("q4+wanda", "Unknown method"),
+        ("wanda+q4+owl", "must come last"),
+        ("wanda+q4+q8", "must come last"),
+        ("q5", "no quantization 'q5'"),
+        ("q4-g64", "is written 'q4'"),
+        ("q4-g16", "no quantization"),
+        ("dense+q4", "Unknown method"),
+        ("wanda+wanda", "no modifier 'wanda'"),
+        ("", "Unknown method"),
+    ],
+)
+def test_wrong_labels_are_refused_with_a_way_out(text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_label(text)
+
+
+def test_a_quantization_is_appended_once() -> None:
+    four = Quantization(bits=4)
+    assert extend("dense", four) == "q4"
+    assert extend("wanda+owl", four) == "wanda+owl+q4"
+    with pytest.raises(RecipeError, match="quantized already"):
+        extend("wanda+q4", four)
+
+
+@pytest.mark.parametrize(
+    ("mode", "bits", "group", "message"),
+    [
+        ("affine", 5, None, "2, 3, 4, 6 or 8 bits"),
+        ("affine", 4, 16, "32, 64 or 128"),
+        ("mxfp4", 8, None, "4 bits in groups of 32"),
+        ("nvfp4", None, 32, "4 bits in groups of 16"),
+        ("mxfp", None, None, "did you mean 'mxfp"),
+    ],
+)
+def test_a_quantization_that_does_not_exist_is_refused(
+    mode: str, bits: int | None, group: int | None, message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        Quantization(mode, bits, group)

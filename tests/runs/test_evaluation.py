@@ -1,0 +1,305 @@
+import dataclasses
+import json
+
+import mlx.core as mx
+import pytest
+from agreement import make_items
+from record_tables import assert_same_records
+from tiny_models import save_tiny_model
+
+from mlx_prune.bbq.prompts import PromptBuilder
+from mlx_prune.checkpoint import open as checkpoints
+from mlx_prune.errors import CheckpointError, DataError, RecordsError
+from mlx_prune.generation.interface import GenerationSettings, Prompt
+from mlx_prune.generation.sequential import SequentialEngine
+from mlx_prune.kernels import choice
+from mlx_prune.runs.evaluate import evaluate
+from mlx_prune.runs.folder import read_run
+from mlx_prune.runs.job import short_name
+from mlx_prune.runs.records import ModelStamp, read_records
+
+ITEMS = make_items(8)
+SETTINGS = GenerationSettings(temperature=1.0, max_tokens=3, seeds=(42, 7))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "tiny", chat_template=None)
+
+
+@pytest.fixture(scope="module")
+def loaded(folder):
+    return checkpoints.load(folder)
+
+
+@pytest.fixture(scope="module")
+def reference(loaded):
+    """One call of stream_generate per item and seed, through the project's sampler."""
+    builder = PromptBuilder(loaded.tokenizer)
+    engine = SequentialEngine(loaded.model, loaded.tokenizer, SETTINGS)
+    return {
+        (item.item_id, seed): engine.one(Prompt(item.item_id, tuple(builder.tokens(item))), seed)[0].text
+        for item in ITEMS
+        for seed in SETTINGS.seeds
+    }
+
+
+def responses(table):
+    keys = zip(table["item_id"].to_pylist(), table["seed"].to_pylist(), strict=True)
+    return dict(zip(keys, table["raw_response"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize("engine", ["batched", "sequential"])
+def test_records_are_the_answers_of_stream_generate_in_order(loaded, reference, engine):
+    evaluation = evaluate(loaded, items=ITEMS, settings=SETTINGS, engine=engine)
+    assert list(responses(evaluation.table)) == list(reference)
+    assert responses(evaluation.table) == reference
+    times = evaluation.table["elapsed_s"].to_pylist()
+    assert all(time is None for time in times) if engine == "batched" else all(time > 0 for time in times)
+    assert evaluation.new_records == 16
+    assert evaluation.path is None
+    assert evaluation.info["configuration"]["engine"] == engine
+    assert evaluation.info["engine_note"] == ""
+    assert evaluation.rates.overall.n_answers == 16
+
+
+def test_the_engines_agree_on_probabilities(loaded):
+    batched = evaluate(loaded, items=ITEMS, settings=SETTINGS).table
+    sequential = evaluate(loaded, items=ITEMS, settings=SETTINGS, engine="sequential").table
+    assert_same_records(batched, sequential, but=["elapsed_s"])
+
+
+def test_a_finished_run_is_not_done_again(loaded, tmp_path):
+    first = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    parts = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "records").iterdir()}
+    second = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    assert (first.new_records, second.new_records) == (16, 0)
+    assert second.table.equals(first.table)
+    assert parts == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "records").iterdir()}
+    data = read_run(tmp_path)
+    assert (data["status"], data["totals"]) == ("complete", {"items": 8, "records": 16})
+    assert len(data["sessions"]) == 1
+
+
+def test_a_run_tells_which_kernels_ran_before_it_was_complete(loaded, tmp_path, monkeypatch):
+    monkeypatch.setattr(choice, "_process", choice.KernelRecord())
+    evaluate(loaded, tmp_path / "first", items=ITEMS, settings=SETTINGS)
+    assert read_run(tmp_path / "first")["kernels"] == {"ran": {}, "faults": {}}
+    choice.note("prune_rows", mx.float32, "metal")
+    choice.note("prune_rows", mx.float16, choice.PORTABLE, "failed")
+    wanted = {
+        "ran": {"prune_rows": {"float32": ["metal"], "float16": ["portable"]}},
+        "faults": {"prune_rows": {"float16": "failed"}},
+    }
+    evaluate(loaded, tmp_path / "second", items=ITEMS, settings=SETTINGS)
+    assert read_run(tmp_path / "second")["kernels"] == wanted
+    assert evaluate(loaded, items=ITEMS, settings=SETTINGS).info["kernels"] == wanted
+
+
+@pytest.mark.parametrize("engine", ["batched", "sequential"])
+def test_an_interrupted_run_carries_on(loaded, reference, tmp_path, engine):
+    class StopError(Exception):
+        pass
+
+    def stop_after_some(report):
+        if report.stage == "answer" and report.done >= 4:
+            raise StopError
+
+    arguments = {"items": ITEMS, "settings": SETTINGS, "engine": engine, "batch_size": 3}
+    with pytest.raises(StopError):
+        evaluate(loaded, tmp_path, **arguments, progress=stop_after_some)
+    before = read_records(tmp_path).num_rows
+    assert 0 < before < 16
+    assert read_run(tmp_path)["status"] == "running"
+    rest = evaluate(loaded, tmp_path, **arguments)
+    assert rest.new_records == 16 - before
+    assert responses(rest.table) == reference
+    assert list(responses(rest.table)) == list(reference)
+    assert read_records(tmp_path).num_rows == 16
+
+
+def test_a_run_grows_with_its_limit_and_equals_one_made_at_once(loaded, tmp_path):
+    small = evaluate(loaded, tmp_path / "grown", items="demo", limit=6, settings=SETTINGS)
+    grown = evaluate(loaded, tmp_path / "grown", items="demo", limit=11, settings=SETTINGS)
+    assert grown.new_records == 5 * len(SETTINGS.seeds)
+    at_once = evaluate(loaded, tmp_path / "once", items="demo", limit=11, settings=SETTINGS)
+    assert responses(grown.table) == responses(at_once.table)
+    assert set(responses(small.table)) < set(responses(grown.table))
+    for key in ("configuration", "configuration_hash", "status", "totals", "items_available"):
+        assert grown.info[key] == at_once.info[key]
+    assert sum(grown.info["items_available"].values()) == 720
+    everything = evaluate(loaded, tmp_path / "grown", items="demo", limit=11, settings=SETTINGS)
+    assert everything.new_records == 0
+
+
+def test_only_a_larger_limit_grows_a_run(loaded, tmp_path):
+    evaluate(loaded, tmp_path, items="demo", limit=6, settings=SETTINGS)
+    for changes in (
+        {"limit": 5},
+        {"limit": 11, "condition": "all"},
+        {"limit": 11, "categories": ["Age"]},
+        {"limit": 11, "settings": dataclasses.replace(SETTINGS, temperature=0.5)},
+    ):
+        with pytest.raises(RecordsError, match="another configuration"):
+            evaluate(loaded, tmp_path, **{"items": "demo", "settings": SETTINGS, **changes})
+    assert read_run(tmp_path)["configuration"]["limit"] == 6
+
+
+def test_a_killed_growth_is_carried_on(loaded, tmp_path):
+    evaluate(loaded, tmp_path, items="demo", limit=6, settings=SETTINGS)
+
+    def stop(report):
+        if report.stage == "answer" and report.done > 6 * len(SETTINGS.seeds):
+            raise KeyboardInterrupt
+
+    grown = {"items": "demo", "limit": 30, "settings": SETTINGS, "batch_size": 2}
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(loaded, tmp_path, **grown, progress=stop)
+    assert read_run(tmp_path)["status"] == "running"
+    assert evaluate(loaded, tmp_path, **grown).table.num_rows == 30 * len(SETTINGS.seeds)
+    assert read_run(tmp_path)["status"] == "complete"
+
+
+def test_a_run_killed_after_its_last_record_is_completed_by_the_same_call(loaded, tmp_path):
+    evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    data = json.loads((tmp_path / "run.json").read_text())
+    (tmp_path / "run.json").write_text(json.dumps({**data, "status": "running"}))
+    assert evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS).new_records == 0
+    assert read_run(tmp_path)["status"] == "complete"
+
+
+def test_missing_seeds_of_an_item_are_filled_in(loaded, reference, tmp_path):
+    import pyarrow.parquet as pq
+
+    evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    for part in (tmp_path / "records").iterdir():
+        table = pq.read_table(part)
+        keep = [row for row, seed in enumerate(table["seed"].to_pylist()) if seed == 42 or row % 4 == 0]
+        pq.write_table(table.take(keep), part)
+    left = read_records(tmp_path).num_rows
+    evaluation = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    assert evaluation.new_records == 16 - left > 0
+    assert responses(evaluation.table) == reference
+
+
+def test_force_redoes_the_records(loaded, tmp_path):
+    evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    again = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS, force=True)
+    assert again.new_records == 16
+    assert read_records(tmp_path).num_rows == 16
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"settings": dataclasses.replace(SETTINGS, temperature=0.5)}, "temperature"),
+        ({"settings": dataclasses.replace(SETTINGS, noise="seed")}, "noise"),
+        ({"items": ITEMS[:-1]}, "items"),
+        ({"engine": "sequential"}, "engine"),
+        ({"stamp": ModelStamp("tiny", "wanda", None, 50.0)}, "sparsity"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_folder_of_another_configuration_is_refused(loaded, tmp_path, changes, field):
+    evaluate(loaded, tmp_path, items=ITEMS[:2], settings=SETTINGS)
+    arguments = {"items": ITEMS[:2], "settings": SETTINGS, **changes}
+    with pytest.raises(RecordsError, match=rf"another configuration.*\b{field} \("):
+        evaluate(loaded, tmp_path, **arguments)
+
+
+def test_a_model_with_other_weights_is_refused(loaded, tmp_path):
+    run = tmp_path / "run"
+    evaluate(loaded, run, items=ITEMS[:2], settings=SETTINGS)
+    other = checkpoints.load(save_tiny_model(tmp_path / "tiny", chat_template=None, seed=1))
+    with pytest.raises(RecordsError, match=r"differs in weights"):
+        evaluate(other, run, items=ITEMS[:2], settings=SETTINGS)
+
+
+def test_a_model_moved_to_another_folder_of_its_name_is_the_same_model(folder, tmp_path):
+    import shutil
+
+    evaluate(folder, tmp_path / "run", items=ITEMS[:2], settings=SETTINGS)
+    moved = shutil.copytree(folder, tmp_path / "elsewhere" / "tiny")
+    assert evaluate(moved, tmp_path / "run", items=ITEMS[:2], settings=SETTINGS).new_records == 0
+
+
+def test_verify_replays_records_and_finds_what_was_altered(loaded, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sound = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS, verify=100).verification
+    assert (sound.records, sound.identical, sound.same_answer, sound.disagreements) == (16, 16, 16, ())
+    part = next((tmp_path / "records").iterdir())
+    table = pq.read_table(part)
+    texts = table["raw_response"].to_pylist()
+    texts[1] = "altered"
+    index = table.column_names.index("raw_response")
+    pq.write_table(table.set_column(index, "raw_response", pa.array(texts)), part)
+    caught = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS, verify=100).verification
+    assert (caught.records, caught.identical) == (16, 15)
+    assert [d.recorded for d in caught.disagreements] == ["altered"]
+    assert evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS, verify=3).verification.records == 3
+    assert read_run(tmp_path)["sessions"][0]["verified"]["identical"] == 16
+
+
+def test_progress_counts_records_up_to_the_end(loaded):
+    reports = []
+    evaluate(loaded, items=ITEMS, settings=SETTINGS, batch_size=3, progress=reports.append)
+    counts = [(r.done, r.total) for r in reports if r.stage == "answer"]
+    assert counts[0] == (0, 16)
+    assert counts[-1] == (16, 16)
+    assert counts == sorted(counts)
+    assert len(counts) > 3
+
+
+def test_a_pruned_checkpoint_stamps_its_records(folder, tmp_path):
+    import shutil
+
+    pruned = shutil.copytree(folder, tmp_path / "tiny-wanda")
+    meta = {"model": "org/tiny", "method": "wanda", "target_sparsity": 50.0, "pattern": "2:4"}
+    (pruned / "pruning_meta.json").write_text(json.dumps(meta))
+    row = evaluate(pruned, items=ITEMS[:1], settings=SETTINGS).table.to_pylist()[0]
+    assert (row["model"], row["prune_method"], row["pattern"], row["sparsity"]) == (
+        "tiny",
+        "wanda",
+        "2:4",
+        50.0,
+    )
+    (pruned / "pruning_meta.json").write_text('{"method": 3')
+    with pytest.raises(CheckpointError, match=r"pruning_meta\.json is not valid JSON"):
+        evaluate(pruned, items=ITEMS[:1], settings=SETTINGS)
+
+
+def test_a_dense_checkpoint_is_called_by_its_folder(folder, monkeypatch):
+    table = evaluate(folder, items=ITEMS[:1], settings=SETTINGS).table
+    assert set(table["model"].to_pylist()) == {"tiny"}
+    assert set(table["prune_method"].to_pylist()) == {"dense"}
+    assert short_name("google/gemma-2-9b-it", folder) == "gemma-2-9b-it"
+    assert short_name(".", folder) == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"engine": "fast"}, "engine is 'fast'"),
+        ({"batch_size": 0}, "batch size is 0"),
+        ({"verify": -1}, "cannot verify -1"),
+        ({"items": []}, "no items"),
+        ({"items": [ITEMS[0], ITEMS[0]]}, "share an item_id"),
+        ({"limit": 3}, "filter the list"),
+        ({"dtype": "bfloat16"}, "loaded already"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_senseless_arguments_are_refused_before_any_work(loaded, tmp_path, arguments, message):
+    run = tmp_path / "run"
+    with pytest.raises(DataError, match=message):
+        evaluate(loaded, run, **{"items": ITEMS, "settings": SETTINGS, **arguments})
+    assert not run.exists()
+
+
+def test_original_items_can_be_asked(folder, real_data):
+    evaluation = evaluate(folder, items=real_data / "bbq", limit=6, settings=SETTINGS, condition="all")
+    assert evaluation.table.num_rows == 12
+    assert evaluation.info["configuration"]["bbq"] == "bbq"
+    assert evaluation.info["prompt"]["system_placement"] == "plain"
