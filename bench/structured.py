@@ -24,10 +24,11 @@ import mlx.core as mx
 import numpy as np
 from generated_model import llama_config, write_model
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.open import blocks, load
 from mlx_prune.latency.run import bench
 from mlx_prune.latency.table import interval_text
-from mlx_prune.pruning.recipe import Calibration, Recipe
+from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structure.recipe import StructuredRecipe

@@ -18,7 +18,7 @@ _blas.preload()
 _EXPORTS: dict[str, str] = {
     "ActivationStatistics": "mlx_prune.activations.passes",
     "BenchResult": "mlx_prune.latency.result",
-    "Calibration": "mlx_prune.pruning.recipe",
+    "Calibration": "mlx_prune.activations.calibration",
     "Evaluation": "mlx_prune.runs.evaluate",
     "GenerationSettings": "mlx_prune.generation.interface",
     "Item": "mlx_prune.bbq.item",
@@ -91,6 +91,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from mlx_prune.activations.calibration import Calibration
     from mlx_prune.activations.passes import ActivationStatistics, calibrate
     from mlx_prune.bbq.item import Item
     from mlx_prune.bbq.items import load_items
@@ -103,7 +104,7 @@ if TYPE_CHECKING:
     from mlx_prune.pruning.inspection import inspect
     from mlx_prune.pruning.job import prune_and_quantize
     from mlx_prune.pruning.methods.quantize import Quantization, QuantizationReport, quantize_checkpoint
-    from mlx_prune.pruning.recipe import Calibration, Recipe
+    from mlx_prune.pruning.recipe import Recipe
     from mlx_prune.pruning.report import PruneReport
     from mlx_prune.pruning.saving import save
     from mlx_prune.pruning.streaming import prune_checkpoint

@@ -11,7 +11,7 @@ import pytest
 from hub_server import HubServer
 
 import mlx_prune  # noqa: F401  (first: puts OpenBLAS in front of MLX's BLAS on Linux)
-from mlx_prune.pruning.recipe import Calibration
+from mlx_prune.activations.calibration import Calibration
 
 # Apple's newest GPUs and NVIDIA's round the factors of float32 products to ten bits unless told not to; the
 # tests expect float32's own precision. MLX reads this at its first product, as do processes that tests start.

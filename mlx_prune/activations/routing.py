@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import mlx.core as mx
 import numpy as np
-
-_TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
 
 
 def routed_inputs(x: mx.array, indices: mx.array, experts: int) -> list[mx.array]:
@@ -31,13 +27,3 @@ def routed_inputs(x: mx.array, indices: mx.array, experts: int) -> list[mx.array
     by_expert = np.split(places.reshape(-1)[order].astype(np.int32), ends[:-1])
     rows = x.reshape(-1, *x.shape[-2:])
     return [rows[mx.array(mine)].reshape(-1, x.shape[-1]) for mine in by_expert]
-
-
-def experts_per_token(config: dict[str, Any]) -> int | None:
-    """How many experts of a stack each token is routed to; None where the configuration does not say."""
-    inner = config.get("text_config")
-    for entries in (config, inner if isinstance(inner, dict) else {}):
-        for key in _TOP_K:
-            if isinstance(entries.get(key), int) and entries[key] > 0:
-                return int(entries[key])
-    return None

@@ -7,22 +7,19 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.invented import CALIBRATION_TEXT, named
 from mlx_prune.checkpoint.limits import limits_of
 from mlx_prune.errors import DataError, one_line
 from mlx_prune.paths import expanded
-from mlx_prune.pruning.recipe import Calibration, Recipe
 from mlx_prune.text import encode, leading_token, read_text
 
 if TYPE_CHECKING:
     from mlx_prune.checkpoint.open import LoadedModel
-    from mlx_prune.pruning.structure.recipe import StructuredRecipe
-
-R = TypeVar("R", bound="Recipe | StructuredRecipe")
 
 DEFAULT_SAMPLES = 128
 DEFAULT_LENGTH = 2048
@@ -143,13 +140,6 @@ def for_model(calibration: Calibration, model: LoadedModel | str | Path) -> Cali
     """
     source = named(CALIBRATION_TEXT, calibration.source, model, "--calibration (in Python, Calibration)")
     return dataclasses.replace(calibration, source=source)
-
-
-def recipe_for_model(recipe: R, model: LoadedModel | str | Path) -> R:
-    """The same recipe with a source of its calibration text, if it calibrates; see :func:`for_model`."""
-    if recipe.calibration is None:
-        return recipe
-    return dataclasses.replace(recipe, calibration=for_model(recipe.calibration, model))
 
 
 def _read(source: str | Path) -> tuple[str, str]:

@@ -14,6 +14,8 @@ CONFIG_FILE = "config.json"
 MODELOPT_FILE = "hf_quant_config.json"  # NVIDIA ModelOpt keeps its settings beside config.json
 DEPTH_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 
+_TOP_K = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "moe_k", "top_k_experts")
+
 
 def read_config(path: Path) -> dict[str, Any]:
     """The folder's config.json; rotary positions (:mod:`.rope`) and ties stand where mlx-lm looks.
@@ -86,3 +88,13 @@ def is_quantized(path: Path, config: Mapping[str, Any]) -> bool:
     if any(isinstance(part, Mapping) and part.get(key) for part in parts for key in said):
         return True
     return (path / MODELOPT_FILE).is_file()
+
+
+def experts_per_token(config: dict[str, Any]) -> int | None:
+    """How many experts of a stack each token is routed to; None where the configuration does not say."""
+    inner = config.get("text_config")
+    for entries in (config, inner if isinstance(inner, dict) else {}):
+        for key in _TOP_K:
+            if isinstance(entries.get(key), int) and entries[key] > 0:
+                return int(entries[key])
+    return None

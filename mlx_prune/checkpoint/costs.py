@@ -9,7 +9,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from mlx_prune.activations.routing import experts_per_token
+from mlx_prune.checkpoint.config import experts_per_token
 from mlx_prune.checkpoint.dimensions import heads_of
 from mlx_prune.checkpoint.open import PrunableLinear, block_modules, blocks, weight_matrix
 from mlx_prune.checkpoint.shards import Shards

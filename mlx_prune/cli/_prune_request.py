@@ -10,8 +10,9 @@ import click
 from mlx_prune.cli._common import given, refuse_ignored
 
 if TYPE_CHECKING:
+    from mlx_prune.activations.calibration import Calibration
     from mlx_prune.labels import Quantization
-    from mlx_prune.pruning.recipe import Calibration, Recipe
+    from mlx_prune.pruning.recipe import Recipe
     from mlx_prune.pruning.structure.recipe import StructuredRecipe
 
 METHODS = ("random", "magnitude", "wanda", "sparsegpt", "width", "depth", "quantize")
@@ -109,7 +110,7 @@ def _structured(method: str, options: dict[str, Any]) -> StructuredRecipe:
 
 
 def _calibration(options: dict[str, Any]) -> Calibration | None:
-    from mlx_prune.pruning.recipe import Calibration
+    from mlx_prune.activations.calibration import Calibration
 
     source, samples, length = (options[name] for name in ("calibration", "samples", "sequence_length"))
     if source is None and samples is None and length is None:

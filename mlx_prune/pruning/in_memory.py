@@ -11,7 +11,7 @@ import mlx.core as mx
 from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.norms import SquareSums
 from mlx_prune.activations.passes import ActivationStatistics, BlockSteps, calibrate
-from mlx_prune.activations.text import calibration_tokens, recipe_for_model
+from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.open import (
     LoadedModel,
     PrunableLinear,
@@ -26,7 +26,7 @@ from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.masking import Stopwatch, check_fits, peak_rss_bytes, prune_blocks
 from mlx_prune.pruning.methods.owl import Allocation, allocate, outlier_ratio
-from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.recipe import Recipe, recipe_for_model
 from mlx_prune.pruning.report import MatrixZeros, PruneReport
 from mlx_prune.wired import wired_limit
 

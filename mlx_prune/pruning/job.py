@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from mlx_prune import distributed
-from mlx_prune.activations.text import named_source, recipe_for_model
+from mlx_prune.activations.text import named_source
 from mlx_prune.checkpoint.hashes import quick_hash
 from mlx_prune.checkpoint.open import resolve
 from mlx_prune.checkpoint.shards import open_shards
@@ -18,7 +18,7 @@ from mlx_prune.labels import Quantization
 from mlx_prune.paths import expanded
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.methods.quantize import QuantizationReport, finished, quantize_checkpoint
-from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.recipe import Recipe, recipe_for_model
 from mlx_prune.pruning.report import PruneReport
 from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.pruning.structure.prune import prune_structured

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
+
+if TYPE_CHECKING:
+    from mlx_prune.checkpoint.open import LoadedModel
+    from mlx_prune.pruning.structure.recipe import StructuredRecipe
 
 METHODS = ("random", "magnitude", "wanda", "sparsegpt")
 CALIBRATED = ("wanda", "sparsegpt")  # methods that look at activations
@@ -20,28 +27,7 @@ PAPER_LEFT_OUT = ("o_proj", "down_proj")
 _PATTERN = re.compile(r"(\d{1,4}):(\d{1,4})")
 _LARGEST_GROUP = 256
 
-
-@dataclass(frozen=True)
-class Calibration:
-    """The text that activations are measured on.
-
-    Attributes:
-        source: "demo" (invented text that comes with the package), "c4" (from the Hub, pinned revision), or a
-            text or JSONL file. None is "demo" for the embedded model; any other needs a name.
-        samples: Number of sequences; None takes what the text holds, at most 128.
-        sequence_length: Tokens per sequence; None takes what the text and the model allow, at most 2048.
-    """
-
-    source: str | Path | None = None
-    samples: int | None = None
-    sequence_length: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse sizes that make no sense."""
-        if self.samples is not None and self.samples < 1:
-            raise RecipeError(f"Calibration needs at least one sample, not {self.samples}.")
-        if self.sequence_length is not None and self.sequence_length < 2:
-            raise RecipeError(f"Calibration sequences need at least 2 tokens, not {self.sequence_length}.")
+R = TypeVar("R", bound="Recipe | StructuredRecipe")
 
 
 @dataclass(frozen=True)
@@ -250,3 +236,12 @@ def planned_zeros(out_features: int, in_features: int, recipe: Recipe) -> int | 
     if recipe.method in ("magnitude", "sparsegpt"):
         return prune_count(out_features * in_features, recipe.target_sparsity)
     return None
+
+
+def recipe_for_model(recipe: R, model: LoadedModel | str | Path) -> R:
+    """The same recipe with a source of its calibration text, if it calibrates, as :func:`.for_model`."""
+    from mlx_prune.activations.text import for_model
+
+    if recipe.calibration is None:
+        return recipe
+    return dataclasses.replace(recipe, calibration=for_model(recipe.calibration, model))

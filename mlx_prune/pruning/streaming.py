@@ -15,7 +15,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from mlx_prune import distributed
-from mlx_prune.activations.text import CalibrationTokens, calibration_tokens, recipe_for_model
+from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
 from mlx_prune.chat.tokenizer import load_tokenizer
 from mlx_prune.checkpoint.folder import output_folder
 from mlx_prune.checkpoint.hashes import quick_hash
@@ -35,7 +35,7 @@ from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.dense_pass import DensePass
 from mlx_prune.pruning.masking import check_fits
-from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.recipe import Recipe, recipe_for_model
 from mlx_prune.pruning.report import PruneReport, check_same, read_meta, report_from_json
 from mlx_prune.pruning.streamed import StreamedPrune
 from mlx_prune.wired import wired_limit

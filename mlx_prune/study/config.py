@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.bbq.items import CONDITIONS
 from mlx_prune.bbq.thinking import MODES
 from mlx_prune.checkpoint.shards import FLOAT_TYPES
@@ -20,7 +21,7 @@ from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.generation.engines import ENGINES
 from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.labels import DENSE, Label, nearest, parse_label
-from mlx_prune.pruning.recipe import Calibration, parse_pattern
+from mlx_prune.pruning.recipe import parse_pattern
 
 DEFAULT_METHODS = ("random", "magnitude", "wanda")
 

@@ -12,12 +12,12 @@ from tiny_models import ARCHITECTURES, save_tiny_model
 
 from mlx_prune.activations import passes as calibration_module
 from mlx_prune.activations.blocks import capture
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.norms import SquareSums, portable, square_sums
 from mlx_prune.activations.passes import calibrate
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.open import blocks, load, prunable_linears
 from mlx_prune.errors import CheckpointError
-from mlx_prune.pruning.recipe import Calibration
 from mlx_prune.runs.fingerprint import model_fingerprint
 
 

@@ -8,10 +8,10 @@ import pytest
 from tiny_models import save_tiny_model
 
 from mlx_prune.activations import text as module
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.chat.tokenizer import load_tokenizer
 from mlx_prune.errors import DataError, RecipeError
-from mlx_prune.pruning.recipe import Calibration
 
 CONFIG = {"max_position_embeddings": 512}
 

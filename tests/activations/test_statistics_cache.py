@@ -9,8 +9,9 @@ import pytest
 from tiny_models import save_tiny_model
 
 from mlx_prune.activations import passes as calibration
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint import hashes
-from mlx_prune.pruning.recipe import Calibration, Recipe
+from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.streaming import prune_checkpoint
 
 

@@ -9,7 +9,8 @@ from huggingface_hub import ModelCard
 from pruned_checkpoint import REPO
 from tiny_models import save_tiny_model
 
-from mlx_prune.pruning.recipe import Calibration, Recipe
+from mlx_prune.activations.calibration import Calibration
+from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.publishing.plan import plan_publication
 

@@ -12,13 +12,14 @@ from mlx_lm.models import mixtral
 from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
 from tiny_experts import MIXTURES, ONE_BY_ONE, save_tiny_experts
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.layout import layout_of
 from mlx_prune.checkpoint.open import load, prunable_linears
 from mlx_prune.checkpoint.places import read_part
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.inspection import inspect
-from mlx_prune.pruning.recipe import Calibration, Recipe
+from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.saving import save
 from mlx_prune.pruning.streaming import prune_checkpoint
 

@@ -13,6 +13,7 @@ from agreement import make_items
 from bbq_rows import bbq_row
 from tiny_models import ARCHITECTURES, save_tiny_model, save_tokenizer, tiny_tokenizer_json
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.bbq.item import Item
 from mlx_prune.checkpoint import open as checkpoints
@@ -20,7 +21,6 @@ from mlx_prune.checkpoint.limits import Limits, limits_of
 from mlx_prune.errors import CheckpointError, DataError
 from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.latency.run import bench
-from mlx_prune.pruning.recipe import Calibration
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.perplexity import perplexity
 

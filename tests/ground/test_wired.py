@@ -10,13 +10,14 @@ from agreement import make_prompts
 from tiny_models import save_tiny_model
 
 import mlx_prune
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.passes import calibrate
 from mlx_prune.checkpoint.open import LoadedModel, load
 from mlx_prune.generation.batched import BatchedEngine
 from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.latency import loop as latency_loop
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.recipe import Calibration, Recipe
+from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structure.recipe import StructuredRecipe

@@ -11,10 +11,12 @@ from mlx_lm.models.switch_layers import SwitchLinear
 from tiny_experts import MIXTURES, save_tiny_experts
 
 from mlx_prune.activations import passes as calibration_module
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.norms import SquareSums
 from mlx_prune.activations.passes import calibrate
-from mlx_prune.activations.routing import experts_per_token, routed_inputs
+from mlx_prune.activations.routing import routed_inputs
 from mlx_prune.activations.text import calibration_tokens
+from mlx_prune.checkpoint.config import experts_per_token
 from mlx_prune.checkpoint.open import (
     LoadedModel,
     blocks,
@@ -25,7 +27,7 @@ from mlx_prune.checkpoint.open import (
 )
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.recipe import Calibration, Recipe, prune_count
+from mlx_prune.pruning.recipe import Recipe, prune_count
 
 BY_HAND = ("mixtral", "qwen3_moe", "olmoe", "deepseek_v3")
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.recipe import (
-    Calibration,
     Recipe,
     fraction_from_percent,
     group_prune_count,

@@ -11,10 +11,11 @@ import pytest
 from record_tables import assert_same_records
 from tiny_models import save_tiny_model
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.open import load, prunable_linears
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.recipe import Calibration, Recipe
+from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.report.data import read_study
 from mlx_prune.runs.records import read_records
 from mlx_prune.study.config import (

@@ -9,9 +9,9 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_unflatten
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.open import LoadedModel, blocks, load
-from mlx_prune.pruning.recipe import Calibration
 
 TOKENS = [[7, 91, 30, 8, 200, 13, 99, 55, 21]]
 

@@ -12,7 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_prune import distributed
-from mlx_prune.activations.text import CalibrationTokens, calibration_tokens, recipe_for_model
+from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
 from mlx_prune.chat.tokenizer import load_tokenizer
 from mlx_prune.checkpoint import costs as sizes
 from mlx_prune.checkpoint.config import read_config
@@ -25,6 +25,7 @@ from mlx_prune.errors import RecipeError
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.masking import Stopwatch, peak_rss_bytes
+from mlx_prune.pruning.recipe import recipe_for_model
 from mlx_prune.pruning.report import check_same, read_meta
 from mlx_prune.pruning.saving import publish
 from mlx_prune.pruning.structure import verify

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
-from mlx_prune.pruning.recipe import STATISTICS, Calibration
+from mlx_prune.pruning.recipe import STATISTICS
 
 STRUCTURED_METHODS = ("width", "depth")
 UNITS = ("mlp", "heads", "both")

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
 from mlx_prune.labels import parse_label
-from mlx_prune.pruning.recipe import Calibration
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 
 

@@ -1,0 +1,31 @@
+"""Which text activations are measured on, and how much of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlx_prune.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The text that activations are measured on.
+
+    Attributes:
+        source: "demo" (invented text that comes with the package), "c4" (from the Hub, pinned revision), or a
+            text or JSONL file. None is "demo" for the embedded model; any other needs a name.
+        samples: Number of sequences; None takes what the text holds, at most 128.
+        sequence_length: Tokens per sequence; None takes what the text and the model allow, at most 2048.
+    """
+
+    source: str | Path | None = None
+    samples: int | None = None
+    sequence_length: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse sizes that make no sense."""
+        if self.samples is not None and self.samples < 1:
+            raise RecipeError(f"Calibration needs at least one sample, not {self.samples}.")
+        if self.sequence_length is not None and self.sequence_length < 2:
+            raise RecipeError(f"Calibration sequences need at least 2 tokens, not {self.sequence_length}.")
