@@ -53,15 +53,15 @@ def percent(share: Number, digits: int | None = 1, *, sign: bool = False) -> str
 
 def percentage(value: Number, digits: int | None = 1, *, sign: bool = False) -> str:
     """A value that is in percent already; see :func:`percent`."""
-    return NONE if value is None or math.isnan(value) else f"{percent_cell(value, digits, sign=sign)} %"
-
-
-def percent_cell(value: Number, digits: int | None = 1, *, sign: bool = False) -> str:
-    """A value in percent without the sign for percent, for a column whose heading has it."""
     if value is None or math.isnan(value):
         return NONE
     kind = "g" if digits is None else f".{digits}f"
-    return f"{value:{'+' * sign}z,{kind}}"
+    return f"{value:{'+' * sign}z,{kind}} %"
+
+
+def percent_cell(share: Number, digits: int | None = 1) -> str:
+    """:func:`percent` without its sign, for a column whose heading has it."""
+    return percent(share, digits).removesuffix(" %")
 
 
 def some_percent(share: float) -> str:

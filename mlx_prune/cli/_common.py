@@ -227,31 +227,3 @@ def emit_json(payload: Any) -> None:
     """Print one JSON object on stdout."""
     text = json.dumps(to_jsonable(payload), indent=2, ensure_ascii=False, allow_nan=False)
     click.echo(text.translate(_BEYOND_JSON))
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """A fraction as a percentage for a table, or a dash."""
-    return "-" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
-
-
-def fraction(value: float | None, digits: int = 3) -> str:
-    """A rate for a table in the study's notation (0.193), or a dash."""
-    return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
-
-
-def magnitude(value: float | None) -> str:
-    """A positive number that may span many orders, for a table: 8.94, 1,234, 5.5e+06, or a dash."""
-    if value is None or not math.isfinite(value):
-        return "-"
-    if value < 100:
-        return f"{value:.2f}"
-    return f"{value:,.0f}" if value < 1e5 else f"{value:.1e}"
-
-
-def size(n_bytes: float) -> str:
-    """Bytes for people, decimal units as disks and the Hub count them."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000 or unit == "GB":
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1000
-    raise AssertionError("unreachable")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-from mlx_prune.cli._common import fraction, magnitude, percent
+from mlx_prune import words
 from mlx_prune.cli._fitted_table import FittedTable
 from mlx_prune.cli._tables import rate_cell, simple_table
 from mlx_prune.report.figures.panels import configuration_label, number
@@ -40,11 +41,11 @@ def frontier_table(rows: Sequence[Row]) -> FittedTable:
                 few = bool(row["too_few_answered"])
                 table.add_row(
                     configuration_label(row),
-                    _number(row["actual_sparsity"], 1),
+                    words.fixed(number(row["actual_sparsity"]), 1),
                     *(cells[key](row) for _, key in shown),
-                    percent(number(row["answered"])),
+                    words.percent_cell(number(row["answered"])),
                     *(
-                        rate_cell(fraction(number(row[rate])), struck=few)
+                        rate_cell(words.fixed(number(row[rate])), struck=few)
                         for rate in ("srs", "usr", "anti_rate")
                     ),
                     _tested(row, "direction_change", "q_direction") + _ends(row, "direction_change"),
@@ -54,30 +55,29 @@ def frontier_table(rows: Sequence[Row]) -> FittedTable:
     return table
 
 
-def _number(value: object, digits: int) -> str:
-    found = number(value)
-    return "-" if found is None else f"{found:.{digits}f}"
-
-
 def _size(row: Row) -> str:
-    return _number(row["size_ratio"], 2)
+    return words.fixed(number(row["size_ratio"]), 2)
 
 
 def _time(row: Row) -> str:
     low, high = number(row["latency_low"]), number(row["latency_high"])
-    ratio = _number(row["latency_ratio"], 2)
-    return ratio if low is None or high is None or low == high else f"{ratio}\n{low:.2f}-{high:.2f}"
+    ratio = words.fixed(number(row["latency_ratio"]), 2)
+    if low is None or high is None or low == high:
+        return ratio
+    return f"{ratio}\n{words.interval(low, high, _two_digits, '-')}"
+
+
+def _two_digits(value: float) -> str:
+    return words.fixed(value, 2)
 
 
 def _perplexity(row: Row) -> str:
-    return "inf" if row["perplexity"] == float("inf") else magnitude(number(row["perplexity"]))
+    return words.magnitude(math.inf if row["perplexity"] == math.inf else number(row["perplexity"]))
 
 
 def _tested(row: Row, name: str, test: str) -> str:
     value, p = number(row[name]), number(row[test])
-    if value is None:
-        return "-"
-    return f"{value:+z.3f}" + ("*" if p is not None and p < SIGNIFICANCE else "")
+    return words.signed(value) + "*" * (value is not None and p is not None and p < SIGNIFICANCE)
 
 
 def _ends(row: Row, name: str) -> str:

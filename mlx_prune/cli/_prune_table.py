@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_prune.cli._common import console, size
+from mlx_prune import words
+from mlx_prune.cli._common import console
 
 if TYPE_CHECKING:
     from mlx_prune.pruning.report import PruneReport
@@ -16,20 +17,20 @@ Rows = list[tuple[str, str]]
 Costs = dict[str, dict[str, int]]
 
 _COSTS: dict[str, tuple[str, Callable[[float], str]]] = {
-    "parameters": ("parameters", lambda n: f"{int(n):,}"),
-    "bytes": ("size on disk", size),
-    "flops_per_token": ("FLOPs per token", lambda n: f"{int(n):,}"),
+    "parameters": ("parameters", words.count),
+    "bytes": ("size on disk", words.size),
+    "flops_per_token": ("FLOPs per token", words.count),
 }
 
 
 def mask_rows(report: PruneReport) -> Rows:
     """What setting single weights to zero did."""
     recipe = report.recipe
-    target = f"{100 * report.target_sparsity:g} %" + (f" ({recipe.pattern})" if recipe.pattern else "")
+    target = words.percent(report.target_sparsity, None) + (f" ({recipe.pattern})" if recipe.pattern else "")
     rows = [
         ("method", recipe.label + ("" if recipe.scope == "blocks" else f", scope {recipe.scope}")),
         ("target sparsity", target),
-        ("actual sparsity", f"{100 * report.actual_sparsity:.2f} %"),
+        ("actual sparsity", words.percent(report.actual_sparsity, 2)),
         ("zeros", f"{report.zero_params:,} of {report.total_prunable_params:,} prunable weights"),
     ]
     if report.calibration is not None:
@@ -37,7 +38,7 @@ def mask_rows(report: PruneReport) -> Rows:
         amount = f"{text['samples']} x {text['sequence_length']} tokens"
         rows.append(("calibration", f"{text['source']}, {amount}, {recipe.statistics}"))
     rows.append(("time", f"{report.prune_time_s:.1f} s ({report.calibration_time_s:.1f} s calibration)"))
-    rows.append(("peak memory", size(report.peak_memory_bytes)))
+    rows.append(("peak memory", words.size(report.peak_memory_bytes)))
     return rows
 
 
@@ -45,8 +46,8 @@ def structured_rows(report: StructuredReport) -> Rows:
     """What removing neurons, heads or blocks did."""
     rows = [
         ("method", report.recipe.label),
-        ("target", f"{100 * report.target_sparsity:g} % removed"),
-        ("actual sparsity", f"{100 * report.actual_sparsity:.2f} % of the blocks' weights removed"),
+        ("target", f"{words.percent(report.target_sparsity, None)} removed"),
+        ("actual sparsity", f"{words.percent(report.actual_sparsity, 2)} of the blocks' weights removed"),
     ]
     rows += [
         (name if name[:2].isupper() else name[0].lower() + name[1:], said) for name, said in report.rows()
@@ -83,10 +84,8 @@ def cost_rows(values: Mapping[str, Any]) -> Rows:
         found = values.get(key)
         if not isinstance(found, dict):
             continue
-        before, after = found["before"], found["after"]
-        change = f" -> {shown(after)} ({100 * after / before:.1f} %)" if before != after else ", unchanged"
         context = f" (at {found['context']:,} tokens)" if "context" in found else ""
-        rows.append((name + context, shown(before) + change))
+        rows.append((name + context, words.before_after(found["before"], found["after"], shown)))
     return rows
 
 

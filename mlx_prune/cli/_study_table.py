@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlx_prune.cli._common import fraction, magnitude
+from mlx_prune import words
 from mlx_prune.cli._fitted_table import FittedTable
-from mlx_prune.cli._tables import ANSWERED_NOTE, rate_cell, share, signed, simple_table, struck_note
+from mlx_prune.cli._tables import ANSWERED_NOTE, rate_cell, simple_table, struck_note
 from mlx_prune.stats.methods import removes_weights
 from mlx_prune.study.results import configuration_of, read_latencies
 
@@ -118,17 +118,17 @@ def study_table(rows: list[SummaryRow]) -> FittedTable:
             table.add_section()
         previous = (row.model, row.method)
         rates = (
-            fraction(row.srs),
-            fraction(row.usr),
-            fraction(row.anti_rate),
-            signed(row.srs - row.anti_rate),
+            words.fixed(row.srs),
+            words.fixed(row.usr),
+            words.fixed(row.anti_rate),
+            words.signed(row.srs - row.anti_rate),
         )
         table.add_row(
             *([row.model] if several else []),
             _recipe(row),
-            "-" if row.actual_sparsity is None else f"{row.actual_sparsity:.1f}",
-            magnitude(row.perplexity),
-            share(row.answered),
+            words.fixed(row.actual_sparsity, 1),
+            words.magnitude(row.perplexity),
+            words.percent(row.answered),
             *(rate_cell(text, struck=row.too_few_answered) for text in rates),
             *([_accuracy(row)] if with_accuracy else []),
             _latency(row),
@@ -138,7 +138,7 @@ def study_table(rows: list[SummaryRow]) -> FittedTable:
 
 
 def _accuracy(row: SummaryRow) -> Cell:
-    return rate_cell(fraction(row.accuracy), struck=row.disambig_too_few_answered)
+    return rate_cell(words.fixed(row.accuracy), struck=row.disambig_too_few_answered)
 
 
 def _gone(rows: list[SummaryRow]) -> str:
@@ -149,17 +149,19 @@ def _gone(rows: list[SummaryRow]) -> str:
 def _recipe(row: SummaryRow) -> str:
     if not row.target_sparsity:
         return row.method
-    return f"{row.method} {row.pattern or f'{row.target_sparsity:g} %'}"
+    return f"{row.method} {row.pattern or words.percentage(row.target_sparsity, None)}"
 
 
 def _latency(row: SummaryRow) -> str:
     if row.latency_ratio is None:
         return "1" if row.method == "dense" else "-"
     if row.latency_low is None or row.latency_high is None:
-        return f"{row.latency_ratio:.2f}"
+        return words.fixed(row.latency_ratio, 2)
     digits = 2 if row.latency_high < 10 else 1
-    low, high = f"{row.latency_low:.{digits}f}", f"{row.latency_high:.{digits}f}"
-    return f"{row.latency_ratio:.{digits}f} ({low}-{high})"
+    ratio, low, high = (
+        words.fixed(value, digits) for value in (row.latency_ratio, row.latency_low, row.latency_high)
+    )
+    return f"{ratio} ({low}-{high})"
 
 
 def legend(rows: list[SummaryRow], floor: float) -> str:

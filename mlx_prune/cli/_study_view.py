@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mlx_prune import words
 from mlx_prune.cli._common import note
 from mlx_prune.outside_names import plain
 from mlx_prune.progress import Progress, ProgressCallback, silent
@@ -73,7 +74,7 @@ class _View:
         left = ""
         if made:
             seconds = (time.monotonic() - self._started) / made * (len(states) - finished)
-            left = f"about {_duration(seconds)} left"
+            left = f"about {words.duration(seconds)} left"
         self._bars.update(self._overall, completed=finished, note=left)
 
     def step(self, report: Progress) -> None:
@@ -85,7 +86,7 @@ class _View:
             self._task, description=plain(report.stage), completed=report.done, total=report.total
         )
         speed = self._bars.tasks[1].speed
-        self._bars.update(self._task, note=f"{speed:,.0f}/s" if speed else "")
+        self._bars.update(self._task, note=f"{words.count(speed)}/s" if speed else "")
 
     def __rich__(self) -> RenderableType:
         """The grid above the bars."""
@@ -107,10 +108,4 @@ class _View:
 
 
 def _short(name: ConfigurationName) -> str:
-    return name.pattern or (f"{name.sparsity:g} %" if name.sparsity else "")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return name.pattern or (words.percentage(name.sparsity, None) if name.sparsity else "")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import click
 
+from mlx_prune import words
 from mlx_prune.bbq.answers import MIN_ANSWERED
-from mlx_prune.cli._common import F, fraction, percent
+from mlx_prune.cli._common import F
 from mlx_prune.cli._fitted_table import FittedTable
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mlx_prune.cli._fitted_table import Cell
     from mlx_prune.report.words.finding import Finding
-    from mlx_prune.stats.rates import CategoryRates, Rates
+    from mlx_prune.stats.rates import Rates
 
 
 def simple_table(title: str, left: list[str], right: list[str]) -> FittedTable:
@@ -51,19 +51,11 @@ def rate_cell(text: str, *, struck: bool) -> Cell:
     return Text(f"({text})", style="dim strike")
 
 
-def share(value: float) -> str:
-    """A share of answers for a table, or a dash."""
-    return "-" if math.isnan(value) else f"{percent(value)} %"
-
-
-def signed(value: float) -> str:
-    """A difference of rates for a table, or a dash."""
-    return "-" if math.isnan(value) else f"{value:+z.3f}"
-
-
 def struck_note(floor: float) -> str:
     """What a struck-out rate means."""
-    return f"In brackets, struck out: less than {100 * floor:g} % answered; such a rate says nothing."
+    return (
+        f"In brackets, struck out: less than {words.percent(floor, None)} answered; such a rate says nothing."
+    )
 
 
 ANSWERED_NOTE = "answered: share of answers understood, by one of the first three parsing rules."
@@ -80,16 +72,16 @@ def ambiguous_table(rates: Rates, floor: float) -> FittedTable:
         if row is rates.overall:
             table.add_section()
         found = (
-            fraction(row.srs),
-            _interval(row),
-            fraction(row.usr),
-            fraction(row.anti_rate),
-            signed(row.bbq_ambiguous_score),
+            words.fixed(row.srs),
+            words.interval(row.srs_low, row.srs_high, between="-"),
+            words.fixed(row.usr),
+            words.fixed(row.anti_rate),
+            words.signed(row.bbq_ambiguous_score),
         )
         table.add_row(
             row.category,
             f"{row.n_items:,}",
-            share(row.answered),
+            words.percent(row.answered),
             *(rate_cell(text, struck=row.too_few(floor)) for text in found),
         )
     return table
@@ -103,11 +95,11 @@ def disambiguated_table(rates: Rates, floor: float) -> FittedTable:
     for row in (*rates.categories, rates.overall):
         if row is rates.overall:
             table.add_section()
-        found = (fraction(row.accuracy), signed(row.bbq_disambiguated_score))
+        found = (words.fixed(row.accuracy), words.signed(row.bbq_disambiguated_score))
         table.add_row(
             row.category,
             f"{row.disambig_items:,}",
-            share(row.disambig_answered),
+            words.percent(row.disambig_answered),
             *(rate_cell(text, struck=row.disambig_too_few(floor)) for text in found),
         )
     return table
@@ -119,8 +111,8 @@ def strict_line(rates: Rates) -> str:
     if not overall.rules["first_character"]:
         return ""
     return (
-        f"Read strictly, without the first a, b or c anywhere: SRS {fraction(overall.strict_srs)}, USR "
-        f"{fraction(overall.strict_usr)}, anti {fraction(overall.strict_anti_rate)}, of "
+        f"Read strictly, without the first a, b or c anywhere: SRS {words.fixed(overall.strict_srs)}, USR "
+        f"{words.fixed(overall.strict_usr)}, anti {words.fixed(overall.strict_anti_rate)}, of "
         f"{overall.n_answered:,} of {overall.n_answers:,} answers."
     )
 
@@ -139,9 +131,7 @@ def rules_line(rates: Rates) -> str:
         for rule in {**rates.overall.rules, **rates.overall.disambig_rules}
     }
     total = sum(counts.values())
-    shares = ", ".join(f"{rule.replace('_', ' ')} {100 * n / total:.1f} %" for rule, n in counts.items() if n)
+    shares = ", ".join(
+        f"{rule.replace('_', ' ')} {words.percent(n / total)}" for rule, n in counts.items() if n
+    )
     return f"Answers parsed by: {shares}."
-
-
-def _interval(row: CategoryRates) -> str:
-    return "-" if math.isnan(row.srs_low) else f"{row.srs_low:.3f}-{row.srs_high:.3f}"

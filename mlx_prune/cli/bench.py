@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlx_prune import words
 from mlx_prune.cli import _common
 
 if TYPE_CHECKING:
@@ -204,8 +205,8 @@ def latency_table(result: BenchResult) -> FittedTable:
         table.add_row(
             result.models[row.model].label,
             *([result.workloads[row.workload].name] if several else []),
-            *(_common.magnitude(row.times[metric].median_ms) for metric in ("ttft", "per_token", "total")),
-            _common.magnitude(row.times["total"].p95_ms),
+            *(words.magnitude(row.times[metric].median_ms) for metric in ("ttft", "per_token", "total")),
+            words.magnitude(row.times["total"].p95_ms),
             interval_text(total) if total else "1",
         )
     return table
@@ -221,11 +222,11 @@ def speed_table(result: BenchResult) -> FittedTable:
         table.add_row(
             facts.label,
             # Of the first kind of prompts; the others are in the files.
-            f"{own[0].prompt_tps:,.0f}",
-            f"{own[0].decode_tps:,.0f}",
-            _common.magnitude(facts.load_s),
-            _common.size(facts.memory_bytes),
-            _common.size(max(row.peak_bytes for row in own)),
+            words.count(own[0].prompt_tps),
+            words.count(own[0].decode_tps),
+            words.magnitude(facts.load_s),
+            words.size(facts.memory_bytes),
+            words.size(max(row.peak_bytes for row in own)),
         )
     return table
 
@@ -249,9 +250,7 @@ def size_table(result: BenchResult) -> FittedTable:
 
 
 def _size_text(n_bytes: int | None, first: int | None) -> str:
-    if n_bytes is None:
-        return "-"
-    return _common.size(n_bytes) + (f" x{n_bytes / first:.2f}" if first else "")
+    return words.size(n_bytes) + (f" x{n_bytes / first:.2f}" if n_bytes is not None and first else "")
 
 
 def _table(title: str, keys: int = 1) -> FittedTable:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from mlx_prune import words
 from mlx_prune.cli._common import console, emit_json, json_option, say
 from mlx_prune.cli._tables import min_answered_option, print_headline
 
@@ -55,4 +56,4 @@ def command(out: Path, quick: bool, min_answered: float, as_json: bool) -> None:
     screen.print(study_table(rows))
     screen.print(legend(rows, min_answered), style="dim")
     print_headline(screen, paths.finding)
-    say(f"Finished in {seconds:.0f} s; records are in {out}, the report in {paths.page}")
+    say(f"Finished in {words.duration(seconds)}; records are in {out}, the report in {paths.page}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mlx_prune import words
 from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, say, trust_option, warn
 from mlx_prune.cli._tables import simple_table
 
@@ -31,7 +32,7 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
     out.print(_table("By block", "block", found.blocks))
     zeros = sum(matrix.zeros for matrix in found.matrices)
     total = sum(matrix.params for matrix in found.matrices)
-    say(f"Actual sparsity {100 * found.actual_sparsity:.2f} %: {zeros:,} zeros of {total:,} weights.")
+    say(f"Actual sparsity {words.percent(found.actual_sparsity, 2)}: {zeros:,} zeros of {total:,} weights.")
     if found.left_dense:
         say(f"Left dense: {', '.join(found.left_dense)}.")
     if found.others:
@@ -41,8 +42,8 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
         recorded = found.meta
         target, actual = recorded.get("target_sparsity"), recorded.get("actual_sparsity")
         say(
-            f"Recorded: {recorded.get('method')} {'-' if target is None else f'{target:g}'} % on "
-            f"{recorded.get('model')}, actual {'-' if actual is None else f'{actual:.2f}'} %."
+            f"Recorded: {recorded.get('method')} {words.percentage(target, None)} on "
+            f"{recorded.get('model')}, actual {words.percentage(actual, 2)}."
         )
         if not found.disagreements:
             say("The weights agree with the record.")
@@ -53,6 +54,6 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
 def _table(title: str, key: str, zeros: dict[str, dict[str, int]]) -> FittedTable:
     table = simple_table(title, [key], ["weights", "zeros", "sparsity"])
     for name, entry in zeros.items():
-        share = 100 * entry["zeros"] / entry["params"]
-        table.add_row(name, f"{entry['params']:,}", f"{entry['zeros']:,}", f"{share:.2f} %")
+        share = words.percent(entry["zeros"] / entry["params"], 2)
+        table.add_row(name, words.count(entry["params"]), words.count(entry["zeros"]), share)
     return table

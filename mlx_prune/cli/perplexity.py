@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
+from mlx_prune import words
 from mlx_prune.cli._common import (
     dtype_option,
     emit_json,
     json_option,
-    magnitude,
     progress_bars,
     say,
     text_option,
@@ -72,8 +72,9 @@ def command(
             }
         )
         return
+    value, error = words.magnitude(result.value), words.magnitude(result.standard_error)
     say(
-        f"Perplexity of {model} on {source}: {magnitude(result.value)} ± {magnitude(result.standard_error)} "
+        f"Perplexity of {model} on {source}: {value} ± {error} "
         f"({result.sequences} sequences of {result.sequence_length} tokens, {loaded.dtype})"
     )
     for warning in warnings:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_prune.cli._common import emit_json, json_option, note, say, size, warn
+from mlx_prune import words
+from mlx_prune.cli._common import emit_json, json_option, note, say, warn
 
 if TYPE_CHECKING:
     from mlx_prune.cards.results import CardResults
@@ -72,7 +73,7 @@ def command(
         disable_progress_bars()
     published = []
     for plan in plans:
-        note(f"{plan.repo_id}: {len(plan.sizes)} files, {size(sum(plan.sizes.values()))}")
+        note(f"{plan.repo_id}: {len(plan.sizes)} files, {words.size(sum(plan.sizes.values()))}")
         published.append(publish(plan, api=api))
         if not as_json:
             _show_publication(published[-1])
@@ -101,7 +102,7 @@ def _show_plans(plans: list[PublishPlan], as_json: bool) -> None:
         say(f"Would upload from {plan.folder}, as far as it is not there yet:")
         for name, n_bytes in plan.sizes.items():
             made = " (written for the Hub)" if name in plan.texts else ""
-            say(f"  {size(n_bytes):>10}  {name}{made}")
+            say(f"  {words.size(n_bytes):>10}  {name}{made}")
         if plan.collection is not None:
             say(f"Would add it to the collection {plan.collection}.")
     say("Nothing was sent.")

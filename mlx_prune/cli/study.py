@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mlx_prune import words
 from mlx_prune.cli._common import (
     console,
     emit_json,
@@ -13,7 +14,6 @@ from mlx_prune.cli._common import (
     progress_bars,
     refuse_ignored,
     say,
-    size,
     trust_option,
     warn,
 )
@@ -98,20 +98,14 @@ def _plan(title: object, config: object, out: Path, trust_remote_code: bool, as_
             model.model,
             str(model.configurations),
             str(model.unfinished),
-            f"{model.records:,}",
-            _hours(model.seconds),
-            size(model.memory_bytes),
-            size(model.disk_bytes),
+            words.count(model.records),
+            words.duration(model.seconds),
+            words.size(model.memory_bytes),
+            words.size(model.disk_bytes),
         )
     screen = console()
     screen.print(table)
     screen.print(
-        f"{plan.records:,} records, about {_hours(plan.seconds)} for what is left, measured on "
+        f"{plan.records:,} records, about {words.duration(plan.seconds)} for what is left, measured on "
         f"{plan.sampled} questions of each dense model, plus latency.",
     )
-
-
-def _hours(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -12,6 +12,7 @@ import click
 import numpy as np
 import pytest
 
+from mlx_prune import words
 from mlx_prune.cli import _common
 from mlx_prune.cli.main import COMMANDS, run
 
@@ -101,4 +102,4 @@ def test_json_has_no_non_finite_numbers_and_knows_numpy() -> None:
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (3_700_000, "3.7 MB"), (5e13, "50000.0 GB")],
 )
 def test_sizes_are_decimal(n_bytes: float, text: str) -> None:
-    assert _common.size(n_bytes) == text
+    assert words.size(n_bytes) == text
