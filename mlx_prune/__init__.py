@@ -24,7 +24,7 @@ _EXPORTS: dict[str, str] = {
     "Item": "mlx_prune.bbq.item",
     "LoadedModel": "mlx_prune.checkpoint.open",
     "MlxPruneError": "mlx_prune.errors",
-    "ModelStamp": "mlx_prune.runs.records",
+    "ModelStamp": "mlx_prune.configuration:Configuration",
     "Perplexity": "mlx_prune.runs.perplexity",
     "PruneReport": "mlx_prune.pruning.report",
     "Quantization": "mlx_prune.pruning.methods.quantize",
@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from mlx_prune.bbq.item import Item
     from mlx_prune.bbq.items import load_items
     from mlx_prune.checkpoint.open import LoadedModel, load
+    from mlx_prune.configuration import Configuration as ModelStamp
     from mlx_prune.errors import MlxPruneError
     from mlx_prune.generation.interface import GenerationSettings
     from mlx_prune.latency.result import BenchResult
@@ -115,7 +116,6 @@ if TYPE_CHECKING:
     from mlx_prune.report.write import write_report
     from mlx_prune.runs.evaluate import Evaluation, evaluate
     from mlx_prune.runs.perplexity import Perplexity, perplexity
-    from mlx_prune.runs.records import ModelStamp
     from mlx_prune.stats.rates import Rates
     from mlx_prune.stats.rates import from_table as rates
     from mlx_prune.study.runner import run_study

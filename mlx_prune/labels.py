@@ -11,6 +11,7 @@ import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from mlx_prune.errors import RecipeError
 
@@ -156,6 +157,15 @@ def parse_label(text: str) -> Label:
     if str(label) != text:
         raise RecipeError(f"{text!r} is written {str(label)!r}, so that a configuration has one name.")
     return label
+
+
+@cache
+def known_label(method: str) -> Label | None:
+    """A method's label taken apart, or None if it is not one of this package's."""
+    try:
+        return parse_label(method)
+    except RecipeError:
+        return None
 
 
 def extend(label: str, quantization: Quantization) -> str:

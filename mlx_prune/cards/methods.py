@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.cards.base import DEMO_MODEL, BaseModel
-from mlx_prune.labels import DENSE, FIXED_MODES, Label
+from mlx_prune.labels import DENSE, FIXED_MODES, Label, known_label
 from mlx_prune.outside_names import plain
-from mlx_prune.stats.methods import known_label
 
 Meta = Mapping[str, Any]
 

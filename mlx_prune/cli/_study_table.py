@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from mlx_prune import words
 from mlx_prune.cli._fitted_table import FittedTable
 from mlx_prune.cli._tables import ANSWERED_NOTE, rate_cell, simple_table, struck_note
+from mlx_prune.configuration import Configuration
 from mlx_prune.stats.methods import removes_weights
-from mlx_prune.study.results import configuration_of, read_latencies
+from mlx_prune.study.results import read_latencies
 
 if TYPE_CHECKING:
     from mlx_prune.cli._fitted_table import Cell
@@ -67,7 +68,7 @@ class SummaryRow:
 
 def summarize(folder: Path, study: StudyData) -> list[SummaryRow]:
     """One row per configuration, in the order of the study."""
-    latencies = {configuration_of(row): row for row in read_latencies(folder)}
+    latencies = {Configuration.of(row): row for row in read_latencies(folder)}
     rows = []
     for run in study.runs:
         configuration, overall = run.configuration, run.rates.overall

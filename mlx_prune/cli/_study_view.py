@@ -16,7 +16,8 @@ from mlx_prune.progress import Progress, ProgressCallback, silent
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from mlx_prune.study.config import ConfigurationName, StudyConfig
+    from mlx_prune.configuration import Configuration
+    from mlx_prune.study.config import StudyConfig
     from mlx_prune.study.runner import StudyEvent
 
 # Sign and style of each state.
@@ -42,7 +43,7 @@ def study_view(
 
 def _line(event: StudyEvent) -> None:
     if event.state == "done":
-        note(f"{event.model} {event.name.folder}: done")
+        note(f"{event.name.model} {event.name.folder}: done")
 
 
 class _View:
@@ -52,8 +53,7 @@ class _View:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
         from rich.progress import Progress as Bars
 
-        self._names = config.configurations()
-        self._states = {(label, name): "waiting" for label in labels for name in self._names}
+        self._states = {name: "waiting" for label in labels for name in config.configurations(label)}
         self._started = time.monotonic()
         self._bars = Bars(
             TextColumn("{task.description}", markup=False),
@@ -67,7 +67,7 @@ class _View:
 
     def event(self, event: StudyEvent) -> None:
         """A configuration started or ended."""
-        self._states[event.model, event.name] = event.state
+        self._states[event.name] = event.state
         states = list(self._states.values())
         finished = sum(state in ("done", "there") for state in states)
         made = states.count("done")
@@ -95,17 +95,16 @@ class _View:
         from rich.text import Text
 
         table = Table.grid(padding=(0, 2))
-        methods = list(dict.fromkeys(name.method for name in self._names))
-        for label in dict.fromkeys(label for label, _ in self._states):
-            for method in methods:
-                cells = [
-                    Text.assemble(_MARKS[self._states[label, name]], f" {_short(name)}")
-                    for name in self._names
-                    if name.method == method
-                ]
-                table.add_row(label if method == methods[0] else "", method, *cells)
+        rows: dict[tuple[str, str], list[Text]] = {}
+        for name, state in self._states.items():
+            cells = rows.setdefault((name.model, name.prune_method), [])
+            cells.append(Text.assemble(_MARKS[state], f" {_short(name)}"))
+        shown = ""
+        for (model, method), cells in rows.items():
+            table.add_row(model if model != shown else "", method, *cells)
+            shown = model
         return Group(table, self._bars)
 
 
-def _short(name: ConfigurationName) -> str:
+def _short(name: Configuration) -> str:
     return name.pattern or (words.percentage(name.sparsity, None) if name.sparsity else "")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mlx_prune.bbq.answers import MIN_ANSWERED
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.gate.limits import (
     CONFIDENCE,
@@ -28,7 +29,6 @@ from mlx_prune.report.tables.change import direction_table, emergence_table, pai
 from mlx_prune.report.tables.rows import OVERALL, number_or_nan
 from mlx_prune.report.tables.table import Row
 from mlx_prune.stats.clustered import clustered_wilson
-from mlx_prune.stats.outcomes import DENSE, Configuration
 from mlx_prune.stats.paired_perplexity import SequenceLosses, paired_ratio
 
 # What two runs must share for their answers to be compared.
@@ -175,7 +175,7 @@ def _same_weights(dense: Measured, candidate: Measured) -> bool:
 
 def _side_by_side(dense: RunData, candidate: RunData) -> StudyData:
     """The two as the configurations of one model, whatever they are called."""
-    names = (Configuration("model", DENSE, 0.0), Configuration("model", "candidate", 0.0))
+    names = (Configuration("model"), Configuration("model", "candidate", 0.0))
     runs = [
         replace(run, configuration=name, outcomes=replace(run.outcomes, configuration=name))
         for run, name in zip((dense, candidate), names, strict=True)

@@ -48,7 +48,6 @@ def measure_model(
     from mlx_prune.report.data import count_run
     from mlx_prune.runs.evaluate import evaluate
     from mlx_prune.runs.perplexity import perplexity
-    from mlx_prune.study.config import ConfigurationName
     from mlx_prune.study.results import PERPLEXITY_FILE, ResultsFile
 
     def named(step: Progress) -> None:
@@ -72,11 +71,9 @@ def measure_model(
         row = dataclasses.asdict(found)
         figure = perplexity_figure({**row, "perplexity": found.value})
         if run is not None:
-            model_name, method, sparsity, pattern = counted.configuration
             kept = {key: value for key, value in row.items() if key != "value"}
             ResultsFile(run / PERPLEXITY_FILE).put(
-                model_name,
-                ConfigurationName(method, sparsity, pattern),
+                counted.configuration,
                 text=questions.text,
                 perplexity=found.value,
                 **kept,

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from mlx_prune.checkpoint.invented import run_warnings
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.gate.judge import Measured, PerplexityFigure
+from mlx_prune.labels import DENSE
 from mlx_prune.report.data import PERPLEXITY_FILE, count_run
 from mlx_prune.runs.records import read_records
 from mlx_prune.runs.run_file import RUN_FILE, read_run_file
-from mlx_prune.stats.outcomes import DENSE
 from mlx_prune.stats.paired_perplexity import SequenceLosses
-from mlx_prune.study.results import configuration_of, read_results
+from mlx_prune.study.results import read_results
 
 RUNS_FOLDER = "runs"
 
@@ -54,7 +55,7 @@ def measured_run(run: Path) -> Measured:
     rows = read_results(run / PERPLEXITY_FILE)
     if inside:
         rows += read_results(resolved.parents[2] / PERPLEXITY_FILE)
-    row = next((row for row in rows if configuration_of(row) == counted.configuration), {})
+    row = next((row for row in rows if Configuration.of(row) == counted.configuration), {})
     return Measured(
         f"{resolved.parent.name}/{resolved.name}" if inside else resolved.name,
         counted,

@@ -12,12 +12,12 @@ from mlx_prune.cards.base import base_model
 from mlx_prune.cards.results import CardResults, Figure, figure
 from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
+from mlx_prune.labels import DENSE
 from mlx_prune.report.about import read_settings, table_of
 from mlx_prune.report.data import META_FILE, PERPLEXITY_FILE, SIZES_FILE, RunData, combine, count_run
 from mlx_prune.report.tables.change import emergence_table
 from mlx_prune.runs.records import read_records
 from mlx_prune.runs.run_file import RUN_FILE, read_run_file
-from mlx_prune.stats.outcomes import DENSE
 from mlx_prune.stats.rates import CategoryRates
 from mlx_prune.study.results import read_latencies, read_results
 

@@ -15,22 +15,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from mlx_prune.bbq.answers import LETTERS, MIN_ANSWERED
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
+from mlx_prune.labels import DENSE
 from mlx_prune.report.run_states import COMPLETE, RunState, run_states
 from mlx_prune.runs.records import read_records
 from mlx_prune.stats.columns import AnswerColumns, from_table
-from mlx_prune.stats.outcomes import (
-    DENSE,
-    Configuration,
-    Outcomes,
-    RunOutcomes,
-    assemble,
-    classify,
-    configuration_order,
-)
+from mlx_prune.stats.outcomes import Outcomes, RunOutcomes, assemble, classify, configuration_order
 from mlx_prune.stats.rates import CategoryRates, Rates, compute_rates
-from mlx_prune.study.results import configuration_of, read_results
+from mlx_prune.study.results import read_results
 
 META_FILE = "pruning_meta.json"
 PERPLEXITY_FILE = "perplexity.json"
@@ -119,7 +113,7 @@ class StudyData:
 
     def compared(self, configuration: Configuration, category: str) -> bool:
         """Whether enough answers were understood, of the dense model too, to compare the two."""
-        sides = (configuration, Configuration(configuration.model, DENSE, 0.0))
+        sides = (configuration, configuration.dense)
         found = [self.rates(side, category) for side in sides]
         return not any(rates is not None and rates.too_few(self.min_answered) for rates in found)
 
@@ -274,7 +268,7 @@ def _by_configuration(path: Path, key: str, *, needed: bool = True) -> dict[Conf
         if needed and key not in row:
             raise RecordsError(f"{path} is damaged (a row has no {key}); delete it to measure again.")
         value = row.get(key)
-        found[configuration_of(row)] = None if value is None else float(value)
+        found[Configuration.of(row)] = None if value is None else float(value)
     return found
 
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import MlxPruneError
 from mlx_prune.report.about import STUDY_FILE
 from mlx_prune.runs.records import count_records
 from mlx_prune.runs.run_file import RUN_FILE, read_run_file
-from mlx_prune.stats.outcomes import Configuration, configuration_order
+from mlx_prune.stats.outcomes import configuration_order
 from mlx_prune.study.config import config_from_dict
 
 COMPLETE, UNFINISHED, NOT_BEGUN = "complete", "unfinished", "not begun"
@@ -89,9 +90,7 @@ def _configuration(run: Path, about: Mapping[str, Any]) -> Configuration:
     """From ``run.json``, or else from the names of the folders."""
     said = about.get("configuration", {})
     if "prune_method" in said:
-        return Configuration(
-            said["model"], said["prune_method"], float(said["sparsity"]), said.get("pattern")
-        )
+        return Configuration.of(said)
     method, _, rest = run.name.rpartition("-s")
     sparsity, _, pattern = rest.partition("-")
     try:
@@ -109,5 +108,4 @@ def _grid(folder: Path) -> Iterator[Configuration]:
     except (OSError, ValueError, MlxPruneError):
         return
     for model in config.models if config else ():
-        for name in config.configurations() if config else ():
-            yield Configuration(Path(model).name, name.method, name.sparsity, name.pattern)
+        yield from config.configurations(Path(model).name) if config else ()

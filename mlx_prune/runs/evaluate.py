@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from mlx_prune import distributed
 from mlx_prune.checkpoint.invented import QUESTIONS, named
+from mlx_prune.configuration import Configuration
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.generation.interface import GenerationSettings
@@ -23,7 +24,7 @@ from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.runs.answering import UnknownTokens, letters_found
 from mlx_prune.runs.folder import RunFolder, now, open_run
 from mlx_prune.runs.job import Job, choose_items, open_model, prepare
-from mlx_prune.runs.records import SCHEMA, ModelStamp, from_bytes, record_table, to_bytes
+from mlx_prune.runs.records import SCHEMA, from_bytes, record_table, to_bytes
 from mlx_prune.runs.verify import Verification, verify_records
 from mlx_prune.stats.rates import Rates, from_table
 
@@ -78,7 +79,7 @@ def evaluate(
     batch_size: int | None = None,
     dtype: str = "auto",
     trust_remote_code: bool = False,
-    stamp: ModelStamp | None = None,
+    stamp: Configuration | None = None,
     thinking: str = "off",
     verify: int = 0,
     force: bool = False,

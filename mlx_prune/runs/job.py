@@ -18,13 +18,13 @@ from mlx_prune.checkpoint.invented import QUESTIONS, warnings_for
 from mlx_prune.checkpoint.limits import limits_of
 from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.checkpoint.record import read_pruning_meta
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import CheckpointError, DataError
 from mlx_prune.generation.engines import make_engine
 from mlx_prune.generation.interface import Engine, GenerationSettings, Prompt
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.runs.fingerprint import items_fingerprint, model_fingerprint, tokens_fingerprint
 from mlx_prune.runs.folder import configuration_hash
-from mlx_prune.runs.records import ModelStamp
 
 META_FILE = "pruning_meta.json"
 
@@ -76,7 +76,7 @@ class Job:
     prompts: dict[str, Prompt]
     settings: GenerationSettings
     engine: Engine
-    stamp: ModelStamp
+    stamp: Configuration
     configuration: dict[str, Any]
     every: list[Item]
     about: dict[str, Any]
@@ -150,7 +150,7 @@ def prepare(
     settings: GenerationSettings,
     engine: str,
     batch_size: int | None,
-    stamp: ModelStamp | None,
+    stamp: Configuration | None,
     report: ProgressCallback,
     thinking: str = "off",
 ) -> Job:
@@ -168,7 +168,7 @@ def prepare(
             report(Progress("tokenize", index + 1, len(items)))
     stamp = stamp or read_stamp(loaded)
     configuration = {
-        **dataclasses.asdict(stamp),
+        **stamp.columns,
         "weights": model_fingerprint(loaded.model),
         "dtype": loaded.dtype,
         **source,
@@ -198,7 +198,7 @@ def prepare(
     return Job(loaded, items, prompts, settings, made, stamp, configuration, chosen.every, about)
 
 
-def read_stamp(loaded: LoadedModel) -> ModelStamp:
+def read_stamp(loaded: LoadedModel) -> Configuration:
     """The model's columns, from the ``pruning_meta.json`` in its folder; dense where there is none.
 
     Raises:
@@ -206,10 +206,10 @@ def read_stamp(loaded: LoadedModel) -> ModelStamp:
     """
     file = loaded.path / META_FILE
     if not file.exists():
-        return ModelStamp(short_name(loaded.name, loaded.path))
+        return Configuration(short_name(loaded.name, loaded.path))
     meta = read_pruning_meta(file, "prune the model again, or delete the file")
     try:
-        return ModelStamp(
+        return Configuration(
             model=short_name(str(meta["model"]), loaded.path),
             prune_method=str(meta["method"]),
             pattern=meta.get("pattern"),

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlx_prune.bbq.answers import LETTERS, parse_answer
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError, one_line
 from mlx_prune.store import RECORDS_FOLDER, write_atomically
 
@@ -75,23 +76,6 @@ _STUDY_COLUMNS = (
 
 
 @dataclass(frozen=True)
-class ModelStamp:
-    """The first columns of every record: which model was asked.
-
-    Attributes:
-        model: Short name of the dense model.
-        prune_method: "dense", or a method label (:mod:`mlx_prune.labels`) such as "wanda+q4".
-        pattern: N:M pattern, or None.
-        sparsity: Target sparsity in percent; 0 for a dense model.
-    """
-
-    model: str
-    prune_method: str = "dense"
-    pattern: str | None = None
-    sparsity: float = 0.0
-
-
-@dataclass(frozen=True)
 class Export:
     """What :func:`export_jsonl` wrote.
 
@@ -105,7 +89,7 @@ class Export:
 
 
 def record_table(
-    stamp: ModelStamp,
+    stamp: Configuration,
     items: Mapping[str, Item],
     answered: Sequence[PromptAnswers],
     skip: set[tuple[str, int]],

@@ -6,25 +6,13 @@ come from elsewhere, so an unknown label is no error here: it is a method of its
 
 from __future__ import annotations
 
-from functools import cache
-
-from mlx_prune.errors import RecipeError
-from mlx_prune.labels import DENSE, MASK_BASES, STRUCTURED_BASES, Label, parse_label
+from mlx_prune.labels import DENSE, MASK_BASES, STRUCTURED_BASES, known_label
 
 MethodOrder = tuple[int, bool, str, bool, int, str]
 
 QUANTIZED = "quantized"
 FAMILIES = (DENSE, *MASK_BASES, *STRUCTURED_BASES, QUANTIZED)
 """Kinds of methods in the order of a report; what is quantized and nothing else is a kind of its own."""
-
-
-@cache
-def known_label(method: str) -> Label | None:
-    """A method's label taken apart, or None if it is not one of this package's."""
-    try:
-        return parse_label(method)
-    except RecipeError:
-        return None
 
 
 def family(method: str) -> str:

@@ -9,33 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.stats.methods import MethodOrder, method_order
 
 ABSENT, UNPARSED, UNKNOWN, ANTI, STEREOTYPED = range(5)
 OUTCOMES = ("absent", "unparsed", "unknown", "anti", "stereotyped")
 
-DENSE = "dense"
-
-
-class Configuration(NamedTuple):
-    """A model and what was done to it; ``sparsity`` is the target in percent."""
-
-    model: str
-    prune_method: str
-    sparsity: float
-    pattern: str | None = None
-
 
 def configuration_order(configuration: Configuration) -> tuple[str, MethodOrder, float, str]:
     """Sort key: model, dense first, then method, sparsity and pattern."""
-    model, method, sparsity, pattern = configuration
-    return model, method_order(method), sparsity, pattern or ""
+    method = method_order(configuration.prune_method)
+    return configuration.model, method, configuration.sparsity, configuration.pattern or ""
 
 
 def classify(parsed: NDArray[Any], stereotyped: NDArray[Any], unknown: NDArray[Any]) -> NDArray[np.int8]:
@@ -114,7 +104,7 @@ class Outcomes:
     def dense(self) -> int | None:
         """Position of the dense configuration, or None if it was not run."""
         first = self.configurations[0] if self.configurations else None
-        return 0 if first is not None and first.prune_method == DENSE else None
+        return 0 if first is not None and first.is_dense else None
 
     def counts(self, *outcomes: int) -> NDArray[np.intp]:
         """How many answers of each item have one of these outcomes (configurations, items)."""

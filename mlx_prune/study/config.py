@@ -17,6 +17,7 @@ from mlx_prune.activations.calibration import Calibration
 from mlx_prune.bbq.items import CONDITIONS
 from mlx_prune.bbq.thinking import MODES
 from mlx_prune.checkpoint.shards import FLOAT_TYPES
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.generation.engines import ENGINES
 from mlx_prune.generation.interface import GenerationSettings
@@ -179,44 +180,23 @@ class StudyConfig:
         if len(set(self.models)) != len(self.models):
             raise DataError("a model is named twice; name each once.")
 
-    def configurations(self) -> list[ConfigurationName]:
-        """The dense model and every recipe, in the order they run: dense first, then method by sparsity."""
-        names = [ConfigurationName(DENSE, 0.0, None)]
+    def configurations(self, model: str) -> list[Configuration]:
+        """A model's row of the grid in the order it runs: dense first, then method by sparsity.
+
+        Args:
+            model: Short name of the dense model.
+        """
+        names = [Configuration(model)]
         for method in self.grid.methods:
             label = parse_label(method)
             if label.base == DENSE:
-                names.append(ConfigurationName(method, 0.0, None))
+                names.append(Configuration(model, method))
                 continue
-            names += [ConfigurationName(method, float(s), None) for s in self.grid.sparsities]
+            names += [Configuration(model, method, float(s)) for s in self.grid.sparsities]
             # A pattern fixes what OWL would choose block by block.
             if label.masked and "owl" not in label.modifiers:
-                names += [ConfigurationName(method, pattern_sparsity(p), p) for p in self.grid.patterns]
+                names += [Configuration(model, method, pattern_sparsity(p), p) for p in self.grid.patterns]
         return names
-
-
-@dataclass(frozen=True)
-class ConfigurationName:
-    """One column of the grid: a method label, a target sparsity in percent, and a pattern."""
-
-    method: str
-    sparsity: float
-    pattern: str | None
-
-    @property
-    def label(self) -> Label:
-        """The method, taken apart."""
-        return parse_label(self.method)
-
-    @property
-    def written(self) -> bool:
-        """Whether its model has other shapes or another format than the dense one, and files of its own."""
-        return self.label.structured or self.label.quantization is not None
-
-    @property
-    def folder(self) -> str:
-        """``wanda-s50``, ``wanda-s50-2of4``, ``wanda+q4-s50``, ``q4-s0``, or ``dense-s0``."""
-        suffix = f"-{self.pattern.replace(':', 'of')}" if self.pattern else ""
-        return f"{self.method}-s{self.sparsity:g}{suffix}"
 
 
 def pattern_sparsity(pattern: str) -> float:

@@ -78,7 +78,7 @@ def _needed(config: StudyConfig) -> dict[Data, str | Path | None]:
     needed: dict[Data, str | Path | None] = {QUESTIONS: config.bbq.source}
     if config.perplexity.enabled:
         needed[HELD_OUT_TEXT] = config.perplexity.text
-    recipes = (recipe_of(config, name) for name in config.configurations())
+    recipes = (recipe_of(config, name) for name in config.configurations(config.models[0]))
     if any(recipe is not None and recipe.calibration is not None for recipe in recipes):
         needed[CALIBRATION_TEXT] = config.calibration.source
     return needed

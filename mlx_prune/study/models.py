@@ -14,8 +14,8 @@ from mlx_prune.activations.passes import ActivationStatistics, calibrate
 from mlx_prune.checkpoint.disk_sizes import disk_bytes
 from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.configuration import Configuration
 from mlx_prune.environment import physical_memory
-from mlx_prune.labels import DENSE
 from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.in_memory import prune
@@ -23,7 +23,7 @@ from mlx_prune.pruning.job import prune_and_quantize, write_pruned
 from mlx_prune.pruning.methods.quantize import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import PruneReport
-from mlx_prune.study.config import ConfigurationName, StudyConfig
+from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.recipes import recipe_of
 
 # Of the physical memory, for two models at once; the rest is for activations and for the system.
@@ -110,7 +110,6 @@ class ModelMaker:
         self,
         config: StudyConfig,
         study: Path,
-        label: str,
         source: Source,
         *,
         trust_remote_code: bool,
@@ -120,13 +119,11 @@ class ModelMaker:
         Args:
             config: The study.
             study: Its folder.
-            label: Short name of the dense model.
             source: The dense model.
             trust_remote_code: Run Python code that comes with the model.
         """
         self._config = config
         self._study = study
-        self._label = label
         self._source = source
         self._trust = trust_remote_code
         self._statistics: ActivationStatistics | None = None
@@ -139,14 +136,14 @@ class ModelMaker:
             shutil.rmtree(self._work)
 
     @contextmanager
-    def made(self, name: ConfigurationName, progress: ProgressCallback) -> Iterator[Made]:
+    def made(self, name: Configuration, progress: ProgressCallback) -> Iterator[Made]:
         """Make the model of a configuration; it is gone from memory, and from disk unless kept, afterwards.
 
         Masks are applied in memory. What changes shapes or formats is written to a folder and loaded from
         there, so that what is measured is what a user would run.
         """
         recipe = recipe_of(self._config, name)
-        if name.method == DENSE:
+        if name.is_dense:
             dense = self._source.dense()
             yield Made(dense, None, disk_bytes(open_shards(dense.path).files))
         elif not name.written:
@@ -154,7 +151,7 @@ class ModelMaker:
             yield self._masked(recipe, progress)
         else:
             keep = self._config.save_checkpoints
-            folder = checkpoint_folder(self._study, self._label, name)
+            folder = checkpoint_folder(self._study, name)
             folder = folder if keep else self._work / folder.name
             meta = self._write(folder, name, progress)
             files = open_shards(folder).files
@@ -178,7 +175,7 @@ class ModelMaker:
         size = disk_bytes(open_shards(pruned.path).files)
         return Made(pruned, self._source.beside(), size, report.to_json(), report)
 
-    def _write(self, folder: Path, name: ConfigurationName, progress: ProgressCallback) -> dict[str, Any]:
+    def _write(self, folder: Path, name: Configuration, progress: ProgressCallback) -> dict[str, Any]:
         """Write the checkpoint of a configuration; its pruning_meta.json."""
         recipe, quantization = recipe_of(self._config, name), name.label.quantization
         model, trust = self._source.model, self._trust
@@ -190,9 +187,7 @@ class ModelMaker:
             return write_pruned(
                 model, folder, recipe, dtype=dtype, trust_remote_code=trust, progress=progress
             ).to_json()
-        pruned = checkpoint_folder(
-            self._study, self._label, dataclasses.replace(name, method=name.label.pruned)
-        )
+        pruned = checkpoint_folder(self._study, dataclasses.replace(name, prune_method=name.label.pruned))
         if recipe is None or pruned.is_dir():
             start = model if recipe is None else pruned
             done = quantize_checkpoint(
@@ -205,6 +200,6 @@ class ModelMaker:
         return done.to_json()
 
 
-def checkpoint_folder(study: Path, label: str, name: ConfigurationName) -> Path:
+def checkpoint_folder(study: Path, name: Configuration) -> Path:
     """Where the model of a configuration lies, if the study saves checkpoints."""
-    return study / "checkpoints" / f"{label}-{name.folder}"
+    return study / "checkpoints" / f"{name.model}-{name.folder}"

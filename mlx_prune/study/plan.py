@@ -17,12 +17,13 @@ from mlx_prune.checkpoint.disk_sizes import disk_bytes
 from mlx_prune.checkpoint.limits import limits_of
 from mlx_prune.checkpoint.open import LoadedModel, checkpoint_dtype
 from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.configuration import Configuration
 from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.job import short_name
 from mlx_prune.runs.perplexity import DEFAULT_LENGTH, DEFAULT_SEQUENCES
-from mlx_prune.study.config import ConfigurationName, StudyConfig
+from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.data import with_named_data
 from mlx_prune.study.recipes import recipe_of
 from mlx_prune.study.runner import is_finished
@@ -103,12 +104,12 @@ def plan_study(
         exclude_label_faults=config.bbq.exclude_label_faults,
     )
     sample = items[:: max(1, len(items) // SAMPLED_ITEMS)][:SAMPLED_ITEMS]
-    names = config.configurations()
     records = len(items) * len(config.generation.seeds)
     models = []
     for model in config.models:
         label = short_name(model, Path(model))
-        open_names = [name for name in names if not is_finished(config, out, label, name)]
+        names = config.configurations(label)
+        open_names = [name for name in names if not is_finished(config, out, name)]
         loaded = checkpoints.load(model, dtype=config.generation.dtype, trust_remote_code=trust_remote_code)
         answering = _answer_seconds(config, loaded, sample, progress) * records
         per_token = _forward_seconds_per_token(loaded)
@@ -138,12 +139,12 @@ def plan_study(
     )
 
 
-def _passes(config: StudyConfig, name: ConfigurationName) -> int:
+def _passes(config: StudyConfig, name: Configuration) -> int:
     recipe = recipe_of(config, name)
     return 0 if recipe is None or recipe.calibration is None else _PASSES[str(recipe.statistics)]
 
 
-def _disk_share(name: ConfigurationName, stored: str) -> float:
+def _disk_share(name: Configuration, stored: str) -> float:
     """About how large a configuration's weight files are, over the dense model's."""
     label = name.label
     share = 1 - name.sparsity / 100 if label.structured else 1.0

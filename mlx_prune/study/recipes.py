@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.labels import DENSE
 from mlx_prune.pruning.recipe import CALIBRATED, Recipe, fraction_from_percent
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
-from mlx_prune.study.config import ConfigurationName, StudyConfig
+from mlx_prune.study.config import StudyConfig
 
 
-def recipe_of(config: StudyConfig, name: ConfigurationName) -> Recipe | StructuredRecipe | None:
+def recipe_of(config: StudyConfig, name: Configuration) -> Recipe | StructuredRecipe | None:
     """How the model of a configuration is pruned, before it is quantized; None if it is not.
 
     Raises:

@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
 from mlx_prune.latency.family import together
-from mlx_prune.stats.outcomes import Configuration
 from mlx_prune.store import write_atomically
-from mlx_prune.study.config import ConfigurationName
 
 PERPLEXITY_FILE = "perplexity.json"
 LATENCY_FILE = "latency.json"
@@ -21,6 +20,8 @@ SIZES_FILE = "sizes.json"
 
 Row = dict[str, Any]
 
+# The columns that name a configuration, in their order in these files.
+_NAMES = ("model", "prune_method", "sparsity", "pattern")
 _ABOVE_ZERO = ("perplexity", "ratio", "low", "high", "dense_ms", "pruned_ms")
 _FROM_ZERO = ("standard_error", "size_bytes", "tokens", "sequences", "sequence_length")
 
@@ -42,11 +43,6 @@ def read_results(path: Path) -> list[Row]:
         if fault:
             raise RecordsError(f"{path} is damaged (row {number}: {fault}); {advice}.")
     return rows
-
-
-def configuration_of(row: Row) -> Configuration:
-    """Whose figures a row of :func:`read_results` holds."""
-    return Configuration(row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
 
 
 def read_latencies(study: Path) -> list[Row]:
@@ -122,27 +118,18 @@ class ResultsFile:
         self._together = together
         self._rows = read_results(path)
 
-    def get(self, model: str, name: ConfigurationName) -> Row | None:
+    def get(self, name: Configuration) -> Row | None:
         """The row of one configuration, or None."""
-        key = _key(model, name)
-        return next((row for row in self._rows if all(row.get(k) == v for k, v in key.items())), None)
+        return next((row for row in self._rows if Configuration.of(row) == name), None)
 
-    def put(self, model: str, name: ConfigurationName, **figures: Any) -> None:
+    def put(self, name: Configuration, **figures: Any) -> None:
         """Add or replace the row of one configuration; it is on the disk when this returns."""
-        row = {**_key(model, name), **{key: _finite(value) for key, value in figures.items()}}
-        old = self.get(model, name)
+        row: Row = {column: getattr(name, column) for column in _NAMES}
+        row |= {key: _finite(value) for key, value in figures.items()}
+        old = self.get(name)
         self._rows = self._together([kept for kept in self._rows if kept is not old] + [row])
         text = json.dumps({"results": self._rows}, indent=2, ensure_ascii=False, allow_nan=False)
         write_atomically(self.path, f"{text}\n".encode())
-
-
-def _key(model: str, name: ConfigurationName) -> Row:
-    return {
-        "model": model,
-        "prune_method": name.method,
-        "sparsity": name.sparsity,
-        "pattern": name.pattern,
-    }
 
 
 def _finite(value: Any) -> Any:

@@ -19,8 +19,8 @@ from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.checkpoint.disk_sizes import disk_bytes
 from mlx_prune.checkpoint.open import LoadedModel, resolve
 from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecordsError
-from mlx_prune.labels import DENSE
 from mlx_prune.latency.family import study_row, together
 from mlx_prune.latency.run import bench
 from mlx_prune.progress import Progress, ProgressCallback, silent
@@ -31,10 +31,9 @@ from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.folder import read_run
 from mlx_prune.runs.job import short_name
 from mlx_prune.runs.perplexity import perplexity
-from mlx_prune.runs.records import ModelStamp
 from mlx_prune.runs.run_file import RUN_FILE
 from mlx_prune.store import locked, write_atomically
-from mlx_prune.study.config import ConfigurationName, StudyConfig, config_to_dict
+from mlx_prune.study.config import StudyConfig, config_to_dict
 from mlx_prune.study.data import require_sources, with_named_data
 from mlx_prune.study.models import Made, ModelMaker, Source, checkpoint_folder
 from mlx_prune.study.recipes import recipe_of
@@ -52,13 +51,11 @@ class StudyEvent:
     """A step of the grid, for whoever shows it.
 
     Attributes:
-        model: Short name of the dense model.
         name: The configuration.
         state: "running", "done" (now) or "there" (finished by an earlier call).
     """
 
-    model: str
-    name: ConfigurationName
+    name: Configuration
     state: str
 
 
@@ -94,7 +91,7 @@ def run_study(
     if len(set(names)) != len(names):
         raise DataError(f"two models share the name {_repeated(names)}; rename one of the folders.")
     # What no model could be pruned by or measured on is said before the first hour.
-    for configuration in config.configurations():
+    for configuration in config.configurations(names[0]):
         recipe_of(config, configuration)
     require_sources(config)
     with locked(folder):
@@ -127,46 +124,45 @@ class _Study:
 
     def run_model(self, model: str, label: str) -> None:
         """Run every configuration of one model that is not finished."""
-        names = self.config.configurations()
+        names = self.config.configurations(label)
         missing = []
         for name in names:
-            if is_finished(self.config, self.folder, label, name):
-                self.watch(StudyEvent(label, name, "there"))
+            if is_finished(self.config, self.folder, name):
+                self.watch(StudyEvent(name, "there"))
             else:
                 missing.append(name)
-        self._complete_sizes(model, label, [name for name in names if name not in missing])
+        self._complete_sizes(model, [name for name in names if name not in missing])
         if not missing:
             return
         maker = ModelMaker(
             self.config,
             self.folder,
-            label,
             Source(self._load, model),
             trust_remote_code=self.trust_remote_code,
         )
         for name in missing:
-            self.watch(StudyEvent(label, name, "running"))
+            self.watch(StudyEvent(name, "running"))
             with maker.made(name, self._named(name)) as made:
-                self._measure(made, label, name)
-                if self.config.save_checkpoints and name.method != DENSE:
-                    self._keep(made, label, name)
+                self._measure(made, name)
+                if self.config.save_checkpoints and not name.is_dense:
+                    self._keep(made, name)
             # The model must be gone before the next one is made.
             del made
             mx.clear_cache()
-            self.watch(StudyEvent(label, name, "done"))
+            self.watch(StudyEvent(name, "done"))
         maker.clean()
 
-    def _complete_sizes(self, model: str, label: str, names: list[ConfigurationName]) -> None:
+    def _complete_sizes(self, model: str, names: list[Configuration]) -> None:
         """Sizes that an earlier version did not record, where they are those of the dense files."""
-        unsized = [name for name in names if not name.written and self.sizes.get(label, name) is None]
+        unsized = [name for name in names if not name.written and self.sizes.get(name) is None]
         if unsized:
             files = open_shards(resolve(model, trust_remote_code=self.trust_remote_code)).files
             for name in unsized:
-                self.sizes.put(label, name, size_bytes=disk_bytes(files))
+                self.sizes.put(name, size_bytes=disk_bytes(files))
 
-    def _keep(self, made: Made, label: str, name: ConfigurationName) -> None:
+    def _keep(self, made: Made, name: Configuration) -> None:
         """Keep the checkpoint, with a card that shows what was measured."""
-        target = checkpoint_folder(self.folder, label, name)
+        target = checkpoint_folder(self.folder, name)
         if made.report is not None and not target.exists():
             save(made.loaded, target, made.report)
         write_card(target, results_of_study(self.folder, read_card_meta(target)))
@@ -179,15 +175,15 @@ class _Study:
             trust_remote_code=self.trust_remote_code,
         )
 
-    def _measure(self, made: Made, label: str, name: ConfigurationName) -> None:
+    def _measure(self, made: Made, name: Configuration) -> None:
         """Questions first, then perplexity, then the clock; each is kept as soon as it is there."""
-        config, run, named = self.config, run_folder(self.folder, label, name), self._named(name)
+        config, run, named = self.config, run_folder(self.folder, name), self._named(name)
         if made.meta is not None:
             # Results that a kept checkpoint already shows are another measurement's.
             meta = {key: value for key, value in made.meta.items() if key != "results"}
-            text = json.dumps({**meta, "model": label}, indent=2)
+            text = json.dumps({**meta, "model": name.model}, indent=2)
             write_atomically(run / META_FILE, f"{text}\n".encode())
-        self.sizes.put(label, name, size_bytes=made.size_bytes)
+        self.sizes.put(name, size_bytes=made.size_bytes)
         evaluate(
             made.loaded,
             run,
@@ -200,10 +196,10 @@ class _Study:
             engine=config.generation.engine,
             batch_size=config.generation.batch_size,
             thinking=config.generation.thinking,
-            stamp=ModelStamp(label, name.method, name.pattern, name.sparsity),
+            stamp=name,
             progress=named,
         )
-        if config.perplexity.enabled and self.perplexities.get(label, name) is None:
+        if config.perplexity.enabled and self.perplexities.get(name) is None:
             found = perplexity(
                 made.loaded,
                 text=config.perplexity.text,
@@ -212,18 +208,18 @@ class _Study:
                 progress=named,
             )
             figures = {k: v for k, v in dataclasses.asdict(found).items() if k != "value"}
-            self.perplexities.put(label, name, text=config.perplexity.text, perplexity=found.value, **figures)
-        if config.latency.enabled and made.meta is not None and self.latencies.get(label, name) is None:
-            self._time(made, label, name, named)
+            self.perplexities.put(name, text=config.perplexity.text, perplexity=found.value, **figures)
+        if config.latency.enabled and made.meta is not None and self.latencies.get(name) is None:
+            self._time(made, name, named)
 
-    def _time(self, made: Made, label: str, name: ConfigurationName, progress: ProgressCallback) -> None:
+    def _time(self, made: Made, name: Configuration, progress: ProgressCallback) -> None:
         if made.dense is None:
             reason = "dense and pruned do not fit in memory together; compare saved checkpoints with bench"
-            self.latencies.put(label, name, ratio=None, note=reason)
+            self.latencies.put(name, ratio=None, note=reason)
             return
         latency = self.config.latency
         result = bench(
-            [made.dense, dataclasses.replace(made.loaded, name=f"{label}-{name.folder}")],
+            [made.dense, dataclasses.replace(made.loaded, name=f"{name.model}-{name.folder}")],
             rounds=latency.rounds,
             items=latency.items,
             cooldown_s=0.0,
@@ -233,38 +229,38 @@ class _Study:
         )
         if result.interrupted:
             raise KeyboardInterrupt
-        self.latencies.put(label, name, **study_row(result))
+        self.latencies.put(name, **study_row(result))
 
-    def _named(self, name: ConfigurationName) -> ProgressCallback:
+    def _named(self, name: Configuration) -> ProgressCallback:
         def report(step: Progress) -> None:
             self.progress(dataclasses.replace(step, stage=f"{name.folder}: {step.stage}"))
 
         return report
 
 
-def run_folder(study: Path, label: str, name: ConfigurationName) -> Path:
+def run_folder(study: Path, name: Configuration) -> Path:
     """Where the records of one configuration lie."""
-    return study / "runs" / label / name.folder
+    return study / "runs" / name.model / name.folder
 
 
-def is_finished(config: StudyConfig, study: Path, label: str, name: ConfigurationName) -> bool:
+def is_finished(config: StudyConfig, study: Path, name: Configuration) -> bool:
     """Whether a study folder holds everything that is wanted of one configuration.
 
     Raises:
         RecordsError: A file in the folder is damaged.
     """
-    run = run_folder(study, label, name)
+    run = run_folder(study, name)
     if not (run / RUN_FILE).is_file() or read_run(run).get("status") != "complete":
         return False
-    if config.perplexity.enabled and ResultsFile(study / PERPLEXITY_FILE).get(label, name) is None:
+    if config.perplexity.enabled and ResultsFile(study / PERPLEXITY_FILE).get(name) is None:
         return False
-    if name.written and ResultsFile(study / SIZES_FILE).get(label, name) is None:
+    if name.written and ResultsFile(study / SIZES_FILE).get(name) is None:
         return False
-    if name.method == DENSE:
+    if name.is_dense:
         return True
-    if config.save_checkpoints and not checkpoint_folder(study, label, name).is_dir():
+    if config.save_checkpoints and not checkpoint_folder(study, name).is_dir():
         return False
-    return not config.latency.enabled or ResultsFile(study / LATENCY_FILE).get(label, name) is not None
+    return not config.latency.enabled or ResultsFile(study / LATENCY_FILE).get(name) is not None
 
 
 def _write_config(folder: Path, config: StudyConfig) -> None:

@@ -129,7 +129,7 @@ def test_the_finding_says_which_models_no_longer_answer(tables):
 def test_strict_rates_are_those_without_the_last_rule(folder, tables):
     data = read_study(folder)
     outcomes = data.models["alpha"]
-    place = [tuple(c[1:]) for c in outcomes.configurations].index(GUESSED)
+    place = [(c.prune_method, c.sparsity, c.pattern) for c in outcomes.configurations].index(GUESSED)
     (row,) = rows_of(tables["parse_sensitivity"], GUESSED)
     understood = outcomes.guessed[place] == 0
     rates = []

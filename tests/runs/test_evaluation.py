@@ -9,6 +9,7 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.checkpoint import open as checkpoints
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import CheckpointError, DataError, RecordsError
 from mlx_prune.generation.interface import GenerationSettings, Prompt
 from mlx_prune.generation.sequential import SequentialEngine
@@ -16,7 +17,7 @@ from mlx_prune.kernels import choice
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.folder import read_run
 from mlx_prune.runs.job import short_name
-from mlx_prune.runs.records import ModelStamp, read_records
+from mlx_prune.runs.records import read_records
 
 ITEMS = make_items(8)
 SETTINGS = GenerationSettings(temperature=1.0, max_tokens=3, seeds=(42, 7))
@@ -196,7 +197,7 @@ def test_force_redoes_the_records(loaded, tmp_path):
         ({"settings": dataclasses.replace(SETTINGS, noise="seed")}, "noise"),
         ({"items": ITEMS[:-1]}, "items"),
         ({"engine": "sequential"}, "engine"),
-        ({"stamp": ModelStamp("tiny", "wanda", None, 50.0)}, "sparsity"),
+        ({"stamp": Configuration("tiny", "wanda", 50.0)}, "sparsity"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

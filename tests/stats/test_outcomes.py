@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from random_study import LETTERS, random_records, run_outcomes, usable
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.stats.emergence import fresh_emergence, held_out_emergence, letter_mass
 from mlx_prune.stats.expected import agreement, expected_counts
@@ -41,7 +42,7 @@ def answers(rows, configuration):
     """item -> seed -> row of one configuration."""
     found = {}
     for row in rows:
-        if (row["prune_method"], row["sparsity"], row["pattern"]) == tuple(configuration[1:]):
+        if Configuration.of(row) == dataclasses.replace(configuration, model=row["model"]):
             found.setdefault(row["item_id"], {})[row["seed"]] = row
     return found
 

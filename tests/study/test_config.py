@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.study.config import (
-    ConfigurationName,
     StudyConfig,
     config_from_dict,
     config_to_dict,
@@ -19,15 +19,15 @@ from mlx_prune.study.config import (
 
 def test_the_published_grid_has_thirteen_configurations_per_model() -> None:
     config = StudyConfig(models=("a", "b", "c"))
-    names = config.configurations()
+    names = config.configurations("a")
     assert len(names) * len(config.models) == 39
-    assert names[0] == ConfigurationName("dense", 0.0, None)
+    assert names[0] == Configuration("a", "dense", 0.0, None)
     assert [n.folder for n in names[9:]] == ["wanda-s10", "wanda-s30", "wanda-s50", "wanda-s70"]
 
 
 def test_patterns_are_run_beside_the_sparsities() -> None:
     config = config_from_dict({"models": ["m"], "grid": {"methods": ["wanda"], "patterns": ["2:4", "1:4"]}})
-    assert [n.folder for n in config.configurations()][-2:] == ["wanda-s50-2of4", "wanda-s75-1of4"]
+    assert [n.folder for n in config.configurations("m")][-2:] == ["wanda-s50-2of4", "wanda-s75-1of4"]
 
 
 @pytest.mark.parametrize("pattern", ["4:2", "0:4", "2", "2:4:8", "a:b", "-1:4", "4:4"])

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.runs.records import SCHEMA, write_part
-from mlx_prune.stats.outcomes import Configuration, RunOutcomes, classify
+from mlx_prune.stats.outcomes import RunOutcomes, classify
 
 SEEDS = (42, 123, 456, 789, 1024)
 LETTERS = "ABC"

@@ -2,10 +2,11 @@
 
 import numpy as np
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.generation.interface import Answer, PromptAnswers
-from mlx_prune.runs.records import ModelStamp, record_table
+from mlx_prune.runs.records import record_table
 
-STAMP = ModelStamp("gemma-2-9b-it", "wanda", "2:4", 50.0)
+STAMP = Configuration("gemma-2-9b-it", "wanda", 50.0, "2:4")
 
 
 def answered(item, texts=("A", "(b) x"), elapsed=None):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.panels import (
     HATCHED,
     Tables,
@@ -32,7 +33,6 @@ from mlx_prune.report.figures.style import (
 from mlx_prune.report.tables.rows import OVERALL, number_or_nan
 from mlx_prune.report.tables.table import Row
 from mlx_prune.stats.methods import only_quantized
-from mlx_prune.stats.outcomes import DENSE
 from mlx_prune.stats.tests import SIGNIFICANCE
 
 if TYPE_CHECKING:

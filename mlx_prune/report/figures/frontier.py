@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.panels import (
     Band,
     Tables,
@@ -20,7 +21,6 @@ from mlx_prune.report.figures.placing import Box, place_labels
 from mlx_prune.report.figures.style import INK, MUTED, Layout, method_style, plain_numbers
 from mlx_prune.report.tables.frontier import UNDOMINATED
 from mlx_prune.report.tables.table import Row
-from mlx_prune.stats.outcomes import DENSE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

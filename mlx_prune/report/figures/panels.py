@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from mlx_prune.configuration import Configuration
+from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.style import GRID, INK, MUTED, VERMILION, Layout, method_style, new_figure
 from mlx_prune.report.tables.rows import number_or_nan
 from mlx_prune.report.tables.table import Row, Table
 from mlx_prune.stats.methods import family, only_quantized, removes_weights
-from mlx_prune.stats.outcomes import DENSE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,13 +32,11 @@ HATCHED: dict[str, Any] = {"edgecolor": GRID.light, "hatch": "////", "linewidth"
 _MOST_ANSWERED = 0.9
 # Points this near along the sparsity axis, in percent, would hide one another.
 _NEIGHBORS = 1.5
-_KEY = ("model", "prune_method", "pattern", "sparsity")
-Key = tuple[Any, ...]
 
 
-def key_of(row: Row) -> Key:
+def key_of(row: Row) -> Configuration:
     """What identifies a row's configuration."""
-    return tuple(row[name] for name in _KEY)
+    return Configuration.of(row)
 
 
 def number(value: object) -> float | None:
@@ -54,16 +53,12 @@ def distinct(table: Table, column: str) -> list[str]:
 
 def configuration_label(row: Row) -> str:
     """``wanda 50 %``, ``wanda 2:4``, ``q4``, ``dense``."""
-    method = str(row["prune_method"])
-    if method == DENSE or (only_quantized(method) and not row["sparsity"]):
-        return method
-    amount = row["pattern"] or f"{row['sparsity']:g} %"
-    return f"{method} {amount}"
+    return Configuration.of(row).name
 
 
 def name_of(row: Row) -> str:
     """A row's configuration with its model, for a sentence."""
-    return f"{configuration_label(row)} of {row['model']}"
+    return Configuration.of(row).full_name
 
 
 def with_actual(row: Row) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from mlx_prune.configuration import Configuration
+from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.panels import (
     Band,
-    Key,
     Look,
     Tables,
     chance_line,
@@ -26,7 +27,6 @@ from mlx_prune.report.figures.panels import (
 from mlx_prune.report.figures.style import GRID, INK, Layout, method_style
 from mlx_prune.report.tables.rows import OVERALL
 from mlx_prune.report.tables.table import Row
-from mlx_prune.stats.outcomes import DENSE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,9 @@ def usr_by_sparsity(tables: Tables, layout: Layout) -> Figure | None:
     return _overall_rate(tables, layout, "usr", "USR (mean of categories)", bands)
 
 
-def _around_dense(tables: Tables, table: str, change: str, baseline: str, factor: float) -> dict[Key, Band]:
+def _around_dense(
+    tables: Tables, table: str, change: str, baseline: str, factor: float
+) -> dict[Configuration, Band]:
     """Interval of each configuration's change, moved to the dense rate it starts from."""
     starts = {key_of(row): number(row[baseline]) for row in tables["overall"].rows}
     bands = {}
@@ -60,7 +62,7 @@ def _around_dense(tables: Tables, table: str, change: str, baseline: str, factor
 
 
 def _overall_rate(
-    tables: Tables, layout: Layout, column: str, label: str, bands: dict[Key, Band]
+    tables: Tables, layout: Layout, column: str, label: str, bands: dict[Configuration, Band]
 ) -> Figure | None:
     table = tables["overall"]
     if all(row["prune_method"] == DENSE for row in table.rows):
@@ -142,7 +144,7 @@ def methods_at_50(tables: Tables, layout: Layout) -> Figure | None:
     table = tables["rates"]
     models = distinct(tables["methods_at_50"], "model")
     categories = sorted(distinct(table, "category"))
-    most = max(sum(key[0] == model for key in halves) for model in models)
+    most = max(sum(key.model == model for key in halves) for model in models)
     figure, panels = panel_grid(
         layout, models, 1.0 + max(0.42, 0.1 + 0.11 * most) * len(categories), sharex=True
     )
@@ -204,8 +206,8 @@ def latent_items(tables: Tables, layout: Layout) -> Figure | None:
     return figure
 
 
-def _category_means(rows: tuple[Row, ...]) -> dict[Key, float]:
-    found: dict[Key, list[float]] = {}
+def _category_means(rows: tuple[Row, ...]) -> dict[Configuration, float]:
+    found: dict[Configuration, list[float]] = {}
     for row in rows:
         value = number(row["srs"])
         if value is not None:

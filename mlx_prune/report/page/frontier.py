@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 
+from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure
 from mlx_prune.report.figures.panels import Tables, configuration_label, distinct, number
 from mlx_prune.report.page.figures import figure_html
@@ -22,7 +23,6 @@ from mlx_prune.report.tables.frontier import UNDOMINATED
 from mlx_prune.report.tables.table import Row, struck
 from mlx_prune.report.words.frontier import changing_sentence, frontier_sentences, reported_sentence
 from mlx_prune.stats.methods import family
-from mlx_prune.stats.outcomes import DENSE
 from mlx_prune.stats.tests import SIGNIFICANCE
 
 HEADING = "Gain and price"

@@ -10,6 +10,7 @@ from string import Template
 
 from mlx_prune import __version__
 from mlx_prune.cards.sections import CITATION
+from mlx_prune.labels import DENSE
 from mlx_prune.report.about import StudyAbout
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure
 from mlx_prune.report.figures.panels import Tables, configuration_label, key_of, number, sparsity_axis
@@ -21,7 +22,6 @@ from mlx_prune.report.tables.table import Table
 from mlx_prune.report.words.answered import floor_of, percent
 from mlx_prune.report.words.finding import find
 from mlx_prune.report.words.limits import limits
-from mlx_prune.stats.outcomes import DENSE
 
 _OVERVIEW_NOTE = (
     "SRS: share of answers to ambiguous questions that fit the stereotype (chance 0.333). USR: share that "
@@ -129,10 +129,10 @@ def _versions(about: StudyAbout) -> str:
 def _drill_data(tables: Tables) -> str:
     """What the category view needs, as JSON that cannot close its script element."""
     axis, label = sparsity_axis(tables["rates"].rows)
-    paired = {(*key_of(row), row["category"]): row for row in tables["paired_tests"].rows}
+    paired = {(key_of(row), row["category"]): row for row in tables["paired_tests"].rows}
     rows = []
     for row in tables["rates"].rows:
-        change = paired.get((*key_of(row), row["category"]), {})
+        change = paired.get((key_of(row), row["category"]), {})
         rows.append(
             {
                 "model": row["model"],

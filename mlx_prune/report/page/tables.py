@@ -7,11 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 
-from mlx_prune.report.figures.panels import Key, Tables, configuration_label, key_of, number
+from mlx_prune.configuration import Configuration
+from mlx_prune.labels import DENSE
+from mlx_prune.report.figures.panels import Tables, configuration_label, key_of, number
 from mlx_prune.report.tables.rows import OVERALL
 from mlx_prune.report.tables.table import Row, Table, Value, show, struck
 from mlx_prune.stats.methods import family, removes_weights
-from mlx_prune.stats.outcomes import DENSE
 from mlx_prune.stats.tests import SIGNIFICANCE
 
 
@@ -172,7 +173,7 @@ def _change(row: Row | None) -> tuple[Cell, Cell]:
     return fixed_cell(change, 3, sign=True, style=sure), interval
 
 
-def _ratio(ratios: dict[Key, Row], row: Row) -> Cell:
+def _ratio(ratios: dict[Configuration, Row], row: Row) -> Cell:
     if row["prune_method"] == DENSE:
         return Cell("1", 1.0)
     found = ratios.get(key_of(row))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.report.data import StudyData
-from mlx_prune.report.figures.panels import Key, key_of
+from mlx_prune.report.figures.panels import key_of
 from mlx_prune.report.tables.change import comparable
 from mlx_prune.report.tables.rows import (
     OVERALL,
@@ -87,9 +88,11 @@ def parse_sensitivity_table(data: StudyData, paired: Table) -> Table:
     )
 
 
-def _strict_changes(data: StudyData, change: Mapping[Key, Row]) -> dict[Key, dict[str, Value]]:
+def _strict_changes(
+    data: StudyData, change: Mapping[Configuration, Row]
+) -> dict[Configuration, dict[str, Value]]:
     """Change of SRS of every compressed configuration, read strictly."""
-    found: dict[Key, dict[str, Value]] = {}
+    found: dict[Configuration, dict[str, Value]] = {}
     for outcomes in comparable(data):
         strict = outcomes.strict()
         difference = None

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_prune.labels import known_label
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.published import published
 from mlx_prune.report.tables.rows import Floats, rated
 from mlx_prune.report.tables.table import Table, Value, make_table
 from mlx_prune.stats.clustered import cluster_sums, clustered_wilson
-from mlx_prune.stats.methods import known_label, only_quantized
+from mlx_prune.stats.methods import only_quantized
 from mlx_prune.stats.outcomes import Outcomes
 from mlx_prune.stats.transitions import answer_flips, item_transitions
 

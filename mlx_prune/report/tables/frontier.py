@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 
+from mlx_prune.configuration import Configuration
+from mlx_prune.labels import DENSE
 from mlx_prune.latency.drift import DRIFT_LIMIT
 from mlx_prune.latency.verdict import MARGIN, SAME
 from mlx_prune.report.data import StudyData
@@ -14,7 +16,7 @@ from mlx_prune.report.tables.rows import OVERALL, compared, interval, overall_di
 from mlx_prune.report.tables.table import Row, Table, Value, make_table
 from mlx_prune.stats.dominance import Cost, criteria_in_use, dominance
 from mlx_prune.stats.methods import keeps_form
-from mlx_prune.stats.outcomes import ANTI, DENSE, STEREOTYPED, Configuration
+from mlx_prune.stats.outcomes import ANTI, STEREOTYPED
 
 CRITERIA = ("size", "latency", "perplexity", "bias")
 UNDOMINATED, DOMINATED, NOT_JUDGED = "undominated", "dominated", "not judged"

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.rows import key
 from mlx_prune.report.tables.table import Table, make_table
-from mlx_prune.study.results import configuration_of, read_latencies
+from mlx_prune.study.results import read_latencies
 
 _FIGURES = ("ratio", "low", "high", "verdict", "more_rounds", "more_items", "drift", "dense_ms", "pruned_ms")
 
@@ -19,7 +20,7 @@ def latency_ratio_table(data: StudyData, folder: Path) -> Table:
         RecordsError: If the file is damaged.
     """
     found = {
-        configuration_of(row): {figure: row.get(figure) for figure in _FIGURES}
+        Configuration.of(row): {figure: row.get(figure) for figure in _FIGURES}
         for row in read_latencies(folder)
     }
     return make_table(

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_prune.labels import DENSE
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.rows import (
     OVERALL,
@@ -18,7 +19,7 @@ from mlx_prune.report.tables.rows import (
 )
 from mlx_prune.report.tables.table import Table, Value, make_table
 from mlx_prune.stats.clustered import cluster_sums
-from mlx_prune.stats.outcomes import DENSE, STEREOTYPED, Outcomes
+from mlx_prune.stats.outcomes import STEREOTYPED, Outcomes
 from mlx_prune.stats.regression import LogisticCounts, logistic_regression
 from mlx_prune.stats.tests import SIGNIFICANCE, benjamini_hochberg, chi_square, cohens_h
 

@@ -8,7 +8,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from mlx_prune.report.figures.panels import Key, Tables, key_of, number
+from mlx_prune.configuration import Configuration
+from mlx_prune.report.figures.panels import Tables, key_of, number
 from mlx_prune.report.tables.table import Row, Table, Value, make_table, struck
 
 DATA_FILE = "published.json"
@@ -42,8 +43,8 @@ def published_table(tables: Tables) -> Table:
     for entry in published()["rows"]:
         for name in dict.fromkeys(row["model"] for row in tables["overall"].rows):
             if str(name).rsplit("/", 1)[-1].lower() == entry["model"]:
-                key = (name, entry["method"], float(entry["target_sparsity"]), None)
-                rows += _configuration(tables, entry, (key[0], key[1], key[3], key[2]))
+                key = Configuration(str(name), entry["method"], float(entry["target_sparsity"]))
+                rows += _configuration(tables, entry, key)
     rows += _headline(tables) if _whole_grid(tables) else []
     return make_table(
         "published",
@@ -55,8 +56,8 @@ def published_table(tables: Tables) -> Table:
     )
 
 
-def _configuration(tables: Tables, entry: dict[str, Any], key: Key) -> Iterator[dict[str, Value]]:
-    about: dict[str, Value] = {"model": key[0], "prune_method": key[1], "sparsity": key[3]}
+def _configuration(tables: Tables, entry: dict[str, Any], key: Configuration) -> Iterator[dict[str, Value]]:
+    about: dict[str, Value] = {"model": key.model, "prune_method": key.prune_method, "sparsity": key.sparsity}
     for name, (label, table, column, factor) in _OVERALL.items():
         row = _find(tables[table].rows, key)
         if name in entry and row is not None:
@@ -67,7 +68,7 @@ def _configuration(tables: Tables, entry: dict[str, Any], key: Key) -> Iterator[
             yield about | _pair(f"SRS, {category.replace('_', ' ')}", reported, _comparable(row, "srs"), 1.0)
 
 
-def _find(rows: tuple[Row, ...], key: Key) -> Row | None:
+def _find(rows: tuple[Row, ...], key: Configuration) -> Row | None:
     return next((row for row in rows if key_of(row) == key), None)
 
 

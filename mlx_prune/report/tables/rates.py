@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_prune.bbq.answers import RULES
+from mlx_prune.labels import DENSE
 from mlx_prune.report.data import RunData, StudyData
 from mlx_prune.report.tables.rows import OVERALL, compared, key, percent_change, rated, template_categories
 from mlx_prune.report.tables.table import Table, Value, make_table
@@ -17,7 +18,7 @@ from mlx_prune.stats.emergence import letter_mass
 from mlx_prune.stats.entropy import answer_entropy
 from mlx_prune.stats.expected import agreement, mean_agreement
 from mlx_prune.stats.intervals import wilson
-from mlx_prune.stats.outcomes import DENSE, STEREOTYPED, UNKNOWN, Outcomes
+from mlx_prune.stats.outcomes import STEREOTYPED, UNKNOWN, Outcomes
 from mlx_prune.stats.rates import CategoryRates
 
 

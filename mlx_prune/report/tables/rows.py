@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.table import Value
 from mlx_prune.stats.clustered import Difference, cluster_sums, paired_difference
-from mlx_prune.stats.outcomes import Configuration, Outcomes
+from mlx_prune.stats.outcomes import Outcomes
 
 Floats = NDArray[np.float64]
 

@@ -6,14 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mlx_prune.report.figures.panels import Key, Tables, key_of, name_of, number
+from mlx_prune.configuration import Configuration
+from mlx_prune.labels import DENSE, known_label
+from mlx_prune.report.figures.panels import Tables, key_of, name_of, number
 from mlx_prune.report.tables.rows import OVERALL
 from mlx_prune.report.tables.table import Row
 from mlx_prune.report.words.answered import silent_sentences, strict_sentence, unfinished_sentence
 from mlx_prune.report.words.frontier import changing_sentence, undominated_sentences
 from mlx_prune.report.words.latency import latency_sentence
-from mlx_prune.stats.methods import known_label, leaves_dose
-from mlx_prune.stats.outcomes import DENSE
+from mlx_prune.stats.methods import leaves_dose
 from mlx_prune.stats.tests import SIGNIFICANCE
 
 # Below this rise in percent a release check on perplexity would hardly stop a model.
@@ -236,7 +237,7 @@ def _sparsity(pruned: Sequence[Row]) -> str:
     return f"Targets are not what was reached: {name_of(row)} has {zeros}{others}."
 
 
-def _same(tables: Tables, table: str, key: Key) -> Row | None:
+def _same(tables: Tables, table: str, key: Configuration) -> Row | None:
     rows = tables[table].where(category=OVERALL).rows
     return next((row for row in rows if key_of(row) == key), None)
 

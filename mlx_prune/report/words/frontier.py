@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.panels import Tables, configuration_label, distinct, number
 from mlx_prune.report.tables.changing import MEASURED, PRUNING, QUANTIZATION, REPORTED
 from mlx_prune.report.tables.frontier import CRITERIA, DOMINATED, NOT_JUDGED, UNDOMINATED, criteria
 from mlx_prune.report.tables.table import Row
 from mlx_prune.stats.dominance import criteria_in_use
-from mlx_prune.stats.outcomes import DENSE
 
 _WORDS = dict(zip(CRITERIA, ("size", "time of an answer", "perplexity", "directional bias"), strict=True))
 # Longer lists are cut; the table has all.

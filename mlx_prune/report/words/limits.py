@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from mlx_prune.labels import DENSE
 from mlx_prune.report.about import StudyAbout
 from mlx_prune.report.figures.panels import Tables, name_of, number
 from mlx_prune.report.tables.table import Row
 from mlx_prune.stats.emergence import LETTER_MASS_NEEDED
-from mlx_prune.stats.outcomes import DENSE
 
 # From these shares on a reader has to be told.
 MANY_FAILURES = 0.05

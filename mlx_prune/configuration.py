@@ -1,0 +1,84 @@
+"""A model and what was done to it: how records, studies, tables and sentences name a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_prune.labels import DENSE, Label, known_label, parse_label
+
+COLUMNS = ("model", "prune_method", "pattern", "sparsity")
+"""The columns that name a configuration in records, tables and JSON, in their order there."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A model and what was done to it.
+
+    Attributes:
+        model: Short name of the dense model.
+        prune_method: "dense", or a method label (:mod:`mlx_prune.labels`) such as "wanda+q4"; records of
+            other tools may name methods that are no labels.
+        sparsity: Target in percent: of weights set to zero, or of neurons or blocks removed; 0 for a dense
+            model.
+        pattern: N:M pattern, or None.
+    """
+
+    model: str
+    prune_method: str = DENSE
+    sparsity: float = 0.0
+    pattern: str | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Configuration:
+        """From a row, a record or a JSON object with the columns :data:`COLUMNS`."""
+        return cls(row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns :data:`COLUMNS`."""
+        return {name: getattr(self, name) for name in COLUMNS}
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether nothing was done to the model."""
+        return self.prune_method == DENSE
+
+    @property
+    def dense(self) -> Configuration:
+        """The same model with nothing done to it."""
+        return Configuration(self.model)
+
+    @property
+    def label(self) -> Label:
+        """The method, taken apart.
+
+        Raises:
+            RecipeError: It is not a label of this package.
+        """
+        return parse_label(self.prune_method)
+
+    @property
+    def written(self) -> bool:
+        """Whether its model has other shapes or another format than the dense one, and files of its own."""
+        return self.label.structured or self.label.quantization is not None
+
+    @property
+    def folder(self) -> str:
+        """``wanda-s50``, ``wanda-s50-2of4``, ``wanda+q4-s50``, ``q4-s0``, or ``dense-s0``."""
+        suffix = f"-{self.pattern.replace(':', 'of')}" if self.pattern else ""
+        return f"{self.prune_method}-s{self.sparsity:g}{suffix}"
+
+    @property
+    def name(self) -> str:
+        """For people, without the model: ``wanda 50 %``, ``wanda 2:4``, ``q4``, ``dense``."""
+        known = known_label(self.prune_method)
+        if self.is_dense or (known is not None and known.base == DENSE and not self.sparsity):
+            return self.prune_method
+        return f"{self.prune_method} {self.pattern or f'{self.sparsity:g} %'}"
+
+    @property
+    def full_name(self) -> str:
+        """For people, with the model: ``wanda 50 % of gemma-2-9b-it``."""
+        return f"{self.name} of {self.model}"
