@@ -104,7 +104,8 @@ def test_a_killed_process_leaves_nothing_half_written(tmp_path, kind, calibratio
     source = save_tiny_model(tmp_path / "m", "llama", num_hidden_layers=6, shards=2)
     code = f"""
         import os, signal
-        from mlx_prune.pruning import Calibration, Recipe, prune_checkpoint, writer
+        from mlx_prune import Calibration, Recipe, prune_checkpoint
+        from mlx_prune.checkpoint import writer
         wanda = dict(statistics="sequential", calibration=Calibration({str(calibration_file)!r}, 7, 29))
         recipe = Recipe("wanda", 0.5, **wanda) if {kind!r} == "sequential" else Recipe("magnitude", 0.5)
         written = [0]

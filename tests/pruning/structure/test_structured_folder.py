@@ -106,7 +106,8 @@ def test_a_kill_leaves_nothing_under_the_name_and_the_next_try_starts_over(tmp_p
     source = save_tiny_model(tmp_path / "m", "llama")
     script = (
         "import os, signal, sys\n"
-        "from mlx_prune.pruning.structure import StructuredRecipe, prune, prune_structured\n"
+        "from mlx_prune import StructuredRecipe, prune_structured\n"
+        "from mlx_prune.pruning.structure import prune\n"
         "prune._checked = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "prune_structured(sys.argv[1], sys.argv[2], StructuredRecipe('width', 0.5, scores='magnitude'))\n"
     )
