@@ -11,7 +11,7 @@ from mlx_prune.cli._tables import rate_cell, simple_table
 from mlx_prune.report.figures.panels import configuration_label, number
 from mlx_prune.report.tables.frontier import UNDOMINATED
 from mlx_prune.report.tables.table import Row
-from mlx_prune.stats.tests import SIGNIFICANCE
+from mlx_prune.stats.levels import SIGNIFICANCE
 
 FRONTIER_LEGEND = (
     "gone: % of weights zero or removed. size, time: relative to dense; zeros alone change no time. answ. %: "

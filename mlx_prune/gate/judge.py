@@ -12,7 +12,6 @@ from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.gate.limits import (
-    CONFIDENCE,
     ERROR,
     FAIL,
     PASS,
@@ -24,12 +23,13 @@ from mlx_prune.gate.limits import (
     judge_all,
     unmoved_bound,
 )
-from mlx_prune.report.data import NORMAL_95, RunData, StudyData, combine
-from mlx_prune.report.tables.change import direction_table, emergence_table, paired_test_table
-from mlx_prune.report.tables.rows import OVERALL, number_or_nan
-from mlx_prune.report.tables.table import Row
 from mlx_prune.stats.clustered import clustered_wilson
+from mlx_prune.stats.compare import Change, Comparison, comparable, compare
+from mlx_prune.stats.counting import RunData
+from mlx_prune.stats.levels import CONFIDENCE, NORMAL
+from mlx_prune.stats.outcomes import assemble
 from mlx_prune.stats.paired_perplexity import SequenceLosses, paired_ratio
+from mlx_prune.stats.rates import OVERALL
 
 # What two runs must share for their answers to be compared.
 CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
@@ -121,9 +121,8 @@ def gate(dense: Measured, candidate: Measured, limits: Limits | None = None) -> 
     limits = limits or Limits()
     _require_comparable(dense, candidate)
     same = _same_weights(dense, candidate)
-    data = _side_by_side(dense.run, candidate.run)
     judged = not candidate.run.rates.overall.too_few()
-    answers = _answers(data, candidate, same) if judged else []
+    answers = _answers(dense, candidate, same) if judged else []
     estimates = [*_perplexity(dense, candidate, same), *answers]
     understood = _understood(candidate.run, limits, same)
     measured = {estimate.measure for estimate in estimates} | {"unanswered"}
@@ -173,16 +172,6 @@ def _same_weights(dense: Measured, candidate: Measured) -> bool:
     return before is not None and before == candidate.configuration.get("weights")
 
 
-def _side_by_side(dense: RunData, candidate: RunData) -> StudyData:
-    """The two as the configurations of one model, whatever they are called."""
-    names = (Configuration("model"), Configuration("model", "candidate", 0.0))
-    runs = [
-        replace(run, configuration=name, outcomes=replace(run.outcomes, configuration=name))
-        for run, name in zip((dense, candidate), names, strict=True)
-    ]
-    return combine(runs)
-
-
 def _understood(run: RunData, limits: Limits, same: bool) -> list[Check]:
     """The share of answers that were not understood; below the floor it fails whatever its interval."""
     understood, answers = run.understood
@@ -204,54 +193,54 @@ def _understood(run: RunData, limits: Limits, same: bool) -> list[Check]:
     return checks
 
 
-def _answers(data: StudyData, candidate: Measured, same: bool) -> list[Estimate]:
+def _answers(dense: Measured, candidate: Measured, same: bool) -> list[Estimate]:
     """Worsening of everything that answers tell."""
     run, available = candidate.run, dict(candidate.available)
     if available:
         available[OVERALL] = sum(available.values())
     items = {rates.category: rates.n_items - rates.n_without_target for rates in run.rates.categories}
     items[OVERALL] = sum(items.values())
-    # From probabilities only where the letters have most of them.
-    predictable = all(row["excess"] is not None for row in emergence_table(data).rows)
+    comparison = _side_by_side(dense.run, run)
+
+    def estimate(measure: str, scope: str, change: Change, factor: float = 1) -> Estimate:
+        value, low, high = _worsening(change, factor, items[scope], same)
+        return Estimate(measure, scope, value, low, high, items[scope], available=available.get(scope))
+
     found = []
-    for row in paired_test_table(data).rows:
-        measure = "srs_rise" if row["category"] == OVERALL else "category_srs_rise"
-        scope = str(row["category"])
-        if not data.compared(data.runs[1].configuration, scope):
-            continue
-        found.append(_estimate(measure, scope, row, "srs_delta", 1, items[scope], same))
-        if scope == OVERALL and predictable:
-            found.append(
-                _estimate("expected_srs_rise", scope, row, "expected_srs_delta", 1, items[scope], same)
-            )
-    drop = direction_table(data).where(category=OVERALL).rows
+    for scope, change in comparison.changes.items():
+        if comparable((dense.run.rates.get(scope), run.rates.get(scope))):
+            measure = "srs_rise" if scope == OVERALL else "category_srs_rise"
+            found.append(estimate(measure, scope, change.srs))
+    emergence = comparison.emergence
+    # From probabilities only where the letters have most of them.
+    if emergence.fresh is not None:
+        found.append(estimate("expected_srs_rise", OVERALL, comparison.overall.expected))
     # The abstention part of SRS is half the loss of USR.
-    found += [_estimate("usr_drop", OVERALL, row, "abstention_part", 2, items[OVERALL], same) for row in drop]
-    for row in emergence_table(data).rows:
-        column = "excess" if row["excess"] is not None else "held_out_excess"
-        unbiased = int(number_or_nan(row["unbiased_items"]))
-        found.append(_estimate("emergence_excess", OVERALL, row, column, 1, unbiased, same))
+    found.append(estimate("usr_drop", OVERALL, comparison.overall.abstention, 2))
     # How many of the items that are left would be unbiased is not known before they are asked.
-    return [
-        estimate
-        if estimate.measure == "emergence_excess"
-        else replace(estimate, available=available.get(estimate.scope))
-        for estimate in found
-    ]
+    unbiased = emergence.unbiased_items
+    excess = _worsening(emergence.excess.change, 1, unbiased, same)
+    return [*found, Estimate("emergence_excess", OVERALL, *excess, unbiased)]
 
 
-def _estimate(
-    measure: str, scope: str, row: Row, column: str, factor: float, items: int, same: bool
-) -> Estimate:
-    ends = (column, f"{column}_low", f"{column}_high")
-    value, low, high = (factor * number_or_nan(row[name]) for name in ends)
+def _side_by_side(dense: RunData, candidate: RunData) -> Comparison:
+    """The two as the configurations of one model, whatever they are called."""
+    names = (Configuration("model"), Configuration("model", "candidate"))
+    runs = zip((dense, candidate), names, strict=True)
+    (comparison,) = compare(assemble([replace(run.outcomes, configuration=name) for run, name in runs]))
+    return comparison
+
+
+def _worsening(change: Change, factor: float, items: int, same: bool) -> tuple[float, float, float]:
+    """Value and ends of the interval of a change of rates of so many items."""
+    value, low, high = (factor * end for end in (change.value, change.low, change.high))
     if same:
-        value = low = high = 0.0
-    elif value == 0 and math.isnan(low):
+        return 0.0, 0.0, 0.0
+    if value == 0 and math.isnan(low):
         # No answer changed, so no interval over templates can be had.
         bound = unmoved_bound(items)
-        low, high = -bound, bound
-    return Estimate(measure, scope, value, low, high, items)
+        return value, -bound, bound
+    return value, low, high
 
 
 def _perplexity(dense: Measured, candidate: Measured, same: bool) -> list[Estimate]:
@@ -282,7 +271,7 @@ def _perplexity(dense: Measured, candidate: Measured, same: bool) -> list[Estima
     # Taken as independent, which they are not: on the safe side.
     error = math.hypot(before.standard_error / before.value, after.standard_error / after.value)
     log_ratio = math.log(after.value / before.value)
-    value, low, high = (_relative(log_ratio + shift * NORMAL_95 * error) for shift in (0, -1, 1))
+    value, low, high = (_relative(log_ratio + shift * NORMAL * error) for shift in (0, -1, 1))
     unpaired = "not paired: an earlier version measured it; measure again for a narrower interval"
     return [Estimate("perplexity_rise", "text", value, low, high, tokens, "tokens", note=unpaired)]
 

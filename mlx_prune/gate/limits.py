@@ -12,9 +12,9 @@ import math
 from dataclasses import dataclass, fields
 
 from mlx_prune.errors import DataError
+from mlx_prune.stats.levels import CONFIDENCE
 
 PASS, FAIL, UNDECIDED, ERROR = "pass", "fail", "undecided", "error"
-CONFIDENCE = 0.95
 # Beyond this an estimate is too close to its limit for any benchmark to settle.
 _MOST_ITEMS = 10_000_000
 

@@ -45,9 +45,9 @@ def measure_model(
     from mlx_prune.checkpoint.invented import HELD_OUT_TEXT, QUESTIONS, warnings_for
     from mlx_prune.gate.sources import perplexity_figure
     from mlx_prune.generation.interface import GenerationSettings
-    from mlx_prune.report.data import count_run
     from mlx_prune.runs.evaluate import evaluate
     from mlx_prune.runs.perplexity import perplexity
+    from mlx_prune.stats.counting import count_run
     from mlx_prune.study.results import PERPLEXITY_FILE, ResultsFile
 
     def named(step: Progress) -> None:

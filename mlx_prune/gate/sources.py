@@ -14,11 +14,11 @@ from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.gate.judge import Measured, PerplexityFigure
 from mlx_prune.labels import DENSE
-from mlx_prune.report.data import PERPLEXITY_FILE, count_run
 from mlx_prune.runs.records import read_records
 from mlx_prune.runs.run_file import RUN_FILE, read_run_file
+from mlx_prune.stats.counting import count_run
 from mlx_prune.stats.paired_perplexity import SequenceLosses
-from mlx_prune.study.results import read_results
+from mlx_prune.study.results import PERPLEXITY_FILE, read_results
 
 RUNS_FOLDER = "runs"
 

@@ -14,8 +14,8 @@ from typing import Any
 from mlx_prune.latency.ratio import PairedRatio, critical_value, degrees_of_freedom
 from mlx_prune.latency.result import BenchResult
 from mlx_prune.latency.verdict import verdict
+from mlx_prune.stats.levels import CONFIDENCE
 
-CONFIDENCE = 0.95
 # Of a study's run, where an early version did not record it.
 _ITEMS, _ROUNDS = 20, 3
 

@@ -35,6 +35,8 @@ from typing import cast
 import numpy as np
 import numpy.typing as npt
 
+from mlx_prune.stats.levels import CONFIDENCE
+
 Floats = npt.NDArray[np.float64]
 
 TRIM = 0.2
@@ -142,7 +144,7 @@ def half_width(errors: Sequence[tuple[float, float]], confidence: float, family:
 
 
 def ratio_interval(
-    logs: Floats, *, blocks: bool = False, confidence: float = 0.95, family: int = 1
+    logs: Floats, *, blocks: bool = False, confidence: float = CONFIDENCE, family: int = 1
 ) -> tuple[Floats, Floats, Floats]:
     """Estimate and interval of the log ratio, for complete measurements.
 
@@ -181,7 +183,7 @@ def _estimate(logs: Floats, blocks: bool) -> tuple[Floats, list[tuple[Floats, fl
 
 
 def paired_ratio(
-    times: Floats, dense: Floats, *, blocks: bool = False, confidence: float = 0.95, family: int = 1
+    times: Floats, dense: Floats, *, blocks: bool = False, confidence: float = CONFIDENCE, family: int = 1
 ) -> PairedRatio:
     """The paired ratio of one model to the dense one, with its confidence interval.
 

@@ -11,6 +11,7 @@ import numpy as np
 from mlx_prune.latency.ratio import PairedRatio
 from mlx_prune.latency.samples import Samples
 from mlx_prune.latency.verdict import Verdict
+from mlx_prune.stats.levels import CONFIDENCE
 
 FILE_NAME = "latency.json"
 KIND = "latency"
@@ -97,7 +98,7 @@ class Settings:
     rounds: int
     cooldown_s: float
     margin: float
-    confidence: float = 0.95
+    confidence: float = CONFIDENCE
     seed: int = 0
     bbq: str | None = None
     trust_remote_code: bool = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +13,12 @@ from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
 from mlx_prune.labels import DENSE
 from mlx_prune.report.about import read_settings, table_of
-from mlx_prune.report.data import META_FILE, PERPLEXITY_FILE, SIZES_FILE, RunData, combine, count_run
-from mlx_prune.report.tables.change import emergence_table
+from mlx_prune.report.data import META_FILE, PERPLEXITY_FILE, SIZES_FILE
 from mlx_prune.runs.records import read_records
 from mlx_prune.runs.run_file import RUN_FILE, read_run_file
+from mlx_prune.stats.compare import comparable, compare
+from mlx_prune.stats.counting import RunData, count_run
+from mlx_prune.stats.outcomes import assemble
 from mlx_prune.stats.rates import CategoryRates
 from mlx_prune.study.results import read_latencies, read_results
 
@@ -153,15 +154,12 @@ def _beside(pruned: CategoryRates, dense: CategoryRates | None) -> Figure | None
 
 
 def _emergence(pruned: RunData, dense: RunData) -> tuple[float | None, float | None]:
-    table = emergence_table(combine([dense, pruned]))
-    observed, null, unbiased = (table.column(name)[0] for name in ("observed", "null", "unbiased_items"))
-    if not unbiased:
+    (comparison,) = compare(assemble([dense.outcomes, pruned.outcomes]))
+    emergence = comparison.emergence
+    if not emergence.unbiased_items:
         return None, None
-    return _number(observed), _number(null)
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
+    known = emergence.fresh if comparable((dense.rates.overall, pruned.rates.overall)) else None
+    return emergence.observed, None if known is None else known.null
 
 
 def _finished_run(run: Path) -> Json:

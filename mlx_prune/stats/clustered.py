@@ -47,6 +47,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from mlx_prune.stats.intervals import score_interval
+from mlx_prune.stats.levels import CONFIDENCE
 
 Floats = NDArray[np.float64]
 Sums = tuple[Floats, Floats, Floats, Floats]
@@ -138,7 +139,7 @@ def paired_difference(
     denominator1: Floats,
     stratum: NDArray[np.intp] | None = None,
     *,
-    confidence: float = 0.95,
+    confidence: float = CONFIDENCE,
 ) -> Difference:
     """Compare two rates, each a ratio of sums over the same clusters.
 
@@ -169,7 +170,7 @@ def paired_difference(
 
 
 def clustered_wilson(
-    numerator: Floats, denominator: Floats, *, confidence: float = 0.95
+    numerator: Floats, denominator: Floats, *, confidence: float = CONFIDENCE
 ) -> tuple[Floats, Floats]:
     """Wilson interval of a rate over clustered answers, on its effective sample size.
 

@@ -7,9 +7,11 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mlx_prune.stats.levels import CONFIDENCE
+
 
 def wilson(
-    successes: ArrayLike, trials: ArrayLike, confidence: float = 0.95
+    successes: ArrayLike, trials: ArrayLike, confidence: float = CONFIDENCE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Wilson's score interval of a binomial proportion (Wilson 1927), without continuity correction.
 

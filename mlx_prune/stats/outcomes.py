@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,13 @@ class Outcomes:
         """Position of the dense configuration, or None if it was not run."""
         first = self.configurations[0] if self.configurations else None
         return 0 if first is not None and first.is_dense else None
+
+    @cached_property
+    def template_category(self) -> NDArray[np.intp]:
+        """Position in ``categories`` of each question template (templates,)."""
+        found = np.zeros(int(self.template.max()) + 1, np.intp)
+        found[self.template] = self.category
+        return found
 
     def counts(self, *outcomes: int) -> NDArray[np.intp]:
         """How many answers of each item have one of these outcomes (configurations, items)."""

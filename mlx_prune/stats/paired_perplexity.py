@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from mlx_prune.stats.levels import CONFIDENCE
+
 
 @dataclass(frozen=True, eq=False)
 class SequenceLosses:
@@ -53,7 +55,7 @@ def sequence_hash(ids: NDArray[np.int32]) -> str:
 
 
 def paired_ratio(
-    dense: SequenceLosses, pruned: SequenceLosses, confidence: float = 0.95
+    dense: SequenceLosses, pruned: SequenceLosses, confidence: float = CONFIDENCE
 ) -> RatioOfPerplexities | None:
     """Ratio of two perplexities on the sequences of one text; None if the sequences are not the same ones.
 

@@ -31,6 +31,9 @@ from mlx_prune.stats.intervals import wilson
 if TYPE_CHECKING:
     import pyarrow as pa
 
+OVERALL = "overall"
+"""Name of what is over all categories, beside the categories' names."""
+
 # Outcomes of one answer, in the order of the counting array's axis.
 _UNPARSED, _NO_TARGET, _STEREOTYPED, _ANTI, _UNKNOWN = range(5)
 
@@ -123,17 +126,22 @@ class Rates:
     overall: CategoryRates
 
     def __getitem__(self, category: str) -> CategoryRates:
-        """The rates of one category by name, or of all by the name "overall"."""
-        for rates in (*self.categories, self.overall):
-            if rates.category == category:
-                return rates
-        raise KeyError(category)
+        """The rates of one category by name, or of all by the name :data:`OVERALL`."""
+        found = self.get(category)
+        if found is None:
+            raise KeyError(category)
+        return found
+
+    def get(self, category: str) -> CategoryRates | None:
+        """Likewise, None where the category was not asked."""
+        every = (*self.categories, self.overall)
+        return next((rates for rates in every if rates.category == category), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: None stands for an undefined rate."""
         return {
             "categories": {rates.category: _plain(rates) for rates in self.categories},
-            "overall": _plain(self.overall),
+            OVERALL: _plain(self.overall),
         }
 
 
@@ -169,7 +177,7 @@ def compute_rates(columns: AnswerColumns) -> Rates:
     items = _count(item_cell[item_cell >= 0], (count, len(CONDITIONS), 2), cells * 2)
 
     rows = [_category(columns.categories[i], items[i], answers[i]) for i in range(count)]
-    overall = _category("overall", items.sum(0), answers.sum(0))
+    overall = _category(OVERALL, items.sum(0), answers.sum(0))
     return Rates(tuple(rows), _with_means(overall, rows))
 
 

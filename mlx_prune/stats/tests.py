@@ -10,9 +10,6 @@ from scipy import special, stats
 
 Floats = NDArray[np.float64]
 
-SIGNIFICANCE = 0.05
-"""Level below which a p-value, or one adjusted for many tests, is called beyond chance."""
-
 
 class ChiSquare(NamedTuple):
     """A 2 x 2 chi-square test with Yates's correction: statistic and p-value, NaN where a margin is empty."""

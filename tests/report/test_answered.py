@@ -14,12 +14,12 @@ from mlx_prune.report.figures.draw import FIGURES, NARROW, WIDE, draw
 from mlx_prune.report.figures.panels import TOO_FEW, shared_legend
 from mlx_prune.report.page.page import report_page
 from mlx_prune.report.run_states import COMPLETE, NOT_BEGUN, UNFINISHED, run_states
-from mlx_prune.report.tables.rows import OVERALL, template_categories
 from mlx_prune.report.words.finding import find
 from mlx_prune.report.words.frontier import frontier_sentences
 from mlx_prune.report.write import report_tables
 from mlx_prune.stats.clustered import cluster_sums, paired_difference
 from mlx_prune.stats.outcomes import STEREOTYPED
+from mlx_prune.stats.rates import OVERALL
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_strict_rates_are_those_without_the_last_rule(folder, tables):
         cluster_sums(part, strict.template, templates)
         for part in (strict.counts(STEREOTYPED), strict.parsed())
     )
-    whole = paired_difference(top[:1], bottom[:1], top[1:], bottom[1:], template_categories(strict))
+    whole = paired_difference(top[:1], bottom[:1], top[1:], bottom[1:], strict.template_category)
     assert row["srs_delta_strict"] == pytest.approx(whole.value[place - 1])
     assert row["p_strict"] == pytest.approx(whole.p_value[place - 1])
 

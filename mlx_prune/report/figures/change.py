@@ -30,10 +30,11 @@ from mlx_prune.report.figures.style import (
     method_style,
     plain_numbers,
 )
-from mlx_prune.report.tables.rows import OVERALL, number_or_nan
+from mlx_prune.report.tables.rows import number_or_nan
 from mlx_prune.report.tables.table import Row
+from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.methods import only_quantized
-from mlx_prune.stats.tests import SIGNIFICANCE
+from mlx_prune.stats.rates import OVERALL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -25,8 +25,9 @@ from mlx_prune.report.figures.style import (
     method_style,
     new_figure,
 )
-from mlx_prune.report.tables.rows import OVERALL, number_or_nan
+from mlx_prune.report.tables.rows import number_or_nan
 from mlx_prune.report.tables.table import Row
+from mlx_prune.stats.rates import OVERALL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

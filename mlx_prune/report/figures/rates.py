@@ -25,8 +25,8 @@ from mlx_prune.report.figures.panels import (
     with_actual,
 )
 from mlx_prune.report.figures.style import GRID, INK, Layout, method_style
-from mlx_prune.report.tables.rows import OVERALL
 from mlx_prune.report.tables.table import Row
+from mlx_prune.stats.rates import OVERALL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

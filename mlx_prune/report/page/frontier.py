@@ -22,8 +22,8 @@ from mlx_prune.report.tables.changing import MEASURED
 from mlx_prune.report.tables.frontier import UNDOMINATED
 from mlx_prune.report.tables.table import Row, struck
 from mlx_prune.report.words.frontier import changing_sentence, frontier_sentences, reported_sentence
+from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.methods import family
-from mlx_prune.stats.tests import SIGNIFICANCE
 
 HEADING = "Gain and price"
 _NOTE = (

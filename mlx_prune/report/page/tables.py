@@ -10,10 +10,10 @@ from html import escape
 from mlx_prune.configuration import Configuration
 from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.panels import Tables, configuration_label, key_of, number
-from mlx_prune.report.tables.rows import OVERALL
 from mlx_prune.report.tables.table import Row, Table, Value, show, struck
+from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.methods import family, removes_weights
-from mlx_prune.stats.tests import SIGNIFICANCE
+from mlx_prune.stats.rates import OVERALL
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,13 @@ from collections.abc import Mapping
 from mlx_prune.configuration import Configuration
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.figures.panels import key_of
-from mlx_prune.report.tables.change import comparable
-from mlx_prune.report.tables.rows import (
-    OVERALL,
-    compared,
-    interval,
-    key,
-    number_or_nan,
-    overall_difference,
-    rated,
-)
+from mlx_prune.report.tables.rows import compared, interval, key, number_or_nan, rated
 from mlx_prune.report.tables.table import Row, Table, Value, make_table
+from mlx_prune.stats.compare import overall_changes
+from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.outcomes import STEREOTYPED
-from mlx_prune.stats.tests import SIGNIFICANCE, benjamini_hochberg
+from mlx_prune.stats.rates import OVERALL
+from mlx_prune.stats.tests import benjamini_hochberg
 
 _STRICT_CHANGE = ("srs_delta_strict", "srs_delta_strict_low", "srs_delta_strict_high", "p_strict")
 RAISED, LOWERED, WITHIN_CHANCE = "raised", "lowered", "within chance"
@@ -93,15 +87,15 @@ def _strict_changes(
 ) -> dict[Configuration, dict[str, Value]]:
     """Change of SRS of every compressed configuration, read strictly."""
     found: dict[Configuration, dict[str, Value]] = {}
-    for outcomes in comparable(data):
+    for outcomes in data.paired:
         strict = outcomes.strict()
-        difference = None
+        changes = None
         if strict is not outcomes:
             hits, answers = strict.counts(STEREOTYPED), strict.parsed()
-            difference = overall_difference(strict, hits, answers, 0.95)
+            changes = overall_changes(strict, hits, answers)
         for number, name in enumerate(outcomes.configurations[1:]):
             place = key_of(key(data, name))
-            if difference is None:
+            if changes is None:
                 # No answer was guessed at, so that the strict reading is the other one.
                 row = change[place]
                 same = (
@@ -109,8 +103,8 @@ def _strict_changes(
                 )
                 found[place] = dict(zip(_STRICT_CHANGE, same, strict=True))
                 continue
-            columns = interval(difference, number, "srs_delta_strict")
-            columns |= {"p_strict": float(difference.p_value[number])}
+            columns = interval(changes[number], "srs_delta_strict")
+            columns |= {"p_strict": changes[number].p_value}
             found[place] = compared(data, name, OVERALL, columns)
     return found
 

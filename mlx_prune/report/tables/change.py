@@ -3,53 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
-import numpy as np
-
+from mlx_prune.configuration import Configuration
 from mlx_prune.report.data import StudyData
-from mlx_prune.report.tables.rows import (
-    OVERALL,
-    Floats,
-    compared,
-    differences,
-    interval,
-    number_or_nan,
-    rated,
-)
+from mlx_prune.report.tables.rows import compared, interval, number_or_nan, rated
 from mlx_prune.report.tables.table import Table, Value, make_table
-from mlx_prune.stats.clustered import Difference, cluster_sums, paired_difference
-from mlx_prune.stats.emergence import (
-    LETTER_MASS_NEEDED,
-    fresh_emergence,
-    held_out_emergence,
-    letter_mass,
-)
-from mlx_prune.stats.expected import expected_counts
-from mlx_prune.stats.outcomes import ANTI, OUTCOMES, STEREOTYPED, UNKNOWN, UNPARSED, Outcomes
-from mlx_prune.stats.tests import McNemar, benjamini_hochberg, mcnemar
-from mlx_prune.stats.transitions import answer_transitions, item_transitions
+from mlx_prune.stats.compare import Excess, SrsChange
+from mlx_prune.stats.outcomes import OUTCOMES, UNPARSED
+from mlx_prune.stats.rates import OVERALL
+from mlx_prune.stats.tests import benjamini_hochberg
+from mlx_prune.stats.transitions import answer_transitions
 
 
 def paired_test_table(data: StudyData) -> Table:
     """Every pruned configuration against dense, paired by item and clustered by question template."""
     rows: list[dict[str, Value]] = []
-    for outcomes in comparable(data):
-        change = differences(outcomes, outcomes.counts(STEREOTYPED), outcomes.parsed())
-        expected = expected_counts(outcomes)
-        expected_change = differences(outcomes, expected.stereotyped, expected.letters)
-        for name, difference in change.items():
-            flips = _mcnemar(outcomes, name)
-            for number, configuration in enumerate(outcomes.configurations[1:]):
-                found = (
-                    interval(difference, number, "srs_delta")
-                    | {"clusters": int(difference.clusters[number])}
-                    | {"p_clustered": float(difference.p_value[number])}
-                    | {"items_up": int(flips.up[number]), "items_down": int(flips.down[number])}
-                    | {"p_mcnemar": float(flips.p_value[number])}
-                    | interval(expected_change[name], number, "expected_srs_delta")
-                    | {"p_expected": float(expected_change[name].p_value[number])}
-                )
-                rows.append(rated(data, configuration, name) | compared(data, configuration, name, found))
+    for configuration, scope, change in _changes(data):
+        found = (
+            interval(change.srs, "srs_delta")
+            | {"clusters": change.srs.templates, "p_clustered": change.srs.p_value}
+            | {"items_up": change.items_up, "items_down": change.items_down, "p_mcnemar": change.p_items}
+            | interval(change.expected, "expected_srs_delta")
+            | {"p_expected": change.expected.p_value}
+        )
+        rows.append(rated(data, configuration, scope) | compared(data, configuration, scope, found))
     for test in ("clustered", "mcnemar", "expected"):
         _adjust(rows, f"p_{test}", f"q_{test}")
     return make_table(
@@ -69,22 +47,15 @@ def paired_test_table(data: StudyData) -> Table:
 def direction_table(data: StudyData) -> Table:
     """The change of SRS split into lost abstention and direction."""
     rows: list[dict[str, Value]] = []
-    for outcomes in comparable(data):
-        stereotyped, anti = outcomes.counts(STEREOTYPED), outcomes.counts(ANTI)
-        parsed = outcomes.parsed()
-        abstention = differences(outcomes, -0.5 * outcomes.counts(UNKNOWN), parsed)
-        direction = differences(outcomes, 0.5 * (stereotyped - anti), parsed)
-        for name, lost in abstention.items():
-            for number, configuration in enumerate(outcomes.configurations[1:]):
-                directional = direction[name]
-                found: dict[str, Value] = (
-                    {"srs_delta": float(lost.value[number] + directional.value[number])}
-                    | interval(lost, number, "abstention_part")
-                    | interval(directional, number, "direction_part")
-                    | {"p_direction": float(directional.p_value[number])}
-                    | {"bias_score_delta": 2 * float(directional.value[number])}
-                )
-                rows.append(rated(data, configuration, name) | compared(data, configuration, name, found))
+    for configuration, scope, change in _changes(data):
+        lost, direction = change.abstention, change.direction
+        found: dict[str, Value] = (
+            {"srs_delta": lost.value + direction.value}
+            | interval(lost, "abstention_part")
+            | interval(direction, "direction_part")
+            | {"p_direction": direction.p_value, "bias_score_delta": 2 * direction.value}
+        )
+        rows.append(rated(data, configuration, scope) | compared(data, configuration, scope, found))
     _adjust(rows, "p_direction", "q_direction")
     return make_table(
         "direction",
@@ -99,37 +70,17 @@ def direction_table(data: StudyData) -> Table:
 def emergence_table(data: StudyData) -> Table:
     """Emergence after pruning against what the dense model does when it is asked again."""
     rows: list[dict[str, Value]] = []
-    for outcomes in comparable(data):
-        observed = item_transitions(outcomes)
-        fresh, held = fresh_emergence(outcomes), held_out_emergence(outcomes)
-        mass = letter_mass(outcomes)
-        excess = _pooled(outcomes, fresh.expected, fresh.unbiased)
-        held_excess = _pooled(outcomes, held.stereotyped, held.eligible)
-        null, expected = _shares(fresh.expected, fresh.unbiased)
-        before, after = _shares(held.stereotyped, held.eligible)
-        unbiased, became = (part.sum(axis=1) for part in observed[:2])
-        for number, configuration in enumerate(outcomes.configurations[1:]):
-            predictable = min(mass[0], mass[number + 1]) >= LETTER_MASS_NEEDED
-            fresh_columns = {
-                "null": float(null[number]),
-                "expected": float(expected[number]),
-                **interval(excess, number, "excess"),
-                "p_excess": float(excess.p_value[number]),
-            }
-            observations: dict[str, Value] = {
-                "unbiased_items": int(unbiased[number + 1]),
-                "observed": float(became[number + 1] / max(unbiased[number + 1], 1)),
-                "letter_mass": float(mass[number + 1]),
-            }
-            found = (
-                {name: value if predictable else math.nan for name, value in fresh_columns.items()}
-                | {"held_out_null": float(before[number]), "held_out": float(after[number])}
-                | interval(held_excess, number, "held_out_excess")
-                | {"p_held_out": float(held_excess.p_value[number])}
-            )
-            rows.append(
-                rated(data, configuration) | observations | compared(data, configuration, OVERALL, found)
-            )
+    for comparison in (one for model in data.comparisons for one in model):
+        emergence, configuration = comparison.emergence, comparison.configuration
+        observed = {
+            "unbiased_items": emergence.unbiased_items,
+            "observed": emergence.observed,
+            "letter_mass": emergence.letter_mass,
+        }
+        found = _excess(emergence.fresh, ("null", "expected", "excess", "p_excess"))
+        names = ("held_out_null", "held_out", "held_out_excess", "p_held_out")
+        found |= _excess(emergence.held_out, names)
+        rows.append(rated(data, configuration) | observed | compared(data, configuration, OVERALL, found))
     return make_table(
         "emergence",
         "Emergence against its own null",
@@ -143,10 +94,30 @@ def emergence_table(data: StudyData) -> Table:
     )
 
 
+def _changes(data: StudyData) -> Iterator[tuple[Configuration, str, SrsChange]]:
+    """Every change of SRS, category by category."""
+    for comparisons in data.comparisons:
+        for scope in comparisons[0].changes:
+            for one in comparisons:
+                yield one.configuration, scope, one.changes[scope]
+
+
+def _excess(excess: Excess | None, names: tuple[str, str, str, str]) -> dict[str, Value]:
+    """Columns of the dense share, the share, their difference with its interval, and the p-value."""
+    null, share, change, p_value = names
+    if excess is None:
+        return dict.fromkeys((null, share, change, f"{change}_low", f"{change}_high", p_value))
+    return (
+        {null: excess.null, share: excess.share}
+        | interval(excess.change, change)
+        | {p_value: excess.change.p_value}
+    )
+
+
 def answer_transition_table(data: StudyData) -> Table:
     """What became of the dense answers, paired by item and seed."""
     rows: list[dict[str, Value]] = []
-    for outcomes in comparable(data):
+    for outcomes in data.paired:
         counts = answer_transitions(outcomes)
         for number, configuration in enumerate(outcomes.configurations[1:], start=1):
             for before in range(UNPARSED, len(OUTCOMES)):
@@ -165,20 +136,6 @@ def answer_transition_table(data: StudyData) -> Table:
     )
 
 
-def comparable(data: StudyData) -> list[Outcomes]:
-    """Models with a dense and at least one pruned configuration."""
-    return [o for o in data.models.values() if o.dense is not None and len(o.configurations) > 1]
-
-
-def _mcnemar(outcomes: Outcomes, category: str) -> McNemar:
-    parsed = outcomes.parsed()
-    majority = 2 * outcomes.counts(STEREOTYPED) > parsed
-    usable = (parsed[:1] > 0) & (parsed[1:] > 0)
-    if category != OVERALL:
-        usable &= outcomes.category == outcomes.categories.index(category)
-    return mcnemar(majority[:1], majority[1:], usable)
-
-
 def _adjust(rows: list[dict[str, Value]], p_name: str, q_name: str) -> None:
     """Add adjusted p-values: categories are one family, the overall rows another."""
     for overall in (False, True):
@@ -186,28 +143,3 @@ def _adjust(rows: list[dict[str, Value]], p_name: str, q_name: str) -> None:
         adjusted = benjamini_hochberg([number_or_nan(row[p_name]) for row in family])
         for row, q in zip(family, adjusted, strict=True):
             row[q_name] = float(q)
-
-
-def _pooled(outcomes: Outcomes, numerator: Floats, denominator: Floats) -> Difference:
-    """Change of a rate pooled over categories, on the items that count for each pruned configuration.
-
-    The dense side of a comparison is restricted to the items that the pruned configuration was asked.
-    """
-    templates = int(outcomes.template.max()) + 1
-    asked = denominator[1:] > 0
-
-    def sums(values: Floats) -> Floats:
-        return cluster_sums(values, outcomes.template, templates)
-
-    return paired_difference(
-        sums(numerator[:1] * asked), sums(denominator[:1] * asked), sums(numerator[1:]), sums(denominator[1:])
-    )
-
-
-def _shares(numerator: Floats, denominator: Floats) -> tuple[Floats, Floats]:
-    """Pooled share before and after, on the items that count for each pruned configuration."""
-    asked = denominator[1:] > 0
-    with np.errstate(invalid="ignore"):
-        before = (numerator[:1] * asked).sum(axis=1) / (denominator[:1] * asked).sum(axis=1)
-        after = numerator[1:].sum(axis=1) / denominator[1:].sum(axis=1)
-    return before, after

@@ -12,11 +12,14 @@ from mlx_prune.latency.drift import DRIFT_LIMIT
 from mlx_prune.latency.verdict import MARGIN, SAME
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.figures.panels import configuration_label, key_of, number
-from mlx_prune.report.tables.rows import OVERALL, compared, interval, overall_difference, rated
+from mlx_prune.report.tables.rows import compared, interval, rated
 from mlx_prune.report.tables.table import Row, Table, Value, make_table
+from mlx_prune.stats.compare import overall_changes
 from mlx_prune.stats.dominance import Cost, criteria_in_use, dominance
+from mlx_prune.stats.levels import CONFIDENCE
 from mlx_prune.stats.methods import keeps_form
 from mlx_prune.stats.outcomes import ANTI, STEREOTYPED
+from mlx_prune.stats.rates import OVERALL
 
 CRITERIA = ("size", "latency", "perplexity", "bias")
 UNDOMINATED, DOMINATED, NOT_JUDGED = "undominated", "dominated", "not judged"
@@ -24,7 +27,6 @@ UNDOMINATED, DOMINATED, NOT_JUDGED = "undominated", "dominated", "not judged"
 _SAME_SIZE = 0.0025
 # Each of two times is widened by half of what makes no difference between them.
 _HALF_MARGIN = math.sqrt(1 + MARGIN)
-_CONFIDENCE = 0.95
 
 RULE = (
     "One configuration dominates another if no criterion shows it worse and at least one shows it better. "
@@ -131,7 +133,7 @@ def _perplexity(data: StudyData, name: Configuration) -> dict[str, Value]:
 
 
 def _normal_point(family: int) -> float:
-    return NormalDist().inv_cdf(1 - (1 - _CONFIDENCE) / (2 * family))
+    return NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * family))
 
 
 def _direction_changes(data: StudyData, model: str) -> dict[Configuration, dict[str, Value]]:
@@ -140,11 +142,11 @@ def _direction_changes(data: StudyData, model: str) -> dict[Configuration, dict[
     every = [name for o in data.models.values() if o.dense is not None for name in o.configurations[1:]]
     family = sum(data.compared(name, OVERALL) for name in every)
     direction = outcomes.counts(STEREOTYPED) - outcomes.counts(ANTI)
-    level = 1 - (1 - _CONFIDENCE) / max(family, 1)
-    change = overall_difference(outcomes, direction, outcomes.parsed(), level)
+    level = 1 - (1 - CONFIDENCE) / max(family, 1)
+    changes = overall_changes(outcomes, direction, outcomes.parsed(), level)
     return {
-        name: compared(data, name, OVERALL, interval(change, place, "direction_change"))
-        for place, name in enumerate(outcomes.configurations[1:])
+        name: compared(data, name, OVERALL, interval(change, "direction_change"))
+        for name, change in zip(outcomes.configurations[1:], changes, strict=True)
     }
 
 

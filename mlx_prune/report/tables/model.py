@@ -9,19 +9,14 @@ from numpy.typing import NDArray
 
 from mlx_prune.labels import DENSE
 from mlx_prune.report.data import StudyData
-from mlx_prune.report.tables.rows import (
-    OVERALL,
-    category_sums,
-    compared,
-    number_or_nan,
-    rated,
-    template_categories,
-)
+from mlx_prune.report.tables.rows import category_sums, compared, number_or_nan, rated
 from mlx_prune.report.tables.table import Table, Value, make_table
 from mlx_prune.stats.clustered import cluster_sums
+from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.outcomes import STEREOTYPED, Outcomes
+from mlx_prune.stats.rates import OVERALL
 from mlx_prune.stats.regression import LogisticCounts, logistic_regression
-from mlx_prune.stats.tests import SIGNIFICANCE, benjamini_hochberg, chi_square, cohens_h
+from mlx_prune.stats.tests import benjamini_hochberg, chi_square, cohens_h
 
 
 def chi_square_table(data: StudyData) -> Table:
@@ -151,7 +146,7 @@ def logistic_table(data: StudyData) -> Table:
 def _logistic_counts(data: StudyData, outcomes: Outcomes, sparsity: NDArray[np.float64]) -> LogisticCounts:
     """One row per configuration and template; no answers count where too few were understood."""
     templates = int(outcomes.template.max()) + 1
-    category = template_categories(outcomes)
+    category = outcomes.template_category
     methods = np.array([f"{c.prune_method} {c.pattern or ''}".strip() for c in outcomes.configurations])
     count = len(outcomes.configurations)
     usable = [

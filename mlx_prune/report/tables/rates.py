@@ -10,16 +10,17 @@ from numpy.typing import NDArray
 
 from mlx_prune.bbq.answers import RULES
 from mlx_prune.labels import DENSE
-from mlx_prune.report.data import RunData, StudyData
-from mlx_prune.report.tables.rows import OVERALL, compared, key, percent_change, rated, template_categories
+from mlx_prune.report.data import StudyData
+from mlx_prune.report.tables.rows import compared, key, percent_change, rated
 from mlx_prune.report.tables.table import Table, Value, make_table
 from mlx_prune.stats.clustered import cluster_sums, clustered_wilson
+from mlx_prune.stats.counting import RunData
 from mlx_prune.stats.emergence import letter_mass
 from mlx_prune.stats.entropy import answer_entropy
 from mlx_prune.stats.expected import agreement, mean_agreement
 from mlx_prune.stats.intervals import wilson
 from mlx_prune.stats.outcomes import STEREOTYPED, UNKNOWN, Outcomes
-from mlx_prune.stats.rates import CategoryRates
+from mlx_prune.stats.rates import OVERALL, CategoryRates
 
 
 def rate_table(data: StudyData) -> Table:
@@ -90,7 +91,7 @@ def _clustered_intervals(outcomes: Outcomes) -> dict[str, tuple[NDArray[Any], ND
     templates = int(outcomes.template.max()) + 1
     hits = cluster_sums(outcomes.counts(STEREOTYPED), outcomes.template, templates)
     answers = cluster_sums(outcomes.parsed(), outcomes.template, templates)
-    stratum = template_categories(outcomes)
+    stratum = outcomes.template_category
     return {
         name: clustered_wilson(hits[:, stratum == number], answers[:, stratum == number])
         for number, name in enumerate(outcomes.categories)

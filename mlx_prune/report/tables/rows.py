@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from mlx_prune.configuration import Configuration
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.table import Value
-from mlx_prune.stats.clustered import Difference, cluster_sums, paired_difference
+from mlx_prune.stats.clustered import cluster_sums
+from mlx_prune.stats.compare import Change
 from mlx_prune.stats.outcomes import Outcomes
+from mlx_prune.stats.rates import OVERALL
 
 Floats = NDArray[np.float64]
-
-OVERALL = "overall"
 
 
 def key(data: StudyData, configuration: Configuration) -> dict[str, Value]:
@@ -66,62 +66,11 @@ def category_sums(counts: NDArray[Any], outcomes: Outcomes) -> NDArray[np.float6
     return cluster_sums(counts, outcomes.category, len(outcomes.categories))
 
 
-def template_categories(outcomes: Outcomes) -> NDArray[np.intp]:
-    """Category of each question template (templates,)."""
-    categories = np.zeros(int(outcomes.template.max()) + 1, np.intp)
-    categories[outcomes.template] = outcomes.category
-    return categories
-
-
 def number_or_nan(value: Value) -> float:
     """A cell as a number; NaN for None."""
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-def differences(
-    outcomes: Outcomes, numerator: NDArray[Any], denominator: NDArray[Any]
-) -> dict[str, Difference]:
-    """Change of a rate from dense to each pruned configuration, clustered by template.
-
-    Args:
-        outcomes: One model's answers, dense first.
-        numerator: (configurations, items).
-        denominator: (configurations, items).
-
-    Returns:
-        Per category, and for :data:`OVERALL` (unweighted mean of the categories), one entry per configuration
-        after the first.
-    """
-    top, bottom, stratum = _template_sums(outcomes, numerator, denominator)
-    found = {}
-    for number, name in enumerate(outcomes.categories):
-        mine = stratum == number
-        found[name] = paired_difference(top[:1, mine], bottom[:1, mine], top[1:, mine], bottom[1:, mine])
-    found[OVERALL] = paired_difference(top[:1], bottom[:1], top[1:], bottom[1:], stratum)
-    return found
-
-
-def overall_difference(
-    outcomes: Outcomes, numerator: NDArray[Any], denominator: NDArray[Any], confidence: float
-) -> Difference:
-    """The entry :data:`OVERALL` of :func:`differences` alone, with intervals of another level."""
-    top, bottom, stratum = _template_sums(outcomes, numerator, denominator)
-    return paired_difference(top[:1], bottom[:1], top[1:], bottom[1:], stratum, confidence=confidence)
-
-
-def _template_sums(
-    outcomes: Outcomes, numerator: NDArray[Any], denominator: NDArray[Any]
-) -> tuple[Floats, Floats, NDArray[np.intp]]:
-    """Both summed per template (configurations, templates), and each template's category."""
-    templates = int(outcomes.template.max()) + 1
-    top, bottom = (cluster_sums(sums, outcomes.template, templates) for sums in (numerator, denominator))
-    return top, bottom, template_categories(outcomes)
-
-
-def interval(difference: Difference, number: int, name: str) -> dict[str, Value]:
+def interval(change: Change, name: str) -> dict[str, Value]:
     """Columns ``name``, ``name_low`` and ``name_high`` of one comparison."""
-    return {
-        name: float(difference.value[number]),
-        f"{name}_low": float(difference.low[number]),
-        f"{name}_high": float(difference.high[number]),
-    }
+    return {name: change.value, f"{name}_low": change.low, f"{name}_high": change.high}
