@@ -26,7 +26,7 @@ import mlx.core as mx
 import mlx_lm.benchmark
 import numpy as np
 
-from mlx_prune.checkpoint.open import resolve
+from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.environment import device, versions
 from mlx_prune.latency.ratio import paired_ratio
 from mlx_prune.latency.timing import Timing, time_generation
@@ -72,8 +72,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=60)
     parser.add_argument("--margin", type=float, default=5.0, help="difference that counts as noise, percent")
     options = parser.parse_args()
+    folder = str(Checkpoint.open(options.model).path)
     theirs, ours = both(
-        str(resolve(options.model)), options.prompt_tokens, options.generation_tokens, options.trials
+        folder,
+        options.prompt_tokens,
+        options.generation_tokens,
+        options.trials,
     )
     machine, known = device(), versions()
     print(

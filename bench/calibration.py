@@ -21,8 +21,8 @@ from generated_model import llama_config, write_model
 from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.passes import BlockSteps, batch_size
 from mlx_prune.activations.text import CalibrationTokens
-from mlx_prune.checkpoint.open import LoadedModel, load_network, prunable_linears
-from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.checkpoint.matrices import prunable_linears
+from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 
 
 class Bench:
@@ -39,10 +39,9 @@ class Bench:
         self.batch = batch_size(per_block, length, mx.float32, self.model.config)
 
     def load(self) -> LoadedModel:
-        network, config, dtype = load_network(
-            self.folder, dtype="auto", lazy=False, shards=open_shards(self.folder)
-        )
-        return LoadedModel("generated", self.folder, network, None, config, dtype)
+        source = Checkpoint(self.folder)
+        network, config = source.network_and_config("auto", lazy=False)
+        return LoadedModel("generated", source, network, None, config, source.compute_dtype("auto"))
 
     def forward(self) -> None:
         """The backbone alone, in the batches that calibration uses."""

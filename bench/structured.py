@@ -25,7 +25,8 @@ import numpy as np
 from generated_model import llama_config, write_model
 
 from mlx_prune.activations.calibration import Calibration
-from mlx_prune.checkpoint.open import blocks, load
+from mlx_prune.checkpoint.matrices import blocks
+from mlx_prune.checkpoint.open import load
 from mlx_prune.latency.run import bench
 from mlx_prune.latency.table import interval_text
 from mlx_prune.pruning.recipe import Recipe

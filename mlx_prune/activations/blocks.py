@@ -19,7 +19,7 @@ from mlx.utils import tree_flatten, tree_map
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_prune.activations.routing import routed_inputs
-from mlx_prune.checkpoint.open import PrunableLinear, blocks
+from mlx_prune.checkpoint.matrices import PrunableLinear, blocks
 from mlx_prune.errors import CheckpointError, MlxPruneError
 
 _MOST_PENDING = 64 << 20  # bytes of experts' gathered inputs and sums that wait to be evaluated

@@ -20,7 +20,7 @@ import mlx.core as mx
 from mlx_prune.activations.norms import SquareSums
 from mlx_prune.activations.text import CalibrationTokens
 from mlx_prune.checkpoint.hashes import content_hash
-from mlx_prune.checkpoint.shards import Shards
+from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.environment import backend, versions
 from mlx_prune.kernels import choice
 
@@ -42,23 +42,22 @@ def cache_folder() -> Path:
 class StatisticsCache:
     """The entries of one model on one calibration text."""
 
-    def __init__(self, shards: Shards, data: CalibrationTokens, *, dtype: str, batch_size: int) -> None:
+    def __init__(self, model: OnDisk, data: CalibrationTokens, *, batch_size: int) -> None:
         """Work out the key; hashes the weight files, unless their hash is known.
 
         Args:
-            shards: The model's weight files.
+            model: Whose statistics.
             data: The calibration sequences.
-            dtype: Compute type.
             batch_size: Sequences per batch, on which last bits may depend.
         """
         folder = cache_folder()
         installed = versions()
         key = {
             "version": _VERSION,
-            "weights": content_hash(shards, folder / "hashes"),
-            "config": hashlib.sha256((shards.folder / "config.json").read_bytes()).hexdigest(),
+            "weights": content_hash(model.checkpoint.shards, folder / "hashes"),
+            "config": hashlib.sha256((model.checkpoint.path / "config.json").read_bytes()).hexdigest(),
             "tokens": data.tokens_sha256,
-            "dtype": dtype,
+            "dtype": model.compute,
             "batch_size": batch_size,
             "backend": backend(),
             "mlx": installed["mlx"],
@@ -66,7 +65,7 @@ class StatisticsCache:
         }
         if backend() != "cpu":
             # Who switches the kernels off wants nothing that they computed.
-            key["sums"] = choice.fault("sum_of_squares", getattr(mx, dtype)) is None
+            key["sums"] = choice.fault("sum_of_squares", getattr(mx, model.compute)) is None
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         self._folder = folder / "statistics" / name
 

@@ -11,7 +11,7 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_prune.activations.blocks import calls_replaced
-from mlx_prune.checkpoint.open import block_modules
+from mlx_prune.checkpoint.matrices import block_modules
 from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards, TensorInfo
 
 

@@ -27,7 +27,8 @@ from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.norms import SquareSums, square_sums
 from mlx_prune.activations.text import CalibrationTokens, calibration_tokens, for_model
 from mlx_prune.checkpoint.config import experts_per_token
-from mlx_prune.checkpoint.open import LoadedModel, PrunableLinear, blocks, prunable_linears
+from mlx_prune.checkpoint.matrices import PrunableLinear, blocks, prunable_linears
+from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.errors import DataError
 from mlx_prune.kernels import choice
 from mlx_prune.progress import Progress, ProgressCallback, silent

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
 from mlx_prune.checkpoint.config import experts_per_token
 from mlx_prune.checkpoint.dimensions import heads_of
-from mlx_prune.checkpoint.open import PrunableLinear, block_modules, blocks, weight_matrix
+from mlx_prune.checkpoint.matrices import block_modules, blocks, weight_matrix, weights_of
 from mlx_prune.checkpoint.shards import Shards
 from mlx_prune.errors import RecipeError
 
 CONTEXT = 512  # tokens that the attention of one new token looks at
 
 
-def measure(network: nn.Module, linears: Sequence[PrunableLinear], config: dict[str, Any]) -> dict[str, int]:
-    """Count what a network holds; its weights are not evaluated.
+@dataclass(frozen=True)
+class Costs:
+    """What a model costs.
 
-    Returns:
-        "prunable" (weights of the linears), "parameters" (all, tied ones once) and "flops_per_token".
+    Attributes:
+        parameters: Of the network, tied ones once.
+        bytes: Of its weight files.
+        flops_per_token: See :func:`flops_per_token`.
     """
-    return {
-        "prunable": sum(linear.size for linear in linears),
-        "parameters": sum(values.size for _, values in tree_flatten(network.parameters())),
-        "flops_per_token": flops_per_token(network, config),
-    }
+
+    parameters: int
+    bytes: int
+    flops_per_token: int
 
 
-def weight_bytes(shards: Shards) -> int:
-    """Bytes of a folder's weight files."""
-    return sum(file.stat().st_size for file in shards.files)
+def costs_of(network: nn.Module, config: dict[str, Any], shards: Shards) -> Costs:
+    """Count what a network holds; its weights are not evaluated."""
+    return Costs(
+        sum(values.size for values in weights_of(network).values()),
+        shards.nbytes,
+        flops_per_token(network, config),
+    )
 
 
 def flops_per_token(network: nn.Module, config: dict[str, Any]) -> int:

@@ -17,9 +17,9 @@ from typing import Any
 
 from mlx.utils import tree_flatten
 
-from mlx_prune.checkpoint.config import is_quantized, read_config
-from mlx_prune.checkpoint.open import checkpoint_dtype, load_network
-from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards, open_shards
+from mlx_prune.checkpoint.config import is_quantized
+from mlx_prune.checkpoint.open import Checkpoint
+from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards
 from mlx_prune.errors import one_line
 
 _CHUNK = 8 << 20
@@ -33,11 +33,6 @@ class GgufSize:
 
     n_bytes: int | None
     note: str = ""
-
-
-def disk_bytes(files: Sequence[Path]) -> int:
-    """Bytes of the files, links followed."""
-    return sum(file.stat().st_size for file in files)
 
 
 def zstd_bytes(
@@ -84,7 +79,7 @@ def bitmask_bytes(shards: Shards, *, progress: Callable[[int], None] | None = No
     Raises:
         CheckpointError: A file has become shorter since its header was read.
     """
-    total = disk_bytes(shards.files)
+    total = shards.nbytes
     done = 0
     for info in shards.tensors.values():
         if info.dtype in FLOAT_TYPES:
@@ -97,12 +92,11 @@ def bitmask_bytes(shards: Shards, *, progress: Callable[[int], None] | None = No
     return total
 
 
-def gguf_size(folder: Path, *, trust_remote_code: bool = False) -> GgufSize:
+def gguf_size(checkpoint: Checkpoint) -> GgufSize:
     """Export to GGUF through mlx-lm into a temporary folder, and measure the file.
 
     Args:
-        folder: The checkpoint.
-        trust_remote_code: As in :func:`~mlx_prune.checkpoint.open.load`.
+        checkpoint: What to export.
 
     Returns:
         The size, or a note on why mlx-lm does not export this checkpoint.
@@ -110,24 +104,17 @@ def gguf_size(folder: Path, *, trust_remote_code: bool = False) -> GgufSize:
     Raises:
         CheckpointError: The checkpoint cannot be loaded.
     """
-    config = read_config(folder)
+    folder, config = checkpoint.path, checkpoint.config
     kind = config.get("model_type")
     if kind not in GGUF_TYPES:
         return GgufSize(None, f"mlx-lm does not export {kind} to GGUF")
     if is_quantized(folder, config):
         return GgufSize(None, "mlx-lm does not export quantized models to GGUF")
-    shards = open_shards(folder)
     # GGUF holds fp16 or fp32: never more than twice a 16-bit checkpoint.
     free = shutil.disk_usage(tempfile.gettempdir()).free
-    if free < 2.2 * disk_bytes(shards.files):
+    if free < 2.2 * checkpoint.shards.nbytes:
         return GgufSize(None, f"{tempfile.gettempdir()} has too little room to export to GGUF")
-    model, config, _ = load_network(
-        folder,
-        dtype=checkpoint_dtype(shards),
-        lazy=True,
-        shards=shards,
-        trust_remote_code=trust_remote_code,
-    )
+    model, config = checkpoint.network_and_config(checkpoint.stored_dtype)
     with tempfile.TemporaryDirectory(prefix="mlx-prune-gguf-") as scratch:
         target = Path(scratch) / "model.gguf"
         failure = _export(folder, model, config, target)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlx_prune.checkpoint.open import PrunableLinear
+from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.places import Place, read_part
 from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards
 from mlx_prune.checkpoint.stand_ins import places_by_stand_ins

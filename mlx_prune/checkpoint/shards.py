@@ -85,6 +85,11 @@ class Shards:
     files: tuple[Path, ...]
     tensors: dict[str, TensorInfo]
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the files, links followed."""
+        return sum(file.stat().st_size for file in self.files)
+
     def read_bits(self, name: str) -> np.ndarray[Any, Any]:
         """Read one tensor as unsigned integers of its width, in its shape (a fresh, writable array)."""
         info = self.tensors[name]

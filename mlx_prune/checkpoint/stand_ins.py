@@ -17,7 +17,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlx_prune.checkpoint.open import PrunableLinear
+from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.places import Place, read_part
 from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards, TensorInfo
 

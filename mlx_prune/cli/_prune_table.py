@@ -10,6 +10,7 @@ from mlx_prune import words
 from mlx_prune.cli._common import console
 
 if TYPE_CHECKING:
+    from mlx_prune.checkpoint.open import Checkpoint
     from mlx_prune.pruning.report import PruneReport
     from mlx_prune.pruning.structure.report import StructuredReport
 
@@ -55,24 +56,16 @@ def structured_rows(report: StructuredReport) -> Rows:
     return [*rows, ("time", f"{report.prune_time_s:.1f} s ({report.calibration_time_s:.1f} s calibration)")]
 
 
-def mask_costs(model: str, out: Path, *, trust_remote_code: bool) -> Costs:
+def mask_costs(source: Checkpoint, out: Path) -> Costs:
     """Parameters, bytes and FLOPs of a model and of its copy with zeros, which change none of them."""
-    from mlx.utils import tree_flatten
+    from dataclasses import asdict
 
-    from mlx_prune.checkpoint.costs import CONTEXT, flops_per_token, weight_bytes
-    from mlx_prune.checkpoint.open import load_network, resolve
-    from mlx_prune.checkpoint.shards import open_shards
+    from mlx_prune.checkpoint.costs import CONTEXT
+    from mlx_prune.checkpoint.open import Checkpoint
 
-    found = []
-    for path in (resolve(model, trust_remote_code=trust_remote_code), out):
-        shards = open_shards(path)
-        network, config, _ = load_network(
-            path, dtype="stored", lazy=True, shards=shards, trust_remote_code=trust_remote_code
-        )
-        count = sum(values.size for _, values in tree_flatten(network.parameters()))
-        found.append((count, weight_bytes(shards), flops_per_token(network, config)))
-    before, after = found
-    costs = {key: {"before": before[i], "after": after[i]} for i, key in enumerate(_COSTS)}
+    pruned = Checkpoint(out, source.trust_remote_code)
+    before, after = asdict(source.costs()), asdict(pruned.costs())
+    costs = {key: {"before": before[key], "after": after[key]} for key in _COSTS}
     costs["flops_per_token"]["context"] = CONTEXT
     return costs
 

@@ -157,6 +157,7 @@ def _run(
 ) -> tuple[dict[str, Any], Rows] | None:
     """Do it; the record and what a person should read of it, from the process that keeps the folder."""
     from mlx_prune import distributed
+    from mlx_prune.checkpoint.open import Checkpoint
     from mlx_prune.cli._prune_table import cost_rows, mask_costs, mask_rows, structured_rows
     from mlx_prune.kernels.choice import KernelWarning
     from mlx_prune.pruning.job import prune_and_quantize, write_pruned
@@ -167,36 +168,20 @@ def _run(
     with progress_bars() as progress, warnings.catch_warnings():
         # The report has the sentence too, and is told in full below.
         warnings.simplefilter("ignore", KernelWarning)
+        source = Checkpoint(model, trust_remote_code)
         if recipe is None:
             assert quantization is not None
-            quantized = quantize_checkpoint(
-                model, out, quantization, trust_remote_code=trust_remote_code, force=force, progress=progress
-            )
+            quantized = quantize_checkpoint(source, out, quantization, force=force, progress=progress)
         elif quantization is not None:
             quantized = prune_and_quantize(
-                model,
-                out,
-                recipe,
-                quantization,
-                dtype=dtype,
-                trust_remote_code=trust_remote_code,
-                force=force,
-                progress=progress,
+                source, out, recipe, quantization, dtype=dtype, force=force, progress=progress
             )
         else:
-            report = write_pruned(
-                model,
-                out,
-                recipe,
-                dtype=dtype,
-                trust_remote_code=trust_remote_code,
-                force=force,
-                progress=progress,
-            )
+            report = write_pruned(source, out, recipe, dtype=dtype, force=force, progress=progress)
             if distributed.rank() != 0:
                 return None
             if isinstance(report, PruneReport):
-                costs = mask_costs(model, out, trust_remote_code=trust_remote_code)
+                costs = mask_costs(source, out)
                 return report.to_json() | costs, mask_rows(report) + cost_rows(costs)
             return report.to_json(), structured_rows(report)
     return quantized.to_json(), quantized.rows() + cost_rows(quantized.to_json())

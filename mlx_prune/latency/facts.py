@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.checkpoint.disk_sizes import GgufSize, bitmask_bytes, disk_bytes, gguf_size, zstd_bytes
+from mlx_prune.checkpoint.disk_sizes import GgufSize, bitmask_bytes, gguf_size, zstd_bytes
 from mlx_prune.checkpoint.limits import limits_of
 from mlx_prune.checkpoint.open import LoadedModel, load
 from mlx_prune.checkpoint.record import read_pruning_meta
-from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError
 from mlx_prune.latency.result import ModelFacts
 from mlx_prune.latency.timing import memory_bytes
@@ -68,9 +67,8 @@ def describe(
     name, weights = opened.name, memory_bytes(opened.model)
     if candidate.loaded is not None:
         return ModelFacts(candidate.label, name, str(opened.path), "", opened.dtype, None, weights)
-    shards = open_shards(opened.path)
-    files = shards.files
-    on_disk = disk_bytes(files)
+    shards = opened.checkpoint.shards
+    on_disk = shards.nbytes
     packed: int | None = None
     without_zeros: int | None = None
     gguf = GgufSize(None, "not asked for")
@@ -79,11 +77,11 @@ def describe(
         def report(done: int) -> None:
             progress(Progress(f"compress {candidate.label}", done, on_disk))
 
-        packed = zstd_bytes(files, progress=report)
+        packed = zstd_bytes(shards.files, progress=report)
         without_zeros = bitmask_bytes(
             shards, progress=lambda done: progress(Progress(f"zeros of {candidate.label}", done, on_disk))
         )
-        gguf = gguf_size(opened.path, trust_remote_code=candidate.trust_remote_code)
+        gguf = gguf_size(opened.checkpoint)
     return ModelFacts(
         candidate.label,
         name,

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_prune.activations.cache import StatisticsCache
 from mlx_prune.activations.embeddings import embeddings_from_disk
 from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.passes import BlockSteps
 from mlx_prune.activations.text import CalibrationTokens
-from mlx_prune.checkpoint.open import blocks, prunable_linears
-from mlx_prune.checkpoint.shards import Shards
+from mlx_prune.checkpoint.matrices import blocks, in_memory
+from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.methods.owl import outlier_ratio
 from mlx_prune.pruning.recipe import Recipe
@@ -26,36 +23,21 @@ class DensePass:
     """One pass over the blocks of a model whose weights lie on disk."""
 
     def __init__(
-        self,
-        network: nn.Module,
-        data: CalibrationTokens,
-        config: dict[str, Any],
-        shards: Shards,
-        *,
-        folder: Path,
-        hidden_limit: int,
-        compute: str,
-        cache: bool,
+        self, model: OnDisk, data: CalibrationTokens, *, folder: Path, hidden_limit: int, cache: bool
     ) -> None:
         """Nothing is read yet.
 
         Args:
-            network: The model, its weights lazy; they are gone after the pass.
+            model: Its weights are gone after the pass.
             data: The calibration sequences.
-            config: The model's config.json.
-            shards: The model's weight files.
             folder: Where hidden states go, if they go to disk.
             hidden_limit: Hidden states above this many bytes do.
-            compute: Compute type.
             cache: Look for statistics measured before, and keep those measured now.
         """
-        self._network = network
+        self._model = model
         self._data = data
-        self._config = config
-        self._shards = shards
         self._states_folder = folder / "dense-pass"
         self._hidden_limit = hidden_limit
-        self._compute = compute
         self._cached = cache
 
     def outliers(self, recipe: Recipe, progress: ProgressCallback) -> list[float]:
@@ -65,28 +47,22 @@ class DensePass:
             recipe: Says which matrices count.
             progress: Told after each block, stage "calibrate".
         """
-        linears = prunable_linears(self._network)
-        steps = BlockSteps(self._network, linears, self._data, config=self._config)
+        network, linears = self._model.network, self._model.linears
+        steps = BlockSteps(network, linears, self._data, config=self._model.checkpoint.config)
         cache = None
         if self._cached:
-            cache = StatisticsCache(
-                self._shards, self._data, dtype=self._compute, batch_size=steps.batch_size
-            )
+            cache = StatisticsCache(self._model, self._data, batch_size=steps.batch_size)
         sums = cache.dense() if cache is not None else {}
         measure = any(linear.name not in sums for linear in linears)
         if measure:
             self._begin(steps, linears[0].in_features)
         found: list[float] = []
-        for index, block in enumerate(blocks(self._network)):
-            for _, values in tree_flatten(block.parameters()):
-                mx.eval(values)
-            if measure:
-                sums |= steps.watch(index, advance=index + 1 < steps.count)
-            inside = [linear for linear in linears if linear.block == index]
-            found.append(outlier_ratio(recipe, inside, sums))
-            empty = [(name, mx.zeros((0,))) for name, _ in tree_flatten(block.parameters())]
-            block.update(tree_unflatten(empty))
-            mx.clear_cache()
+        for index, block in enumerate(blocks(network)):
+            with in_memory(block):
+                if measure:
+                    sums |= steps.watch(index, advance=index + 1 < steps.count)
+                inside = [linear for linear in linears if linear.block == index]
+                found.append(outlier_ratio(recipe, inside, sums))
             progress(Progress("calibrate", index + 1, steps.count, f"block {index}"))
         if cache is not None and measure:
             cache.store_dense(sums)
@@ -95,7 +71,7 @@ class DensePass:
         return found
 
     def _begin(self, steps: BlockSteps, width: int) -> None:
-        hidden_bytes = int(self._data.tokens.size) * width * getattr(mx, self._compute).size
+        hidden_bytes = int(self._data.tokens.size) * width * getattr(mx, self._model.compute).size
         on_disk = hidden_bytes > self._hidden_limit
         if self._states_folder.exists():  # of an attempt that was killed
             shutil.rmtree(self._states_folder)
@@ -103,5 +79,5 @@ class DensePass:
             self._states_folder.mkdir()
         folder = self._states_folder if on_disk else None
         states = HiddenStates(len(steps.batches), folder=folder, on_disk=on_disk)
-        with embeddings_from_disk(self._network, self._shards):
+        with embeddings_from_disk(self._model.network, self._model.checkpoint.shards):
             steps.begin(states)

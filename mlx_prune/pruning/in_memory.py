@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
 import mlx.core as mx
 
@@ -12,14 +11,9 @@ from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.norms import SquareSums
 from mlx_prune.activations.passes import ActivationStatistics, BlockSteps, calibrate
 from mlx_prune.activations.text import calibration_tokens
-from mlx_prune.checkpoint.open import (
-    LoadedModel,
-    PrunableLinear,
-    load_network,
-    other_projections,
-    prunable_linears,
-)
-from mlx_prune.checkpoint.shards import FLOAT_TYPES, open_shards
+from mlx_prune.checkpoint.matrices import PrunableLinear, other_projections, prunable_linears
+from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
+from mlx_prune.checkpoint.shards import FLOAT_TYPES
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels import choice
@@ -121,7 +115,7 @@ def _prune(
         watch=watch,
         progress=progress or silent,
         allocation=allocation,
-        stored=_stored_types(model.path, linears) if recipe.method == "sparsegpt" else None,
+        stored=_stored_types(model.checkpoint, linears) if recipe.method == "sparsegpt" else None,
     )
     return PruneReport(
         model=model.name,
@@ -151,10 +145,9 @@ def _allocation(recipe: Recipe, linears: list[PrunableLinear], sums: Mapping[str
     return allocate(recipe, linears, outliers)
 
 
-def _stored_types(folder: Path, linears: list[PrunableLinear]) -> dict[str, mx.Dtype]:
+def _stored_types(source: Checkpoint, linears: list[PrunableLinear]) -> dict[str, mx.Dtype]:
     """The type in which the checkpoint holds each matrix, by layer name."""
-    shards = open_shards(folder)
-    infos = {linear.name: shards.tensors.get(f"{linear.name}.weight") for linear in linears}
+    infos = {linear.name: source.shards.tensors.get(f"{linear.name}.weight") for linear in linears}
     types = {
         name: getattr(mx, FLOAT_TYPES[info.dtype])
         for name, info in infos.items()
@@ -162,8 +155,7 @@ def _stored_types(folder: Path, linears: list[PrunableLinear]) -> dict[str, mx.D
     }
     if len(types) < len(linears):
         # Renamed, stacked or split by mlx-lm, whose own loading tells.
-        network, _, _ = load_network(folder, dtype="stored", lazy=True, shards=shards)
-        types |= {linear.name: linear.dtype for linear in prunable_linears(network)}
+        types |= {linear.name: linear.dtype for linear in source.matrices()}
     return types
 
 

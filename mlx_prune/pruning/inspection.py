@@ -6,18 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.checkpoint.open import (
-    block_modules,
-    load_network,
-    other_projections,
-    resolve,
-    weight_matrix,
-)
-from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.checkpoint.matrices import block_modules, let_go, other_projections, weight_matrix
+from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.report import MatrixZeros, read_meta, zeros_by
 from mlx_prune.pruning.selection import count_zeros
-from mlx_prune.pruning.zero_survival import dense_matrix, let_go
+from mlx_prune.pruning.zero_survival import dense_matrix
 
 _DENSE = 0.001  # below this fraction of zeros a projection counts as left dense
 
@@ -119,10 +113,8 @@ def inspect(
     Raises:
         CheckpointError: The model is missing, incomplete or damaged.
     """
-    path = resolve(model, trust_remote_code=trust_remote_code)
-    network, _, _ = load_network(
-        path, dtype="stored", lazy=True, shards=open_shards(path), trust_remote_code=trust_remote_code
-    )
+    checkpoint = Checkpoint.open(model, trust_remote_code=trust_remote_code)
+    network = checkpoint.network()
     report = progress or silent
     modules = [entry for entry in block_modules(network) if weight_matrix(entry[3]) is not None]
     total = max((block for block, *_ in modules), default=-1) + 1
@@ -141,7 +133,7 @@ def inspect(
                 zeros = count_zeros(matrix)
                 found.append(MatrixZeros(f"{name}[{expert}]", block, projection, matrix.size, zeros))
         del weight
-        let_go([module])
+        let_go(module)
         if number + 1 == len(modules) or modules[number + 1][0] != block:
             report(Progress("inspect", block + 1, total, f"block {block}"))
-    return Inspection(str(model), path, tuple(found), tuple(others), read_meta(path))
+    return Inspection(str(model), checkpoint.path, tuple(found), tuple(others), read_meta(checkpoint.path))

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from mlx_prune import distributed
 from mlx_prune.activations.text import named_source
-from mlx_prune.checkpoint.hashes import quick_hash
-from mlx_prune.checkpoint.open import resolve
-from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.errors import RecipeError
 from mlx_prune.labels import Quantization
 from mlx_prune.paths import expanded
@@ -27,39 +25,22 @@ from mlx_prune.pruning.structure.report import StructuredReport
 
 
 def write_pruned(
-    model: str | Path,
+    model: Checkpoint | str | Path,
     out: str | Path,
     recipe: Recipe | StructuredRecipe,
     *,
     dtype: str = "auto",
-    trust_remote_code: bool = False,
     force: bool = False,
     progress: ProgressCallback | None = None,
 ) -> PruneReport | StructuredReport:
     """Prune from folder to folder, whatever the kind of recipe; see ``prune_checkpoint`` for the rest."""
     if isinstance(recipe, StructuredRecipe):
-        return prune_structured(
-            model,
-            out,
-            recipe,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            force=force,
-            progress=progress,
-        )
-    return prune_checkpoint(
-        model,
-        out,
-        recipe,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-        force=force,
-        progress=progress,
-    )
+        return prune_structured(model, out, recipe, dtype=dtype, force=force, progress=progress)
+    return prune_checkpoint(model, out, recipe, dtype=dtype, force=force, progress=progress)
 
 
 def prune_and_quantize(
-    model: str | Path,
+    model: Checkpoint | str | Path,
     out: str | Path,
     recipe: Recipe | StructuredRecipe,
     quantization: Quantization,
@@ -94,24 +75,16 @@ def prune_and_quantize(
         )
     out = expanded(out).absolute()
     recipe = recipe_for_model(recipe, model)
-    source = resolve(model, trust_remote_code=trust_remote_code)
+    source = Checkpoint.open(model, trust_remote_code=trust_remote_code)
     origin = _origin(source, recipe, dtype)
     if out.exists() and not force:
         return finished(out, origin, quantization)
     between = out.with_name(f".{out.name}.pruned-{origin[:12]}")
-    write_pruned(
-        model,
-        between,
-        recipe,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-        progress=progress,
-    )
+    write_pruned(source, between, recipe, dtype=dtype, progress=progress)
     report = quantize_checkpoint(
-        between,
+        Checkpoint(between, source.trust_remote_code),
         out,
         quantization,
-        trust_remote_code=trust_remote_code,
         force=force,
         origin=origin,
         progress=progress,
@@ -123,13 +96,13 @@ def prune_and_quantize(
     return report
 
 
-def _origin(source: Path, recipe: Recipe | StructuredRecipe, dtype: str) -> str:
+def _origin(source: Checkpoint, recipe: Recipe | StructuredRecipe, dtype: str) -> str:
     """What a pruned checkpoint follows from, known before it is made."""
     text = named_source(recipe.calibration) if recipe.calibration is not None else ""
     file = expanded(text)
     content = {
         "recipe": dataclasses.asdict(recipe),
-        "source": quick_hash(open_shards(source)),
+        "source": source.quick_hash,
         "text": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else str(text),
         "dtype": dtype,
     }

@@ -18,7 +18,7 @@ import mlx.core as mx
 from mlx_prune.activations.grams import gram_sums
 from mlx_prune.activations.norms import SquareSums
 from mlx_prune.activations.passes import BlockSteps
-from mlx_prune.checkpoint.open import PrunableLinear
+from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.methods.owl import Allocation

@@ -14,7 +14,7 @@ from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
 
 if TYPE_CHECKING:
-    from mlx_prune.checkpoint.open import LoadedModel
+    from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
     from mlx_prune.pruning.structure.recipe import StructuredRecipe
 
 METHODS = ("random", "magnitude", "wanda", "sparsegpt")
@@ -238,10 +238,12 @@ def planned_zeros(out_features: int, in_features: int, recipe: Recipe) -> int | 
     return None
 
 
-def recipe_for_model(recipe: R, model: LoadedModel | str | Path) -> R:
+def recipe_for_model(recipe: R, model: Checkpoint | LoadedModel | str | Path) -> R:
     """The same recipe with a source of its calibration text, if it calibrates, as :func:`.for_model`."""
     from mlx_prune.activations.text import for_model
+    from mlx_prune.checkpoint.open import Checkpoint
 
     if recipe.calibration is None:
         return recipe
-    return dataclasses.replace(recipe, calibration=for_model(recipe.calibration, model))
+    named = model.given if isinstance(model, Checkpoint) else model
+    return dataclasses.replace(recipe, calibration=for_model(recipe.calibration, named))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.checkpoint.invented import calibration_warnings
-from mlx_prune.checkpoint.open import PrunableLinear
+from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.record import read_pruning_meta
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import choice

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_flatten
 
 from mlx_prune.cards.card import CARD_FILE, model_card
-from mlx_prune.checkpoint.config import CONFIG_FILE, entries_changed, read_config
+from mlx_prune.checkpoint.config import CONFIG_FILE, entries_changed
 from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.checkpoint.layout import Originals, layout_of
-from mlx_prune.checkpoint.open import LoadedModel, PrunableLinear, load_network, prunable_linears
+from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears
+from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.checkpoint.other_parts import refuse_loss
-from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.checkpoint.writer import CheckpointWriter, plan
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.report import META_FILE, PruneReport
@@ -46,17 +45,14 @@ def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: boo
     out = Path(out)
     if out.exists() and not force:
         raise CheckpointError(f"{out} exists already; give another folder, or use force to replace it.")
-    shards = open_shards(model.path)
+    shards = model.checkpoint.shards
     linears = prunable_linears(model.model)
     layout = layout_of(shards, linears, model.model)
     if layout.name == "mlx":
         refuse_loss(shards, model.model)
     with output_folder(out, source=model.path, force=force) as folder:
         folder.restart()
-        stored: dict[str, mx.array] = {}
-        if layout.name == "mlx":
-            network, _, _ = load_network(model.path, dtype="stored", lazy=True, shards=shards)
-            stored = dict(tree_flatten(network.parameters()))
+        stored = model.checkpoint.weights() if layout.name == "mlx" else {}
         writer = plan(folder.partial, layout.name, shards, stored)
         check_space(writer.nbytes, folder)
         writer.create(layout.rewritten(linears), stored)
@@ -69,7 +65,7 @@ def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: boo
             weight = _with_zeros_of(linear, source) if updated is None else _updated(linear, source, updated)
             writer.write_part(layout.places[linear.name], weight)
             del source, weight
-        finish(folder, writer, model.path, report)
+        finish(folder, writer, model.checkpoint, report)
     return out
 
 
@@ -114,14 +110,15 @@ def check_space(nbytes: int, folder: OutputFolder) -> None:
         )
 
 
-def finish(folder: OutputFolder, writer: CheckpointWriter, source: Path, report: PruneReport) -> PruneReport:
+def finish(
+    folder: OutputFolder, writer: CheckpointWriter, source: Checkpoint, report: PruneReport
+) -> PruneReport:
     """Add everything but the weights, and let the folder appear; returns the report as recorded."""
     recorded = replace(report, layout=writer.layout)
-    copy_side_files(source, folder.partial)
-    config = read_config(source)
-    if entries_changed(source, config):
+    copy_side_files(source.path, folder.partial)
+    if entries_changed(source.path, source.config):
         # Stock mlx-lm would not find the rotary positions where transformers writes them.
-        write_json(folder.partial / CONFIG_FILE, config)
+        write_json(folder.partial / CONFIG_FILE, source.config)
     publish(folder, recorded.to_json())
     return recorded
 

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_prune.activations.cache import StatisticsCache
 from mlx_prune.activations.embeddings import embeddings_from_disk
@@ -19,8 +17,15 @@ from mlx_prune.activations.passes import BlockSteps
 from mlx_prune.activations.text import CalibrationTokens
 from mlx_prune.checkpoint.folder import OutputFolder, write_json
 from mlx_prune.checkpoint.layout import Layout, Originals
-from mlx_prune.checkpoint.open import PrunableLinear, blocks, other_projections
-from mlx_prune.checkpoint.shards import Shards
+from mlx_prune.checkpoint.matrices import (
+    PrunableLinear,
+    blocks,
+    bring_in,
+    in_memory,
+    let_go,
+    other_projections,
+)
+from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.checkpoint.writer import CheckpointWriter
 from mlx_prune.environment import device, versions
 from mlx_prune.kernels.choice import KernelRecord
@@ -41,50 +46,41 @@ class StreamedPrune:
 
     def __init__(
         self,
+        model: OnDisk,
+        recipe: Recipe,
         *,
-        name: str,
         folder: OutputFolder,
         writer: CheckpointWriter,
         layout: Layout,
-        shards: Shards,
         stored: dict[str, mx.array],
-        network: nn.Module,
-        linears: list[PrunableLinear],
-        recipe: Recipe,
         fingerprint: str,
-        compute: str,
         kernels: KernelRecord,
     ) -> None:
         """Nothing is read or written yet.
 
         Args:
-            name: What the user called the model.
+            model: What is pruned.
+            recipe: How.
             folder: Held for this process.
             writer: Of the folder's weight files.
             layout: Where they hold the prunable matrices.
-            shards: The source's weight files.
             stored: All weights by mlx-lm's names, lazy, if the writer's layout is "mlx"; else empty.
-            network: The model, its weights lazy.
-            linears: Its prunable linears.
-            recipe: What to prune.
             fingerprint: Of recipe and source; state of another fingerprint is not used.
-            compute: Compute type.
             kernels: Open record of what computes.
         """
-        self._name = name
+        self._model = model
         self._folder = folder
         self._writer = writer
         self._layout = layout
-        self._originals = Originals(layout, shards, stored)
-        self._shards = shards
+        self._originals = Originals(layout, model.checkpoint.shards, stored)
         self._stored = stored
-        self._network = network
-        self._linears = linears
+        self._network = model.network
+        self._linears = model.linears
+        self._blocks = blocks(model.network)
         self._recipe = recipe
         self._fingerprint = fingerprint
-        self._compute = compute
         self._kernels = kernels
-        self._left_out = other_projections(network)
+        self._left_out = other_projections(model.network)
         self._watch = Stopwatch()
         self._seconds_before: dict[str, float] = {}
         self._zeros: list[int] = []
@@ -121,24 +117,19 @@ class StreamedPrune:
             self._record()
         self._allocation = allocate(self._recipe, self._linears, self._outliers)
 
-    def calibrate_on(
-        self, data: CalibrationTokens, config: dict[str, Any], *, hidden_limit: int, cache: bool
-    ) -> None:
+    def calibrate_on(self, data: CalibrationTokens, *, hidden_limit: int, cache: bool) -> None:
         """Bring the hidden states to the first block that is still to be pruned, unless none are needed.
 
         Args:
             data: Calibration sequences.
-            config: The model's config.json.
             hidden_limit: Hidden states above this many bytes are kept on disk.
             cache: Look for statistics measured before, and keep those measured now.
         """
         with self._watch.timing("calibrate"):
-            steps = BlockSteps(self._network, self._linears, data, config=config)
+            steps = BlockSteps(self._network, self._linears, data, config=self._model.checkpoint.config)
             self._described = {**data.describe(), "batch_size": steps.batch_size}
             if cache and self._recipe.method == "wanda":
-                self._cache = StatisticsCache(
-                    self._shards, data, dtype=self._compute, batch_size=steps.batch_size
-                )
+                self._cache = StatisticsCache(self._model, data, batch_size=steps.batch_size)
                 if self._recipe.statistics == "dense":
                     self._known = self._cache.dense()
                 else:
@@ -170,14 +161,14 @@ class StreamedPrune:
             for linear, count in zip(self._linears, self._zeros, strict=True)
         )
         report = PruneReport(
-            model=self._name,
+            model=self._model.checkpoint.name,
             recipe=self._recipe,
             matrices=zeros,
             prune_time_s=round(sum(seconds.values()), 3),
             calibration_time_s=round(seconds.get("calibrate", 0.0), 3),
             peak_memory_bytes=mx.get_peak_memory(),
             peak_rss_bytes=peak_rss_bytes(),
-            dtype=self._compute,
+            dtype=self._model.compute,
             calibration=self._described,
             versions=versions(),
             device=dict(device()),
@@ -189,13 +180,12 @@ class StreamedPrune:
         for states in self._folder.partial.glob("hidden-*"):
             shutil.rmtree(states)
         (self._folder.partial / STATE_FILE).unlink()
-        return finish(self._folder, self._writer, self._shards.folder, report)
+        return finish(self._folder, self._writer, self._model.checkpoint, report)
 
     def enter(self, block: int) -> None:
         """Bring the block's weights into memory, one after the other."""
         if self._steps is not None:
-            for _, values in tree_flatten(blocks(self._network)[block].parameters()):
-                mx.eval(values)
+            bring_in(self._blocks[block])
 
     def original(self, linear: PrunableLinear) -> mx.array:
         """The weight in its stored type, read from the source."""
@@ -215,7 +205,7 @@ class StreamedPrune:
         self._unseen |= {matrix.name for matrix in zeros if matrix.unseen}
         self._done = block + 1
         self._record()
-        self._release(block)
+        let_go(self._blocks[block])
         if self._steps is not None:
             self._steps.states.forget_before(self._done)
 
@@ -225,34 +215,26 @@ class StreamedPrune:
         elif self._cache is not None and block == 0:
             self._cache.store_first_block(sums)
 
-    def _release(self, block: int) -> None:
-        inside = blocks(self._network)[block]
-        names = [name for name, _ in tree_flatten(inside.parameters())]
-        inside.update(tree_unflatten([(name, mx.zeros((0,))) for name in names]))
-        mx.clear_cache()
-
     def _begin(self, steps: BlockSteps, tokens: int, hidden_limit: int) -> None:
         partial = self._folder.partial
-        hidden_bytes = tokens * self._linears[0].in_features * getattr(mx, self._compute).size
+        hidden_bytes = tokens * self._linears[0].in_features * getattr(mx, self._model.compute).size
         states = HiddenStates(len(steps.batches), folder=partial, on_disk=hidden_bytes > hidden_limit)
         saved = [block for block in saved_blocks(partial) if block <= self._done]
-        with embeddings_from_disk(self._network, self._shards):
+        with embeddings_from_disk(self._network, self._model.checkpoint.shards):
             steps.begin(states, filled=bool(saved))
         if saved:
             states.restore(saved[-1])
         # Blocks pruned before a kill, after the last states on disk: run again, not measured again.
         for block in range(states.block, min(self._done, steps.count - 1)):
-            for _, values in tree_flatten(blocks(self._network)[block].parameters()):
-                mx.eval(values)
-            for linear in self._linears:
-                if (
-                    linear.block == block
-                    and self._recipe.statistics == "sequential"
-                    and self._touches(linear)
-                ):
-                    linear.set_weight(self._written(linear))
-            steps.advance(block)
-            self._release(block)
+            with in_memory(self._blocks[block]):
+                for linear in self._linears:
+                    if (
+                        linear.block == block
+                        and self._recipe.statistics == "sequential"
+                        and self._touches(linear)
+                    ):
+                        linear.set_weight(self._written(linear))
+                steps.advance(block)
 
     def _written(self, linear: PrunableLinear) -> mx.array:
         shape = (linear.out_features, linear.in_features)

@@ -11,24 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
-from mlx.utils import tree_flatten
-
 from mlx_prune import distributed
 from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
-from mlx_prune.chat.tokenizer import load_tokenizer
 from mlx_prune.checkpoint.folder import output_folder
-from mlx_prune.checkpoint.hashes import quick_hash
 from mlx_prune.checkpoint.layout import layout_of
-from mlx_prune.checkpoint.open import (
-    PrunableLinear,
-    load_network,
-    prunable_linears,
-    recorded_name,
-    resolve,
-)
+from mlx_prune.checkpoint.matrices import PrunableLinear
+from mlx_prune.checkpoint.open import Checkpoint, OnDisk
 from mlx_prune.checkpoint.other_parts import refuse_loss
-from mlx_prune.checkpoint.shards import Shards, open_shards
 from mlx_prune.checkpoint.writer import plan
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels import choice
@@ -44,7 +33,7 @@ HIDDEN_LIMIT = 4 << 30
 
 
 def prune_checkpoint(
-    model: str | Path,
+    model: Checkpoint | str | Path,
     out: str | Path,
     recipe: Recipe,
     *,
@@ -88,12 +77,9 @@ def prune_checkpoint(
     """
     out = Path(out)
     recipe = recipe_for_model(recipe, model)
-    path = resolve(model, trust_remote_code=trust_remote_code)
-    shards = open_shards(path)
-    network, config, compute = load_network(
-        path, dtype=dtype, lazy=True, shards=shards, trust_remote_code=trust_remote_code
-    )
-    linears = prunable_linears(network)
+    source = Checkpoint.open(model, trust_remote_code=trust_remote_code)
+    opened = source.on_disk(dtype)
+    linears = opened.linears
     check_fits(recipe, linears)
     if not recipe.calibrated and dtype != "auto":
         raise RecipeError(
@@ -102,11 +88,11 @@ def prune_checkpoint(
         )
     data = None
     if recipe.calibrated:
-        tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
         assert recipe.calibration is not None
         assert recipe.seed is not None
-        data = calibration_tokens(recipe.calibration, tokenizer, config, recipe.seed)
-    fingerprint = _fingerprint(recipe, shards, data, compute, linears)
+        tokenizer = source.tokenizer().tokenizer
+        data = calibration_tokens(recipe.calibration, tokenizer, source.config, recipe.seed)
+    fingerprint = _fingerprint(recipe, opened, data)
     several = distributed.size() > 1
     # What is to be replaced may be damaged.
     meta = None if force else _existing(out)
@@ -116,24 +102,20 @@ def prune_checkpoint(
         choice.recording() as kernels,
         wired_limit(),
         _own_folder(out) as own,
-        output_folder(own, source=path, force=force) as folder,
+        output_folder(own, source=source.path, force=force) as folder,
     ):
-        layout = layout_of(shards, linears, network)
+        layout = layout_of(source.shards, linears, opened.network)
         if layout.name == "mlx":
-            refuse_loss(shards, network)
-        stored = _stored_weights(path, shards, trust_remote_code) if layout.name == "mlx" else {}
+            refuse_loss(source.shards, opened.network)
+        stored = source.weights() if layout.name == "mlx" else {}
         job = StreamedPrune(
-            name=recorded_name(model),
+            opened,
+            recipe,
             folder=folder,
-            writer=plan(folder.partial, layout.name, shards, stored),
+            writer=plan(folder.partial, layout.name, source.shards, stored),
             layout=layout,
-            shards=shards,
             stored=stored,
-            network=network,
-            linears=linears,
-            recipe=recipe,
             fingerprint=fingerprint,
-            compute=compute,
             kernels=kernels,
         )
         # Processes of one job go through the blocks in step, so none may carry on from where it once was.
@@ -141,20 +123,11 @@ def prune_checkpoint(
         cache = cache and not several
         if data is not None and recipe.allocation is not None:
             dense = DensePass(
-                load_network(
-                    path, dtype=dtype, lazy=True, shards=shards, trust_remote_code=trust_remote_code
-                )[0],
-                data,
-                config,
-                shards,
-                folder=folder.partial,
-                hidden_limit=hidden_limit,
-                compute=compute,
-                cache=cache,
+                source.on_disk(dtype), data, folder=folder.partial, hidden_limit=hidden_limit, cache=cache
             )
             job.allocate(lambda: dense.outliers(recipe, progress or silent))
         if data is not None:
-            job.calibrate_on(data, config, hidden_limit=hidden_limit, cache=cache)
+            job.calibrate_on(data, hidden_limit=hidden_limit, cache=cache)
         return job.run(progress or silent)
 
 
@@ -185,30 +158,16 @@ def _finished(
     return report_from_json(meta, recipe, linears)
 
 
-def _stored_weights(path: Path, shards: Shards, trust_remote_code: bool) -> dict[str, mx.array]:
-    """All weights by mlx-lm's names, lazy, where the source's own files cannot serve."""
-    network, _, _ = load_network(
-        path, dtype="stored", lazy=True, shards=shards, trust_remote_code=trust_remote_code
-    )
-    return dict(tree_flatten(network.parameters()))
-
-
-def _fingerprint(
-    recipe: Recipe,
-    shards: Shards,
-    data: CalibrationTokens | None,
-    compute: str,
-    linears: list[PrunableLinear],
-) -> str:
+def _fingerprint(recipe: Recipe, model: OnDisk, data: CalibrationTokens | None) -> str:
     """What a prune follows from: recipe, source, calibration tokens, and compute type where it matters."""
     # Absent where uniform: prunes from before there was a choice are still recognized.
     left_out = {"calibration"} if recipe.allocation is not None else {"calibration", "allocation"}
     content: dict[str, Any] = {
         "recipe": {k: v for k, v in dataclasses.asdict(recipe).items() if k not in left_out},
-        "source": quick_hash(shards),
+        "source": model.checkpoint.quick_hash,
     }
     if data is not None:
-        content |= {"tokens": data.tokens_sha256, "dtype": compute}
-    if any(linear.expert is not None for linear in linears):
+        content |= {"tokens": data.tokens_sha256, "dtype": model.compute}
+    if any(linear.expert is not None for linear in model.linears):
         content["experts"] = "pruned"  # there was a time when they were left dense
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
-from mlx_prune.checkpoint.open import block_modules, weight_matrix
+from mlx_prune.checkpoint.matrices import block_modules, let_go, weight_matrix
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.report import MatrixZeros
 from mlx_prune.pruning.selection import is_zero
@@ -54,7 +52,7 @@ def compare_zeros(source: nn.Module, quantized: nn.Module, progress: ProgressCal
         after = MatrixZeros(name, block, projection, new.size, counts[1])
         found.append(Survival(after, counts[0], counts[2]))
         del old, new, was, is_now
-        let_go((before[name], module))
+        let_go(before[name], module)
         if number + 1 == len(modules) or modules[number + 1][0] != block:
             progress(Progress("count zeros", block + 1, total, f"block {block}"))
     return found
@@ -74,11 +72,3 @@ def dense_matrix(module: nn.Module) -> mx.array | None:
         mode=getattr(module, "mode", "affine"),
     )
     return matrix
-
-
-def let_go(modules: Iterable[nn.Module]) -> None:
-    """Free the memory of modules that are not needed any more."""
-    for module in modules:
-        for name, _ in tree_flatten(module.parameters()):
-            module[name] = mx.zeros((0,))
-    mx.clear_cache()

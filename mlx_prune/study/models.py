@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlx_prune.activations.passes import ActivationStatistics, calibrate
-from mlx_prune.checkpoint.disk_sizes import disk_bytes
-from mlx_prune.checkpoint.open import LoadedModel
-from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.configuration import Configuration
 from mlx_prune.environment import physical_memory
 from mlx_prune.latency.timing import memory_bytes
@@ -55,22 +53,17 @@ class Made:
 class Source:
     """The dense model of a grid, in memory as long as there is room for it."""
 
-    def __init__(self, load: Callable[[str | Path, bool], LoadedModel], model: str) -> None:
-        """Nothing is loaded yet.
-
-        Args:
-            load: Loads a model, lazily or not.
-            model: The dense model as the study names it.
-        """
-        self.model = model
-        self.load = load
+    def __init__(self, checkpoint: Checkpoint, dtype: str) -> None:
+        """Keep what is needed to load it, in a compute type."""
+        self.checkpoint = checkpoint
+        self.dtype = dtype
         self._dense: LoadedModel | None = None
         self._bytes = 0
 
     def dense(self) -> LoadedModel:
         """The dense model, loaded if it is not in memory."""
         if self._dense is None:
-            self._dense = self.load(self.model, False)
+            self._dense = self.checkpoint.load(self.dtype)
             self._bytes = memory_bytes(self._dense.model)
         return self._dense
 
@@ -80,10 +73,10 @@ class Source:
         if not self._fits(self._bytes):
             self._dense = None
             return dense
-        other = self.load(dense.path, True)
+        other = self.checkpoint.load(self.dtype, lazy=True)
         # The second network shares every array with the dense one until pruning replaces its own.
         other.model.update(dense.model.parameters())
-        return dataclasses.replace(other, name=dense.name)
+        return other
 
     def beside(self) -> LoadedModel | None:
         """The dense model if it is still in memory, to be compared with."""
@@ -93,7 +86,7 @@ class Source:
         """The dense model if it fits in memory beside one with weight files of this size; else it goes."""
         dense = self.dense()
         # A compute type wider than the stored one; of quantized weights it widens the scales only.
-        widening = self._bytes / disk_bytes(open_shards(dense.path).files)
+        widening = self._bytes / self.checkpoint.shards.nbytes
         if self._fits(int(file_bytes * max(1.0, widening))):
             return dense
         self._dense = None
@@ -111,8 +104,6 @@ class ModelMaker:
         config: StudyConfig,
         study: Path,
         source: Source,
-        *,
-        trust_remote_code: bool,
     ) -> None:
         """Nothing is made yet; what an interrupted study left half done is removed.
 
@@ -120,12 +111,10 @@ class ModelMaker:
             config: The study.
             study: Its folder.
             source: The dense model.
-            trust_remote_code: Run Python code that comes with the model.
         """
         self._config = config
         self._study = study
         self._source = source
-        self._trust = trust_remote_code
         self._statistics: ActivationStatistics | None = None
         self._work = study / _WORK_FOLDER
         self.clean()
@@ -145,7 +134,7 @@ class ModelMaker:
         recipe = recipe_of(self._config, name)
         if name.is_dense:
             dense = self._source.dense()
-            yield Made(dense, None, disk_bytes(open_shards(dense.path).files))
+            yield Made(dense, None, dense.checkpoint.shards.nbytes)
         elif not name.written:
             assert isinstance(recipe, Recipe)
             yield self._masked(recipe, progress)
@@ -154,10 +143,10 @@ class ModelMaker:
             folder = checkpoint_folder(self._study, name)
             folder = folder if keep else self._work / folder.name
             meta = self._write(folder, name, progress)
-            files = open_shards(folder).files
-            dense_beside = self._source.beside_another(disk_bytes(files))
-            loaded = self._source.load(folder, False)
-            yield Made(loaded, dense_beside, disk_bytes(files), meta, folder=folder)
+            written = Checkpoint(folder, self._source.checkpoint.trust_remote_code)
+            dense_beside = self._source.beside_another(written.shards.nbytes)
+            loaded = written.load(self._source.dtype)
+            yield Made(loaded, dense_beside, written.shards.nbytes, meta, folder=folder)
             del loaded
             if not keep:
                 shutil.rmtree(folder)
@@ -172,31 +161,25 @@ class ModelMaker:
             statistics = self._statistics
         pruned = self._source.to_prune()
         report = prune(pruned, recipe, statistics=statistics, progress=progress)
-        size = disk_bytes(open_shards(pruned.path).files)
+        size = pruned.checkpoint.shards.nbytes
         return Made(pruned, self._source.beside(), size, report.to_json(), report)
 
     def _write(self, folder: Path, name: Configuration, progress: ProgressCallback) -> dict[str, Any]:
         """Write the checkpoint of a configuration; its pruning_meta.json."""
         recipe, quantization = recipe_of(self._config, name), name.label.quantization
-        model, trust = self._source.model, self._trust
+        model = self._source.checkpoint
         dtype = "auto"
         if recipe is not None and recipe.calibration is not None:
             dtype = self._config.generation.dtype
         if quantization is None:
             assert recipe is not None
-            return write_pruned(
-                model, folder, recipe, dtype=dtype, trust_remote_code=trust, progress=progress
-            ).to_json()
+            return write_pruned(model, folder, recipe, dtype=dtype, progress=progress).to_json()
         pruned = checkpoint_folder(self._study, dataclasses.replace(name, prune_method=name.label.pruned))
         if recipe is None or pruned.is_dir():
-            start = model if recipe is None else pruned
-            done = quantize_checkpoint(
-                start, folder, quantization, trust_remote_code=trust, progress=progress
-            )
+            start = model if recipe is None else Checkpoint(pruned, model.trust_remote_code)
+            done = quantize_checkpoint(start, folder, quantization, progress=progress)
         else:
-            done = prune_and_quantize(
-                model, folder, recipe, quantization, dtype=dtype, trust_remote_code=trust, progress=progress
-            )
+            done = prune_and_quantize(model, folder, recipe, quantization, dtype=dtype, progress=progress)
         return done.to_json()
 
 

@@ -13,10 +13,8 @@ from mlx_prune.activations.text import DEFAULT_SAMPLES as CALIBRATION_SAMPLES
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.items import load_items
 from mlx_prune.checkpoint import open as checkpoints
-from mlx_prune.checkpoint.disk_sizes import disk_bytes
 from mlx_prune.checkpoint.limits import limits_of
-from mlx_prune.checkpoint.open import LoadedModel, checkpoint_dtype
-from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.configuration import Configuration
 from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import ProgressCallback, silent
@@ -117,8 +115,8 @@ def plan_study(
         calibration = per_token * _calibration_tokens(config, loaded)
         seconds = sum(answering + fixed + calibration * _passes(config, name) for name in open_names)
         weights = memory_bytes(loaded.model)
-        files = disk_bytes(open_shards(loaded.path).files)
-        shares = [_disk_share(name, checkpoint_dtype(open_shards(loaded.path))) for name in names[1:]]
+        files = loaded.checkpoint.shards.nbytes
+        shares = [_disk_share(name, loaded.checkpoint.stored_dtype) for name in names[1:]]
         # Without saving, one checkpoint at a time that changes shapes or formats is on the disk.
         written = [share for name, share in zip(names[1:], shares, strict=True) if name.written]
         saved = int(files * (sum(shares) if config.save_checkpoints else max(written, default=0)))

@@ -15,10 +15,7 @@ import tomli_w
 
 from mlx_prune.cards.card import read_meta as read_card_meta
 from mlx_prune.cards.card import write_card
-from mlx_prune.checkpoint import open as checkpoints
-from mlx_prune.checkpoint.disk_sizes import disk_bytes
-from mlx_prune.checkpoint.open import LoadedModel, resolve
-from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.latency.family import study_row, together
@@ -131,14 +128,14 @@ class _Study:
                 self.watch(StudyEvent(name, "there"))
             else:
                 missing.append(name)
-        self._complete_sizes(model, [name for name in names if name not in missing])
+        checkpoint = Checkpoint(model, self.trust_remote_code)
+        self._complete_sizes(checkpoint, [name for name in names if name not in missing])
         if not missing:
             return
         maker = ModelMaker(
             self.config,
             self.folder,
-            Source(self._load, model),
-            trust_remote_code=self.trust_remote_code,
+            Source(checkpoint, self.config.generation.dtype),
         )
         for name in missing:
             self.watch(StudyEvent(name, "running"))
@@ -152,13 +149,12 @@ class _Study:
             self.watch(StudyEvent(name, "done"))
         maker.clean()
 
-    def _complete_sizes(self, model: str, names: list[Configuration]) -> None:
+    def _complete_sizes(self, model: Checkpoint, names: list[Configuration]) -> None:
         """Sizes that an earlier version did not record, where they are those of the dense files."""
         unsized = [name for name in names if not name.written and self.sizes.get(name) is None]
         if unsized:
-            files = open_shards(resolve(model, trust_remote_code=self.trust_remote_code)).files
             for name in unsized:
-                self.sizes.put(name, size_bytes=disk_bytes(files))
+                self.sizes.put(name, size_bytes=model.shards.nbytes)
 
     def _keep(self, made: Made, name: Configuration) -> None:
         """Keep the checkpoint, with a card that shows what was measured."""
@@ -166,14 +162,6 @@ class _Study:
         if made.report is not None and not target.exists():
             save(made.loaded, target, made.report)
         write_card(target, results_of_study(self.folder, read_card_meta(target)))
-
-    def _load(self, model: str | Path, lazy: bool) -> LoadedModel:
-        return checkpoints.load(
-            model,
-            dtype=self.config.generation.dtype,
-            lazy=lazy,
-            trust_remote_code=self.trust_remote_code,
-        )
 
     def _measure(self, made: Made, name: Configuration) -> None:
         """Questions first, then perplexity, then the clock; each is kept as soon as it is there."""

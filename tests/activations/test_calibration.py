@@ -16,7 +16,8 @@ from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.norms import SquareSums, portable, square_sums
 from mlx_prune.activations.passes import calibrate
 from mlx_prune.activations.text import calibration_tokens
-from mlx_prune.checkpoint.open import blocks, load, prunable_linears
+from mlx_prune.checkpoint.matrices import blocks, prunable_linears
+from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import CheckpointError
 from mlx_prune.runs.fingerprint import model_fingerprint
 

@@ -9,7 +9,7 @@ import struct
 import pytest
 from tiny_models import save_tiny_model
 
-from mlx_prune.checkpoint.open import load, resolve
+from mlx_prune.checkpoint.open import Checkpoint, load
 from mlx_prune.errors import MlxPruneError
 from mlx_prune.text import read_text
 
@@ -154,7 +154,7 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_a_name_that_is_none(name, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    refused(lambda: resolve(name), name)
+    refused(lambda: Checkpoint.open(name), name)
 
 
 def test_a_text_of_a_user_that_is_none():

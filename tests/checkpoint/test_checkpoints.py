@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from tiny_models import ARCHITECTURES, save_tiny_model
 
-from mlx_prune.checkpoint.open import blocks, load, prunable_linears, resolve
+from mlx_prune.checkpoint.matrices import blocks, prunable_linears
+from mlx_prune.checkpoint.open import Checkpoint, load
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.environment import backend
 from mlx_prune.errors import CheckpointError, one_line
@@ -56,13 +57,13 @@ def test_lists_every_linear_of_the_blocks_and_nothing_else(tmp_path):
 @pytest.mark.parametrize("name", ["no-such-model", "./no/such/model", "/no/such/model", "a b/c", ""])
 def test_a_missing_folder_is_one_sentence(name):
     with pytest.raises(CheckpointError, match=r"There is no model folder|holds no config\.json"):
-        resolve(name)
+        Checkpoint.open(name)
 
 
 def test_a_file_is_not_a_folder(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match="give the folder"):
-        resolve(tmp_path / "model.safetensors")
+        Checkpoint.open(tmp_path / "model.safetensors")
 
 
 def test_a_hub_model_that_cannot_be_reached_is_one_sentence(monkeypatch):
@@ -74,7 +75,7 @@ def test_a_hub_model_that_cannot_be_reached_is_one_sentence(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     with pytest.raises(CheckpointError, match="the Hub cannot be reached"):
-        resolve("somebody/some-model")
+        Checkpoint.open("somebody/some-model")
 
 
 def test_only_safetensors_are_fetched_from_the_hub(tmp_path, monkeypatch):
@@ -86,7 +87,7 @@ def test_only_safetensors_are_fetched_from_the_hub(tmp_path, monkeypatch):
     monkeypatch.setattr(
         huggingface_hub, "snapshot_download", lambda repo, **kwargs: asked.update(kwargs) or str(folder)
     )
-    assert resolve("somebody/some-model") == folder
+    assert Checkpoint.open("somebody/some-model").path == folder
     wanted = [
         name
         for name in ("model.safetensors", "config.json", "pytorch_model.bin", "x.pt", "modeling.py", "a.pkl")

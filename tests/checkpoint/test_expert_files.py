@@ -14,7 +14,8 @@ from tiny_experts import MIXTURES, ONE_BY_ONE, save_tiny_experts
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.layout import layout_of
-from mlx_prune.checkpoint.open import load, prunable_linears
+from mlx_prune.checkpoint.matrices import prunable_linears
+from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.places import read_part
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.pruning.in_memory import prune

@@ -12,9 +12,8 @@ import pytest
 from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoint.config import read_config
-from mlx_prune.checkpoint.open import load, load_network
+from mlx_prune.checkpoint.open import Checkpoint, load
 from mlx_prune.checkpoint.rope import lifted
-from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.streaming import prune_checkpoint
@@ -58,7 +57,7 @@ def only_inside(folder, **entries):
 
 
 def logits(folder):
-    network, _, _ = load_network(folder, dtype="float32", lazy=False, shards=open_shards(folder))
+    network = Checkpoint(folder).network("float32", lazy=False)
     return np.array(network(TOKENS))
 
 

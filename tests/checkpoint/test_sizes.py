@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 from tiny_models import save_tiny_model
 
-from mlx_prune.checkpoint.disk_sizes import bitmask_bytes, disk_bytes, gguf_size, zstd_bytes
-from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.checkpoint.disk_sizes import bitmask_bytes, gguf_size, zstd_bytes
+from mlx_prune.checkpoint.open import Checkpoint
+from mlx_prune.checkpoint.shards import Shards, open_shards
 
 
 def test_zstd_compresses_what_repeats_and_not_what_is_random(tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_zstd_compresses_what_repeats_and_not_what_is_random(tmp_path: Path) -> 
     assert seen == [8 << 20, 12_000_000]
     assert zstd_bytes([half]) < 0.75 * zstd_bytes([noise])
     assert zstd_bytes([half, noise]) == zstd_bytes([half]) + zstd_bytes([noise])
-    assert disk_bytes([half, noise]) == 24_000_000
+    assert Shards(tmp_path, (half, noise), {}).nbytes == 24_000_000
 
 
 def test_zstd_of_one_piece_is_what_the_codec_makes_of_it(tmp_path: Path) -> None:
@@ -65,7 +66,7 @@ def test_the_bitmask_size_is_that_of_a_packed_file(
     seen: list[int] = []
     assert bitmask_bytes(shards, progress=seen.append) == packed
     assert seen[-1] == sum(info.nbytes for info in shards.tensors.values())
-    assert (packed < disk_bytes(shards.files)) == (zeros > 0)
+    assert (packed < shards.nbytes) == (zeros > 0)
     # As many zeros as weights that stay: half of the bits, and one more for each weight.
     matrix = next(info for info in shards.tensors.values() if len(info.shape) == 2)
     count, found = shards.count_zeros(matrix.name)
@@ -77,7 +78,7 @@ def test_half_zeros_in_16_bits_make_a_file_1_78_times_smaller(tmp_path: Path) ->
     half = mx.where(mx.arange(1 << 20).reshape(1024, 1024) % 2, mx.array(1.5, mx.bfloat16), 0)
     mx.save_safetensors(str(tmp_path / "model.safetensors"), {"w": half.astype(mx.bfloat16)})
     shards = open_shards(tmp_path)
-    assert disk_bytes(shards.files) / bitmask_bytes(shards) == pytest.approx(1 / (1 / 2 + 1 / 16), rel=1e-3)
+    assert shards.nbytes / bitmask_bytes(shards) == pytest.approx(1 / (1 / 2 + 1 / 16), rel=1e-3)
 
 
 def test_an_empty_file_takes_nothing(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ def test_gguf_holds_every_weight(
 ) -> None:
     folder = save_tiny_model(tmp_path / "m", architecture, dtype=dtype)
     weights = mx.load(str(open_shards(folder).files[0]))
-    size = gguf_size(folder)
+    size = gguf_size(Checkpoint(folder))
     assert size.n_bytes is not None
     data = sum(a.size * (4 if a.ndim == 1 else width) for a in weights.values())
     # Beyond the weights: the vocabulary and padding.
@@ -102,7 +103,7 @@ def test_gguf_holds_every_weight(
 
 @pytest.mark.parametrize("architecture", ["gemma2", "phi3", "qwen3"])
 def test_other_architectures_are_not_exported(tmp_path: Path, architecture: str) -> None:
-    size = gguf_size(save_tiny_model(tmp_path / "m", architecture))
+    size = gguf_size(Checkpoint(save_tiny_model(tmp_path / "m", architecture)))
     assert size.n_bytes is None
     assert size.note == f"mlx-lm does not export {architecture} to GGUF"
 
@@ -110,7 +111,9 @@ def test_other_architectures_are_not_exported(tmp_path: Path, architecture: str)
 def test_why_there_is_no_gguf_is_said(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "m", "llama")
     (folder / "tokenizer.json").unlink()
-    assert gguf_size(folder).note.startswith("mlx-lm could not export to GGUF: ValueError: Tokenizer json")
+    assert gguf_size(Checkpoint(folder)).note.startswith(
+        "mlx-lm could not export to GGUF: ValueError: Tokenizer json"
+    )
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "quantization": {"bits": 4, "group_size": 64}}))
-    assert gguf_size(folder).note == "mlx-lm does not export quantized models to GGUF"
+    assert gguf_size(Checkpoint(folder)).note == "mlx-lm does not export quantized models to GGUF"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_models import random_weights, save_tokenizer, save_weights
 
-from mlx_prune.checkpoint.open import load_network
+from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import MlxPruneError
 from mlx_prune.pruning.methods.quantize import Quantization, quantize_checkpoint
@@ -125,7 +125,7 @@ def test_what_is_for_pictures_keeps_its_bytes(tmp_path, family, method, calibrat
     stock, _ = mlx_lm.load(str(out))
     logits = stock(TOKENS).astype(mx.float32)
     assert mx.isfinite(logits).all().item()
-    ours, _, _ = load_network(out, dtype="stored", lazy=False, shards=after)
+    ours = Checkpoint(out).network("stored", lazy=False)
     np.testing.assert_allclose(np.array(logits), np.array(ours(TOKENS).astype(mx.float32)), atol=1e-2)
 
 
@@ -142,7 +142,7 @@ def test_a_tie_stated_for_the_whole_model_holds_for_its_text_part(tmp_path, fami
         for file in source.glob("model*"):
             file.unlink()
         mx.save_safetensors(str(source / "model.safetensors"), values)
-    network, _, _ = load_network(source, dtype="float32", lazy=False, shards=open_shards(source))
+    network = Checkpoint(source).network("float32", lazy=False)
     heads = [name for name, _ in network.named_modules() if name.endswith("lm_head")]
     assert bool(heads) != tied
     assert mx.isfinite(network(TOKENS)).all().item()
@@ -184,5 +184,5 @@ def test_transformers_loads_every_tensor_of_it(tmp_path, method, calibration):
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     with torch.no_grad():
         found = theirs.eval()(torch.tensor(TOKENS.tolist())).logits.numpy()
-    ours, _, _ = load_network(out, dtype="float32", lazy=False, shards=open_shards(out))
+    ours = Checkpoint(out).network("float32", lazy=False)
     np.testing.assert_allclose(np.array(ours(TOKENS)), found, atol=2e-4)

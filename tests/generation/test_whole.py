@@ -19,7 +19,7 @@ from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.passes import BlockSteps
 from mlx_prune.activations.text import CalibrationTokens
 from mlx_prune.checkpoint import open as checkpoints
-from mlx_prune.checkpoint.open import prunable_linears
+from mlx_prune.checkpoint.matrices import prunable_linears
 from mlx_prune.errors import CheckpointError
 from mlx_prune.generation.whole import cache_matters, whole_forward
 from mlx_prune.runs.perplexity import perplexity_of_tokens

@@ -20,8 +20,8 @@ from mlx_prune.activations.cache import StatisticsCache
 from mlx_prune.activations.norms import SquareSums, square_sums
 from mlx_prune.activations.passes import calibrate
 from mlx_prune.activations.text import calibration_tokens
-from mlx_prune.checkpoint.open import PrunableLinear, load, prunable_linears
-from mlx_prune.checkpoint.shards import open_shards
+from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears
+from mlx_prune.checkpoint.open import Checkpoint, load
 from mlx_prune.cli.main import run as run_command
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.kernels import check, choice
@@ -230,7 +230,7 @@ def test_statistics_of_kernels_are_not_reused_without_them(model, tmp_path, cali
     sums = {"layer": SquareSums(mx.ones(3), 4)}
 
     def cache():
-        return StatisticsCache(open_shards(model), data, dtype="bfloat16", batch_size=1)
+        return StatisticsCache(Checkpoint(model).on_disk("bfloat16"), data, batch_size=1)
 
     pretend_gpu(monkeypatch)
     cache().store_dense(sums)

@@ -17,14 +17,8 @@ from mlx_prune.activations.passes import calibrate
 from mlx_prune.activations.routing import routed_inputs
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.config import experts_per_token
-from mlx_prune.checkpoint.open import (
-    LoadedModel,
-    blocks,
-    load,
-    matrices_of,
-    other_projections,
-    prunable_linears,
-)
+from mlx_prune.checkpoint.matrices import blocks, matrices_of, other_projections, prunable_linears
+from mlx_prune.checkpoint.open import LoadedModel, load
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.recipe import Recipe, prune_count

@@ -11,7 +11,8 @@ from tiny_models import ARCHITECTURES, save_tiny_model
 
 from mlx_prune.activations.passes import calibrate
 from mlx_prune.activations.text import calibration_tokens
-from mlx_prune.checkpoint.open import blocks, load, prunable_linears
+from mlx_prune.checkpoint.matrices import blocks, prunable_linears
+from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.recipe import Recipe, planned_zeros, prune_count

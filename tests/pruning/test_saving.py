@@ -10,7 +10,8 @@ import pytest
 from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
 from tiny_models import ARCHITECTURES, save_tiny_model, save_tokenizer
 
-from mlx_prune.checkpoint.open import load, prunable_linears
+from mlx_prune.checkpoint.matrices import prunable_linears
+from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.in_memory import prune

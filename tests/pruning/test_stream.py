@@ -17,7 +17,8 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.activations import hidden
 from mlx_prune.checkpoint import writer
-from mlx_prune.checkpoint.open import blocks
+from mlx_prune.checkpoint.matrices import blocks
+from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.pruning import streaming as stream
 from mlx_prune.pruning.recipe import Recipe
@@ -194,11 +195,11 @@ def test_pruning_onto_the_source_is_refused(tmp_path):
 def test_blocks_let_go_of_their_weights(tmp_path, calibration, monkeypatch):
     source = save_tiny_model(tmp_path / "m", "llama", num_hidden_layers=4)
     networks = []
-    original = stream.load_network
+    original = Checkpoint.network
     monkeypatch.setattr(
-        stream,
-        "load_network",
-        lambda *args, **kwargs: (lambda found: networks.append(found[0]) or found)(original(*args, **kwargs)),
+        Checkpoint,
+        "network",
+        lambda *args, **kwargs: (lambda found: networks.append(found) or found)(original(*args, **kwargs)),
     )
     prune_checkpoint(source, tmp_path / "out", make_recipe("sequential", calibration))
     for block in blocks(networks[0]):

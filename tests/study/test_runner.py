@@ -12,7 +12,8 @@ from record_tables import assert_same_records
 from tiny_models import save_tiny_model
 
 from mlx_prune.activations.calibration import Calibration
-from mlx_prune.checkpoint.open import load, prunable_linears
+from mlx_prune.checkpoint.matrices import prunable_linears
+from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.recipe import Recipe

@@ -9,7 +9,8 @@ from typing import Any
 import mlx.core as mx
 from tiny_models import save_tiny_model
 
-from mlx_prune.checkpoint.open import load, prunable_linears
+from mlx_prune.checkpoint.matrices import prunable_linears
+from mlx_prune.checkpoint.open import load
 
 
 def peaks_by_depth(

@@ -8,7 +8,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlx_prune.checkpoint.open import LoadedModel, PrunableLinear
+from mlx_prune.checkpoint.matrices import PrunableLinear
+from mlx_prune.checkpoint.open import LoadedModel
 
 
 def block_inputs(

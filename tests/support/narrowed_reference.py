@@ -11,7 +11,8 @@ from mlx.utils import tree_unflatten
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.text import calibration_tokens
-from mlx_prune.checkpoint.open import LoadedModel, blocks, load
+from mlx_prune.checkpoint.matrices import blocks
+from mlx_prune.checkpoint.open import LoadedModel, load
 
 TOKENS = [[7, 91, 30, 8, 200, 13, 99, 55, 21]]
 

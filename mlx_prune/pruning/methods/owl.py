@@ -16,7 +16,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_prune.activations.norms import SquareSums
-from mlx_prune.checkpoint.open import PrunableLinear
+from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.pruning.recipe import Recipe
 
 OUTLIER_THRESHOLD = 5.0  # M

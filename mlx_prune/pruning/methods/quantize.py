@@ -16,14 +16,12 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.utils import quantize_model, save_config, save_model
 
-from mlx_prune.checkpoint.config import is_quantized, read_config
-from mlx_prune.checkpoint.costs import flops_per_token, weight_bytes
+from mlx_prune.checkpoint.config import is_quantized
 from mlx_prune.checkpoint.dimensions import build
 from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
-from mlx_prune.checkpoint.hashes import quick_hash
-from mlx_prune.checkpoint.open import load_network, other_projections, recorded_name, resolve
+from mlx_prune.checkpoint.matrices import other_projections
+from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.other_parts import add_parts, names_beside
-from mlx_prune.checkpoint.shards import Shards, open_shards
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.labels import DENSE, Quantization, extend
@@ -50,7 +48,7 @@ class _Quantized:
 
 
 def quantize_checkpoint(
-    model: str | Path,
+    model: Checkpoint | str | Path,
     out: str | Path,
     quantization: Quantization,
     *,
@@ -82,33 +80,28 @@ def quantize_checkpoint(
             holds something else.
         RecipeError: No layer's input size is a multiple of the group size.
     """
-    path, out = resolve(model, trust_remote_code=trust_remote_code), Path(out)
-    shards = open_shards(path)
-    _refuse_quantized(path)
-    source = read_meta(path)
+    checkpoint, out = Checkpoint.open(model, trust_remote_code=trust_remote_code), Path(out)
+    _ = checkpoint.shards
+    if is_quantized(checkpoint.path, checkpoint.config):
+        raise _quantized_already(checkpoint.path)
+    source = read_meta(checkpoint.path)
     label = extend(str(source.get("method", "")) if source else DENSE, quantization)
-    origin = origin or f"{quick_hash(shards)} {(source or {}).get('fingerprint')}"
+    origin = origin or f"{checkpoint.quick_hash} {(source or {}).get('fingerprint')}"
     if out.exists() and not force:
         return finished(out, origin, quantization)
     started = time.perf_counter()
-    with output_folder(out, source=path, force=force) as folder:
+    with output_folder(out, source=checkpoint.path, force=force) as folder:
         folder.restart()
-        done = _quantize(path, shards, quantization, trust_remote_code)
-        _write_weights(folder, path, shards, done)
-        written = open_shards(folder.partial)
-        before, config, _ = load_network(
-            path, dtype="stored", lazy=True, shards=shards, trust_remote_code=trust_remote_code
-        )
-        parameters = sum(array.size for _, array in tree_flatten(before.parameters()))
-        flops = flops_per_token(before, config)
-        after, _, _ = load_network(
-            folder.partial, dtype="stored", lazy=True, shards=written, trust_remote_code=trust_remote_code
-        )
+        done = _quantize(checkpoint, quantization)
+        _write_weights(folder, checkpoint, done)
+        written = Checkpoint(folder.partial, checkpoint.trust_remote_code)
+        before, after = checkpoint.network(), written.network()
+        costs = checkpoint.costs(before)
         left_out = other_projections(before)
         survivals = compare_zeros(before, after, progress or silent)
         meta = quantization_meta(
             source,
-            model=recorded_name(model),
+            model=checkpoint.name,
             label=label,
             quantization=quantization,
             survivals=[survival for survival in survivals if survival.after.projection not in left_out],
@@ -116,10 +109,10 @@ def quantize_checkpoint(
             layers=done.layers,
             left=done.left,
             indivisible=done.indivisible,
-            parameters=parameters,
-            flops=flops,
-            bytes_before=weight_bytes(shards),
-            bytes_after=weight_bytes(written),
+            parameters=costs.parameters,
+            flops=costs.flops_per_token,
+            bytes_before=costs.bytes,
+            bytes_after=written.shards.nbytes,
             seconds=round(time.perf_counter() - started, 3),
             versions=versions(),
             device=dict(device()),
@@ -129,13 +122,11 @@ def quantize_checkpoint(
     return QuantizationReport(meta)
 
 
-def _quantize(path: Path, shards: Shards, quantization: Quantization, trust_remote_code: bool) -> _Quantized:
+def _quantize(source: Checkpoint, quantization: Quantization) -> _Quantized:
     """The quantized network, nothing of it evaluated yet."""
-    network, config, _ = load_network(
-        path, dtype="stored", lazy=True, shards=shards, trust_remote_code=trust_remote_code
-    )
+    network, config = source.network_and_config("stored")
     if any("scales" in module for _, module in network.named_modules()):
-        raise _quantized_already(path)
+        raise _quantized_already(source.path)
     config = {key: value for key, value in config.items() if key != "quantization"}  # null, if there at all
     _store_as_declared(network, config)
     layers = dict(_quantizable(network))
@@ -144,7 +135,7 @@ def _quantize(path: Path, shards: Shards, quantization: Quantization, trust_remo
     indivisible = [name for name, module in layers.items() if module.weight.shape[-1] % group]
     if len(indivisible) == len(layers):
         raise RecipeError(
-            f"No layer of {path} has an input size that is a multiple of {group}, so nothing would be "
+            f"No layer of {source.path} has an input size that is a multiple of {group}, so nothing would be "
             "quantized; choose a smaller group size or another mode."
         )
     # It prints to stdout, which is the caller's.
@@ -174,21 +165,16 @@ def _store_as_declared(network: nn.Module, config: dict[str, Any]) -> None:
     network.update(tree_map_with_path(convert, network.parameters()))
 
 
-def _write_weights(folder: OutputFolder, source: Path, shards: Shards, done: _Quantized) -> None:
-    parts = names_beside(shards, done.network, build(read_config(source)))
+def _write_weights(folder: OutputFolder, source: Checkpoint, done: _Quantized) -> None:
+    parts = names_beside(source.shards, done.network, build(source.config))
     needed = sum(array.nbytes for _, array in tree_flatten(done.network.parameters()))
-    check_space(needed + sum(shards.tensors[name].nbytes for name in parts), folder)
+    check_space(needed + sum(source.shards.tensors[name].nbytes for name in parts), folder)
     # Models with a vision tower cannot be built without its part of the configuration.
     has_vision = bool(parts) or "vision_tower" in getattr(done.network, "model", {})
     save_model(folder.partial, done.network, donate_model=True)
-    add_parts(folder.partial, shards, parts)
-    copy_side_files(source, folder.partial)
+    add_parts(folder.partial, source.shards, parts)
+    copy_side_files(source.path, folder.partial)
     save_config(done.config, folder.partial / "config.json", keep_vision_config=has_vision)
-
-
-def _refuse_quantized(path: Path) -> None:
-    if is_quantized(path, read_config(path)):
-        raise _quantized_already(path)
 
 
 def _quantized_already(path: Path) -> CheckpointError:

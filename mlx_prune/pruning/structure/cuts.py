@@ -15,7 +15,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_flatten
 
-from mlx_prune.checkpoint.open import blocks
+from mlx_prune.checkpoint.matrices import blocks
 from mlx_prune.errors import RecipeError
 
 Indices = np.ndarray[Any, np.dtype[np.int64]]

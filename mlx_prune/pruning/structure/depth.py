@@ -10,10 +10,10 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_prune.activations.passes import BlockSteps
+from mlx_prune.checkpoint.matrices import blocks, in_memory
 from mlx_prune.errors import CheckpointError
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.structure.scores import angular_distances, cosine_sum
-from mlx_prune.pruning.structure.source import block_in_memory
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def measure(network: nn.Module, steps: BlockSteps, progress: ProgressCallback) -
     influence = []
     for index in range(steps.count):
         total, tokens, end = 0.0, 0, []
-        with block_in_memory(network, index):
+        with in_memory(blocks(network)[index]):
             for number in batches:
                 before = steps.states.get(number)
                 after = steps.run(index, number)

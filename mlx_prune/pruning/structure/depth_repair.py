@@ -21,11 +21,11 @@ from mlx_prune.activations.blocks import calls_replaced
 from mlx_prune.activations.grams import gram_sums
 from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.passes import BlockSteps
-from mlx_prune.checkpoint.open import blocks
+from mlx_prune.checkpoint.matrices import blocks, in_memory
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.structure.repair import solved
-from mlx_prune.pruning.structure.source import CalibrationPass, block_in_memory
+from mlx_prune.pruning.structure.source import CalibrationPass
 
 _TOLERANCE = 0.05  # of the projection's output; half-precision sums are off by less
 
@@ -76,7 +76,7 @@ def repair_gaps(
     for index in range(gaps[-1][0] if gaps else 0):
         if index in removed:
             continue
-        with block_in_memory(network, index):
+        with in_memory(blocks(network)[index]):
             if index + 1 not in removed:
                 steps.advance(index)
                 continue
@@ -105,7 +105,7 @@ def _repair(network: nn.Module, steps: BlockSteps, inputs: HiddenStates, gap: li
     name, layer = _last_projection(network, steps, index)
     steps.advance(index)
     for missing in gap:
-        with block_in_memory(network, missing):
+        with in_memory(blocks(network)[missing]):
             steps.advance(missing)
     # The states of the pass are now those after the gap, what the block before it is to come close to.
     gram: mx.array = mx.array(0.0)

@@ -11,6 +11,7 @@ from mlx.utils import tree_flatten
 
 from mlx_prune.checkpoint import dimensions as configuration
 from mlx_prune.checkpoint.folder import OutputFolder
+from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.checkpoint.writer import plan
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback
@@ -18,7 +19,7 @@ from mlx_prune.pruning.masking import Stopwatch
 from mlx_prune.pruning.saving import check_space
 from mlx_prune.pruning.structure.cuts import BlockCuts, Indices, cut_shapes, group_cuts, neuron_cuts
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
-from mlx_prune.pruning.structure.source import CalibrationPass, Source, Written
+from mlx_prune.pruning.structure.source import CalibrationPass, Written
 from mlx_prune.pruning.structure.tensors import SourceTensors, block_names, layout_for_cuts
 from mlx_prune.pruning.structure.transformers_config import check_readable
 from mlx_prune.pruning.structure.width import WidthJob
@@ -27,7 +28,7 @@ _UNITS = {"mlp": "neurons", "heads": "groups"}
 
 
 def narrow(
-    source: Source,
+    source: OnDisk,
     recipe: StructuredRecipe,
     folder: OutputFolder,
     *,
@@ -56,15 +57,13 @@ def narrow(
     shapes = {name: tuple(values.shape) for name, values in tree_flatten(source.network.parameters())}
     parts = [part for block in per_block for part in block]
     names = {name for part in parts for name in part.cuts}
-    prefixes = block_names(source.shards, source.network, source.linears)
-    layout = layout_for_cuts(source.shards, {name: shapes[name] for name in names}, prefixes)
-    tensors = SourceTensors(
-        source.path, source.shards, layout, prefixes, trust_remote_code=source.trust_remote_code
-    )
+    prefixes = block_names(source.checkpoint.shards, source.network, source.linears)
+    layout = layout_for_cuts(source.checkpoint.shards, {name: shapes[name] for name in names}, prefixes)
+    tensors = SourceTensors(source.checkpoint, layout, prefixes)
     narrowed = cut_shapes(shapes, parts, kept)
     with watch.timing("write"):
         values = tensors.laid_out({name: narrowed[name] for name in names})
-        writer = plan(folder.partial, "mlx", source.shards, values)
+        writer = plan(folder.partial, "mlx", source.checkpoint.shards, values)
         check_space(writer.nbytes, folder)
         writer.create({tensors.stored(name): prod(narrowed[name]) for name in names}, values)
     with watch.timing("calibrate"):
@@ -95,22 +94,22 @@ def narrow(
 
 
 def _planned(
-    source: Source, recipe: StructuredRecipe
+    source: OnDisk, recipe: StructuredRecipe
 ) -> tuple[dict[str, Any], list[list[BlockCuts]], dict[str, int]]:
     """The new configuration, the cuts of each block in order, and the units kept by kind."""
-    config = source.config
+    config = source.checkpoint.config
     kept: dict[str, int] = {}
     found: list[list[BlockCuts]] = []
     if recipe.cuts_heads:
         heads = configuration.heads_of(config)
         kept["heads"] = recipe.kept_groups(heads[1])
-        fewer = configuration.build(configuration.with_groups(source.config, kept["heads"]))
+        fewer = configuration.build(configuration.with_groups(source.checkpoint.config, kept["heads"]))
         found.append(group_cuts(source.network, fewer, heads, kept["heads"]))
         config = configuration.with_groups(config, kept["heads"])
     if recipe.cuts_neurons:
         neurons = configuration.neurons_of(config)
         kept["mlp"] = recipe.kept_neurons(neurons)
-        narrower = configuration.build(configuration.with_neurons(source.config, kept["mlp"]))
+        narrower = configuration.build(configuration.with_neurons(source.checkpoint.config, kept["mlp"]))
         found.append(neuron_cuts(source.network, narrower, neurons, kept["mlp"]))
         config = configuration.with_neurons(config, kept["mlp"])
     per_block = [list(parts) for parts in zip(*found, strict=True)]
@@ -121,7 +120,7 @@ def _planned(
         raise RecipeError(
             "Heads and neurons of this model lie in the same matrices; remove one of the two only."
         )
-    check_readable(source.config, config)
+    check_readable(source.checkpoint.config, config)
     return config, per_block, kept
 
 

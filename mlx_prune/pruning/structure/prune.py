@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from mlx_prune import distributed
 from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
-from mlx_prune.chat.tokenizer import load_tokenizer
-from mlx_prune.checkpoint import costs as sizes
-from mlx_prune.checkpoint.config import read_config
 from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder, write_json
-from mlx_prune.checkpoint.hashes import quick_hash
-from mlx_prune.checkpoint.open import load_network, prunable_linears, recorded_name, resolve
-from mlx_prune.checkpoint.shards import Shards, open_shards
+from mlx_prune.checkpoint.open import Checkpoint, OnDisk
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels import choice
@@ -33,14 +27,14 @@ from mlx_prune.pruning.structure.narrow import narrow
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.pruning.structure.report import Change, StructuredReport, report_from_json
 from mlx_prune.pruning.structure.shorten import shorten
-from mlx_prune.pruning.structure.source import CalibrationPass, Source, Written
+from mlx_prune.pruning.structure.source import CalibrationPass, Written
 from mlx_prune.wired import wired_limit
 
 HIDDEN_LIMIT = 4 << 30
 
 
 def prune_structured(
-    model: str | Path,
+    model: Checkpoint | str | Path,
     out: str | Path,
     recipe: StructuredRecipe,
     *,
@@ -84,36 +78,22 @@ def prune_structured(
         )
     out = Path(out)
     recipe = recipe_for_model(recipe, model)
-    path = resolve(model, trust_remote_code=trust_remote_code)
-    shards = open_shards(path)
-    network, _, compute = load_network(
-        path, dtype=dtype, lazy=True, shards=shards, trust_remote_code=trust_remote_code
-    )
-    config = read_config(path)
+    checkpoint = Checkpoint.open(model, trust_remote_code=trust_remote_code)
+    source = checkpoint.on_disk(dtype)
     data = None
     if recipe.measures:
-        tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
         assert recipe.calibration is not None
         assert recipe.seed is not None
-        data = calibration_tokens(recipe.calibration, tokenizer, config, recipe.seed)
-    fingerprint = _fingerprint(recipe, shards, data, compute)
+        tokenizer = checkpoint.tokenizer().tokenizer
+        data = calibration_tokens(recipe.calibration, tokenizer, checkpoint.config, recipe.seed)
+    fingerprint = _fingerprint(recipe, source, data)
     if out.exists() and not force:
         return _finished(out, fingerprint, recipe)
     mx.reset_peak_memory()
-    source = Source(
-        name=recorded_name(model),
-        path=path,
-        shards=shards,
-        network=network,
-        config=config,
-        linears=prunable_linears(network),
-        compute=compute,
-        trust_remote_code=trust_remote_code,
-    )
     with (
         choice.recording() as kernels,
         wired_limit(),
-        output_folder(out, source=path, force=force) as folder,
+        output_folder(out, source=checkpoint.path, force=force) as folder,
     ):
         folder.restart()
         try:
@@ -125,7 +105,7 @@ def prune_structured(
 
 
 def _write(
-    source: Source,
+    source: OnDisk,
     recipe: StructuredRecipe,
     folder: OutputFolder,
     data: CalibrationTokens | None,
@@ -135,7 +115,7 @@ def _write(
     progress: ProgressCallback,
 ) -> StructuredReport:
     """Write the weights, check them, add everything else, and let the folder appear."""
-    before = sizes.measure(source.network, source.linears, source.config)
+    before = _sizes(source)
     watch = Stopwatch()
     calibration = None if data is None else CalibrationPass(source, data, folder, hidden_limit)
     if recipe.method == "width":
@@ -144,13 +124,12 @@ def _write(
         assert calibration is not None
         written = shorten(source, recipe, folder, calibration=calibration, watch=watch, progress=progress)
     seconds = dict(watch.seconds)
-    copy_side_files(source.path, folder.partial)
+    copy_side_files(source.checkpoint.path, folder.partial)
     write_json(folder.partial / "config.json", written.config)
-    after, nbytes = _checked(source, folder.partial, written)
+    after = _checked(source.checkpoint, folder.partial, written)
     report = StructuredReport(
-        model=source.name,
+        model=source.checkpoint.name,
         recipe=recipe,
-        bytes=Change(sizes.weight_bytes(source.shards), nbytes),
         **{key: Change(before[key], after[key]) for key in before},
         removed=written.removed,
         repair=written.repair,
@@ -170,21 +149,20 @@ def _write(
     return report
 
 
-def _checked(source: Source, folder: Path, written: Written) -> tuple[dict[str, int], int]:
-    """Load the result beside the source and compare; tells its sizes and the bytes of its weight files."""
+def _checked(source: Checkpoint, folder: Path, written: Written) -> dict[str, int]:
+    """Load the result beside the source and compare; tells its sizes."""
+    result = Checkpoint(folder, source.trust_remote_code).on_disk("float32")
+    sized = _sizes(result)
+    verify.check_blocks(source.on_disk("float32"), result, written.kept, written.columns)
+    return sized
 
-    def opened(path: Path, shards: Shards) -> nn.Module:
-        network, _, _ = load_network(
-            path, dtype="float32", lazy=True, shards=shards, trust_remote_code=source.trust_remote_code
-        )
-        return network
 
-    shards = open_shards(folder)
-    result = opened(folder, shards)
-    sized = sizes.measure(result, prunable_linears(result), written.config)
-    whole = opened(source.path, source.shards)
-    verify.check_blocks((whole, source.shards), (result, shards), written.kept, written.columns)
-    return sized, sizes.weight_bytes(shards)
+def _sizes(model: OnDisk) -> dict[str, int]:
+    """What the record says of a model before and after."""
+    return {
+        "prunable": sum(linear.size for linear in model.linears),
+        **asdict(model.checkpoint.costs(model.network)),
+    }
 
 
 def _finished(out: Path, fingerprint: str, recipe: StructuredRecipe) -> StructuredReport:
@@ -194,14 +172,12 @@ def _finished(out: Path, fingerprint: str, recipe: StructuredRecipe) -> Structur
     return report_from_json(meta, recipe)
 
 
-def _fingerprint(
-    recipe: StructuredRecipe, shards: Shards, data: CalibrationTokens | None, compute: str
-) -> str:
+def _fingerprint(recipe: StructuredRecipe, model: OnDisk, data: CalibrationTokens | None) -> str:
     """What a prune follows from: recipe, source, calibration tokens, and compute type where it matters."""
     content: dict[str, Any] = {
-        "recipe": {k: v for k, v in dataclasses.asdict(recipe).items() if k != "calibration"},
-        "source": quick_hash(shards),
+        "recipe": {k: v for k, v in asdict(recipe).items() if k != "calibration"},
+        "source": model.checkpoint.quick_hash,
     }
     if data is not None:
-        content |= {"tokens": data.tokens_sha256, "dtype": compute}
+        content |= {"tokens": data.tokens_sha256, "dtype": model.compute}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 
 from mlx_prune.checkpoint import dimensions as configuration
 from mlx_prune.checkpoint.folder import OutputFolder
-from mlx_prune.checkpoint.open import load_network
+from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.checkpoint.writer import plan
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.masking import Stopwatch
@@ -19,7 +18,7 @@ from mlx_prune.pruning.structure import verify
 from mlx_prune.pruning.structure.depth import choose, measure
 from mlx_prune.pruning.structure.depth_repair import GapRepair, repair_gaps
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
-from mlx_prune.pruning.structure.source import CalibrationPass, Source, Written
+from mlx_prune.pruning.structure.source import CalibrationPass, Written
 from mlx_prune.pruning.structure.tensors import (
     BlockNames,
     SourceTensors,
@@ -31,7 +30,7 @@ from mlx_prune.pruning.structure.transformers_config import lists_per_block, wit
 
 
 def shorten(
-    source: Source,
+    source: OnDisk,
     recipe: StructuredRecipe,
     folder: OutputFolder,
     *,
@@ -56,26 +55,25 @@ def shorten(
         RecipeError: The model's configuration cannot say what would be left.
         CheckpointError: The disk is too small; hidden states are not finite.
     """
-    count = configuration.depth_of(source.config)
+    count = configuration.depth_of(source.checkpoint.config)
     removing = recipe.removed_blocks(count)
     with watch.timing("calibrate"):
         change = measure(source.network, calibration.steps(source.network), progress)
     calibration.forget()
     gone, scores = choose(change, removing, contiguous=recipe.contiguous)
     kept = [index for index in range(count) if index not in gone]
-    lists = lists_per_block(source.config)
-    smaller = configuration.with_blocks(source.config, kept, lists)
-    config = with_block_kinds(source.config, smaller, kept, lists)
-    verify.check_kinds(source.config, config, kept)
+    lists = lists_per_block(source.checkpoint.config)
+    smaller = configuration.with_blocks(source.checkpoint.config, kept, lists)
+    config = with_block_kinds(source.checkpoint.config, smaller, kept, lists)
+    verify.check_kinds(source.checkpoint.config, config, kept)
     repairs: list[GapRepair] = []
     if recipe.repair:
         with watch.timing("calibrate"):
-            repairs = repair_gaps(_fresh(source), calibration, gone, progress)
-    prefixes = block_names(source.shards, source.network, source.linears)
+            fresh = source.checkpoint.network(source.compute)  # measuring has let go of the weights
+            repairs = repair_gaps(fresh, calibration, gone, progress)
+    prefixes = block_names(source.checkpoint.shards, source.network, source.linears)
     layout = _layout(source, repairs, prefixes)
-    tensors = SourceTensors(
-        source.path, source.shards, layout, prefixes, trust_remote_code=source.trust_remote_code
-    )
+    tensors = SourceTensors(source.checkpoint, layout, prefixes)
     names = renumbered(tensors.names, tensors.prefix, kept)
     with watch.timing("write"):
         taken = tensors.take(names)
@@ -86,7 +84,7 @@ def shorten(
             taken[name] = better
             del weight, better
         values = {new: taken.pop(old) for old, new in names.items()}
-        writer = plan(folder.partial, "mlx", source.shards, values)
+        writer = plan(folder.partial, "mlx", source.checkpoint.shards, values)
         check_space(writer.nbytes, folder)
         writer.create({}, values)
     return Written(
@@ -99,21 +97,9 @@ def shorten(
     )
 
 
-def _fresh(source: Source) -> nn.Module:
-    """The model once more: measuring has let go of its weights."""
-    network, _, _ = load_network(
-        source.path,
-        dtype=source.compute,
-        lazy=True,
-        shards=source.shards,
-        trust_remote_code=source.trust_remote_code,
-    )
-    return network
-
-
-def _layout(source: Source, repairs: list[GapRepair], names: BlockNames) -> str:
+def _layout(source: OnDisk, repairs: list[GapRepair], names: BlockNames) -> str:
     shapes = {f"{repair.projection}.weight": tuple(repair.delta.shape) for repair in repairs}
-    return "mlx" if names.stored is None else layout_for_cuts(source.shards, shapes, names)
+    return "mlx" if names.stored is None else layout_for_cuts(source.checkpoint.shards, shapes, names)
 
 
 def _described(repair: GapRepair) -> dict[str, Any]:

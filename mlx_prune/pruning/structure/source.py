@@ -1,51 +1,22 @@
-"""What the parts of a structured prune hand to each other: the model, the calibration pass, the outcome."""
+"""What the parts of a structured prune hand to each other: the calibration pass and the outcome."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_prune.activations.embeddings import embeddings_from_disk
 from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.passes import BlockSteps
 from mlx_prune.activations.text import CalibrationTokens
 from mlx_prune.checkpoint.folder import OutputFolder
-from mlx_prune.checkpoint.open import PrunableLinear, blocks, prunable_linears
-from mlx_prune.checkpoint.shards import Shards
+from mlx_prune.checkpoint.matrices import prunable_linears
+from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.pruning.structure.cuts import Indices
-
-
-@dataclass(frozen=True)
-class Source:
-    """The model that is made smaller.
-
-    Attributes:
-        name: What the user called it.
-        path: Its folder.
-        shards: Its weight files.
-        network: The model, its weights lazy, in the compute type.
-        config: Its config.json, as stored.
-        linears: Its prunable linears.
-        compute: The compute type.
-        trust_remote_code: Run Python files of the checkpoint.
-    """
-
-    name: str
-    path: Path
-    shards: Shards
-    network: nn.Module
-    config: dict[str, Any]
-    linears: list[PrunableLinear]
-    compute: str
-    trust_remote_code: bool
 
 
 @dataclass(frozen=True)
@@ -73,7 +44,7 @@ class CalibrationPass:
     """The calibration text, ready to run through a model; hidden states on disk above a limit."""
 
     def __init__(
-        self, source: Source, data: CalibrationTokens, folder: OutputFolder, hidden_limit: int
+        self, source: OnDisk, data: CalibrationTokens, folder: OutputFolder, hidden_limit: int
     ) -> None:
         """Nothing runs yet.
 
@@ -98,9 +69,9 @@ class CalibrationPass:
         """
         source = self._source
         linears = source.linears if network is source.network else prunable_linears(network)
-        steps = BlockSteps(network, linears, self._data, config=source.config)
+        steps = BlockSteps(network, linears, self._data, config=source.checkpoint.config)
         self.described["batch_size"] = steps.batch_size
-        with embeddings_from_disk(network, source.shards):
+        with embeddings_from_disk(network, source.checkpoint.shards):
             steps.begin(self._states(self._folder, len(steps.batches)))
         return steps
 
@@ -123,20 +94,3 @@ class CalibrationPass:
 
     def _states(self, folder: Path, batches: int) -> HiddenStates:
         return HiddenStates(batches, folder=folder if self._on_disk else None, on_disk=self._on_disk)
-
-
-@contextmanager
-def block_in_memory(network: nn.Module, index: int) -> Iterator[None]:
-    """While open, the weights of a block are in memory; afterwards they are gone."""
-    block = blocks(network)[index]
-    for _, values in tree_flatten(block.parameters()):
-        mx.eval(values)
-    yield
-    release(block)
-
-
-def release(block: nn.Module) -> None:
-    """Let go of a block's weights."""
-    names = [name for name, _ in tree_flatten(block.parameters())]
-    block.update(tree_unflatten([(name, mx.zeros((0,))) for name in names]))
-    mx.clear_cache()

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
 from mlx_prune.checkpoint.layout import layout_of
-from mlx_prune.checkpoint.open import PrunableLinear, blocks, load_network
+from mlx_prune.checkpoint.matrices import PrunableLinear, blocks, weights_of
+from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.other_parts import refuse_loss
 from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards
 from mlx_prune.errors import CheckpointError
@@ -71,40 +70,28 @@ def block_names(shards: Shards, network: nn.Module, linears: Sequence[PrunableLi
 class SourceTensors:
     """The tensors of a checkpoint in their stored type, lazy."""
 
-    def __init__(
-        self,
-        path: Path,
-        shards: Shards,
-        layout: str,
-        names: BlockNames,
-        *,
-        trust_remote_code: bool = False,
-    ) -> None:
+    def __init__(self, source: Checkpoint, layout: str, names: BlockNames) -> None:
         """Open them.
 
         Args:
-            path: The checkpoint folder.
-            shards: Its weight files.
+            source: The checkpoint.
             layout: From :func:`layout_for_cuts`.
             names: From :func:`block_names`.
-            trust_remote_code: Run Python files of the checkpoint.
 
         Raises:
             CheckpointError: A tensor is of a type that cannot be written, or parts beside the language model
                 would be lost.
         """
         self.layout = layout
-        self._shards = shards
+        self._shards = source.shards
         self._block_names = names
         self._values: dict[str, mx.array] = {}
         if layout == "mlx":
-            network, _, _ = load_network(
-                path, dtype="stored", lazy=True, shards=shards, trust_remote_code=trust_remote_code
-            )
-            refuse_loss(shards, network)
-            self._values = dict(tree_flatten(network.parameters()))
+            network = source.network()
+            refuse_loss(source.shards, network)
+            self._values = weights_of(network)
             return
-        for info in shards.tensors.values():
+        for info in source.shards.tensors.values():
             if info.dtype not in _WRITABLE:
                 raise CheckpointError(
                     f"{info.name} is stored as {info.dtype}, which is not copied; convert the checkpoint to "

@@ -18,11 +18,10 @@ from mlx.utils import tree_flatten
 from mlx_prune.activations.blocks import BlockCall, Captured, calls_replaced, capture, replay
 from mlx_prune.activations.embeddings import embeddings_from_disk
 from mlx_prune.checkpoint.dimensions import build, section
-from mlx_prune.checkpoint.open import blocks
-from mlx_prune.checkpoint.shards import Shards
+from mlx_prune.checkpoint.matrices import blocks, let_go
+from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.errors import CheckpointError, MlxPruneError, RecipeError
 from mlx_prune.pruning.structure.cuts import Indices
-from mlx_prune.pruning.structure.source import release
 from mlx_prune.pruning.structure.width import spread
 
 _TOKENS = 24
@@ -55,27 +54,27 @@ def check_kinds(config: dict[str, Any], changed: dict[str, Any], kept: Sequence[
 
 
 def check_blocks(
-    source: tuple[nn.Module, Shards],
-    result: tuple[nn.Module, Shards],
+    source: OnDisk,
+    result: OnDisk,
     kept: Sequence[int],
     columns: Mapping[str, Indices],
 ) -> None:
     """Run the blocks of a result beside those of its source.
 
     Args:
-        source: The whole model, its weights lazy, in float32; and its weight files.
-        result: The smaller one, loaded from its folder likewise.
+        source: The whole model, in float32.
+        result: The smaller one, likewise.
         kept: For each block of the result, its index in the source.
         columns: Columns that were kept, by linear layer of the source; of others all.
 
     Raises:
         RecipeError: They disagree.
     """
-    (old_network, old_shards), (new_network, new_shards) = source, result
+    old_network, new_network = source.network, result.network
     tokens = mx.arange(_TOKENS).reshape(1, -1) % _vocabulary(old_network)
-    with embeddings_from_disk(old_network, old_shards):
+    with embeddings_from_disk(old_network, source.checkpoint.shards):
         before = capture(old_network, tokens)
-    with embeddings_from_disk(new_network, new_shards):
+    with embeddings_from_disk(new_network, result.checkpoint.shards):
         after = capture(new_network, tokens)
     hidden = after.hidden
     if _distance(before.hidden, hidden) > _TOLERANCE * _length(before.hidden):
@@ -104,8 +103,7 @@ def _check_block(
     wanted = replay(whole, hidden, before.calls[old])
     found = replay(smaller, hidden, after.calls[new])
     mx.eval(wanted, found)
-    release(whole)
-    release(smaller)
+    let_go(whole, smaller)
     added = _distance(wanted, hidden)
     # Not "greater than": what is not a number must not pass.
     if not _distance(wanted, found) <= _TOLERANCE * (added or 1.0):

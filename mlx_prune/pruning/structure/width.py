@@ -8,12 +8,11 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_flatten
 
 from mlx_prune.activations.grams import GramSums, gram_sums
 from mlx_prune.activations.norms import SquareSums, square_sums
 from mlx_prune.activations.passes import BlockSteps
-from mlx_prune.checkpoint.open import PrunableLinear, blocks
+from mlx_prune.checkpoint.matrices import PrunableLinear, blocks, bring_in, let_go
 from mlx_prune.checkpoint.writer import CheckpointWriter
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.masking import Stopwatch
@@ -21,7 +20,6 @@ from mlx_prune.pruning.structure import scores
 from mlx_prune.pruning.structure.cuts import BlockCuts, Indices
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.pruning.structure.repair import OutputError, corrected, output_error
-from mlx_prune.pruning.structure.source import release
 from mlx_prune.pruning.structure.tensors import SourceTensors
 
 Sums = GramSums | SquareSums
@@ -74,8 +72,7 @@ class WidthJob:
         for index in range(count):
             last = index + 1 == count
             if self._steps is not None:
-                for _, values in tree_flatten(blocks(self._network)[index].parameters()):
-                    mx.eval(values)
+                bring_in(blocks(self._network)[index])
             # "dense": all is measured, and the outputs kept, before anything is cut.
             dense: dict[str, Sums] | None = None
             if self._steps is not None and self._recipe.statistics == "dense":
@@ -91,7 +88,7 @@ class WidthJob:
                     self._steps.advance(index)
             if self._steps is not None:
                 self._steps.states.forget_before(index + 1)
-            release(blocks(self._network)[index])
+            let_go(blocks(self._network)[index])
             progress(Progress("prune", index + 1, count, f"block {index}"))
 
     def _measure(self, index: int, consumers: list[str], *, advance: bool) -> dict[str, Sums]:

@@ -6,7 +6,7 @@ import mlx.core as mx
 import pytest
 from mlx_lm.utils import _get_classes
 
-from mlx_prune.checkpoint.open import prunable_linears
+from mlx_prune.checkpoint.matrices import prunable_linears
 from mlx_prune.pruning.recipe import Recipe, planned_zeros
 
 GEMMA = {

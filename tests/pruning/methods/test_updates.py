@@ -14,7 +14,8 @@ from tiny_models import ARCHITECTURES, save_tiny_model
 
 from mlx_prune.activations.passes import calibrate
 from mlx_prune.activations.text import calibration_tokens
-from mlx_prune.checkpoint.open import blocks, load, prunable_linears
+from mlx_prune.checkpoint.matrices import blocks, prunable_linears
+from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.pruning.in_memory import prune

@@ -14,7 +14,8 @@ from tiny_models import ARCHITECTURES, random_weights, save_tiny_model, save_tok
 from mlx_prune.activations.blocks import calls_replaced
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.dimensions import with_blocks
-from mlx_prune.checkpoint.open import blocks, load
+from mlx_prune.checkpoint.matrices import blocks
+from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.structure import transformers_config

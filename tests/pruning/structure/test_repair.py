@@ -14,7 +14,8 @@ from tiny_models import save_tiny_model
 from mlx_prune.activations.blocks import calls_replaced
 from mlx_prune.activations.grams import gram_sums
 from mlx_prune.activations.text import calibration_tokens
-from mlx_prune.checkpoint.open import blocks, load
+from mlx_prune.checkpoint.matrices import blocks
+from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.structure.prune import prune_structured

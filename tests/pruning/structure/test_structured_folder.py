@@ -16,7 +16,8 @@ import pytest
 from block_memory import peaks_by_depth, save_deep_model
 from tiny_models import save_tiny_model
 
-from mlx_prune.checkpoint.open import load, prunable_linears
+from mlx_prune.checkpoint.matrices import prunable_linears
+from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.shards import INDEX_FILE, open_shards
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.pruning.structure.prune import prune_structured
