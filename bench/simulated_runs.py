@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from scipy.signal import lfilter
 
-from mlx_prune.latency.family import study_row, together
+from mlx_prune.latency.family import LatencyRow, together
 from mlx_prune.latency.plan import block_round, interleaved_round, item_order
-from mlx_prune.latency.result import BenchResult, ModelFacts, Settings, Workload
+from mlx_prune.latency.result import BenchResult, ModelFacts, RunSettings, Workload
 from mlx_prune.latency.samples import Samples
-from mlx_prune.latency.summary import summarize
 from mlx_prune.latency.verdict import FASTER, SLOWER, within
 
 MEMORY = 0.95  # correlation of the wandering from one measurement to the next
@@ -70,29 +69,34 @@ def simulate(
         + _course(machine, len(places), rng)
     )
     own = rng.normal(0, machine.noise / 2, (2, len(places)))
-    columns = {"model": model, "item": item, "round": number, "visit": visit}
-    columns |= {"started_s": 0.1 * np.arange(len(places)), "extra_bytes": np.zeros(len(places))}
-    columns |= {"ttft_s": 0.06 * np.exp(logs + own[0]), "rest_s": 0.04 * np.exp(logs + own[1])}
-    columns |= {"new_tokens": np.full(len(places), TOKENS)}
+    samples = Samples(
+        model,
+        item,
+        number,
+        visit,
+        started_s=0.1 * np.arange(len(places)),
+        ttft_s=0.06 * np.exp(logs + own[0]),
+        rest_s=0.04 * np.exp(logs + own[1]),
+        new_tokens=np.full(len(places), TOKENS),
+        extra_bytes=np.zeros(len(places), np.int64),
+    )
     loads = tuple(
         Workload(f"p{load}", load * items, items, ((100,) * items,) * len(ratios), TOKENS)
         for load in range(workloads)
     )
     facts = tuple(ModelFacts(f"m{i}", f"m{i}", "", "", "float32", None, 1) for i in range(len(ratios)))
-    return summarize(
-        Samples.from_columns(columns), Settings(schedule, rounds, 0.0, 0.05, seed=seed), facts, loads
-    )
+    return BenchResult(RunSettings(schedule, rounds, 0.0, 0.05, seed=seed), facts, loads, samples)
 
 
 def simulate_study(
     machine: Machine, ratios: Sequence[float], *, items: int = 20, rounds: int = 3, seed: int = 0
-) -> list[dict[str, Any]]:
+) -> list[LatencyRow]:
     """A study that times each model against its dense one in a run of its own; its latency rows."""
     made = (
         simulate(machine, (1.0, ratio), items=items, rounds=rounds, seed=seed * len(ratios) + number)
         for number, ratio in enumerate(ratios)
     )
-    return together(study_row(result) for result in made)
+    return together(LatencyRow.of(result) for result in made)
 
 
 @dataclass(frozen=True)
@@ -124,9 +128,9 @@ def claims_of_run(result: BenchResult) -> Claims:
     return Claims.of([(one.verdict.word, one.ratio.low, one.ratio.high) for one in compared])
 
 
-def claims_of_study(rows: Sequence[dict[str, Any]]) -> Claims:
+def claims_of_study(rows: Sequence[LatencyRow]) -> Claims:
     """Of all configurations of one study."""
-    return Claims.of([(row["verdict"], row["low"], row["high"]) for row in rows])
+    return Claims.of([(row.verdict, row.low, row.high) for row in rows])
 
 
 def _order(

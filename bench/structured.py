@@ -28,6 +28,7 @@ from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.matrices import blocks
 from mlx_prune.checkpoint.open import load
 from mlx_prune.latency.run import bench
+from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.latency.table import interval_text
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.streaming import prune_checkpoint
@@ -105,12 +106,14 @@ def rows_of(calls: dict[str, Any], inputs: list[mx.array], tokens: int, rounds: 
 def time_models(models: dict[str, Path], items: int, rounds: int, new_tokens: int) -> None:
     found = bench(
         list(models.values()),
-        rounds=rounds,
-        items=items,
-        cooldown_s=0,
-        prompt_lengths=(128,),
-        new_tokens=new_tokens,
-        sizes=False,
+        BenchSettings(
+            rounds=rounds,
+            items=items,
+            cooldown_s=0,
+            prompt_lengths=(128,),
+            new_tokens=new_tokens,
+            sizes=False,
+        ),
     )
     rows = []
     for name, facts, row in zip(models, found.models, found.rows, strict=True):

@@ -20,6 +20,7 @@ from simulated_runs import (
     simulate_study,
 )
 
+from mlx_prune.latency.family import LatencyRow
 from mlx_prune.latency.ratio import (
     PairedRatio,
     critical_value,
@@ -58,10 +59,9 @@ def studies(runs: int) -> None:
     )
 
 
-def _alone(row: dict[str, object]) -> bool:
+def _alone(row: LatencyRow) -> bool:
     """Whether one comparison's own 95 % interval leaves the margin's range and misses 1: the earlier rule."""
-    errors = tuple((float(e), float(f)) for e, f in row["log_errors"])  # type: ignore[attr-defined]
-    alone = PairedRatio(float(str(row["ratio"])), 0, 0, 0.95, 20, 3, 1.0, errors=errors).among(1)
+    alone = PairedRatio(row.ratio, 0, 0, 0.95, 20, 3, 1.0, errors=row.errors).among(1)
     return not (alone.low > 1 / 1.05 and alone.high < 1.05) and (alone.low > 1 or alone.high < 1)
 
 

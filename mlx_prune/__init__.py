@@ -18,6 +18,7 @@ _blas.preload()
 _EXPORTS: dict[str, str] = {
     "ActivationStatistics": "mlx_prune.activations.passes",
     "BenchResult": "mlx_prune.latency.result",
+    "BenchSettings": "mlx_prune.latency.settings",
     "Calibration": "mlx_prune.activations.calibration",
     "Evaluation": "mlx_prune.runs.evaluate",
     "GenerationSettings": "mlx_prune.generation.interface",
@@ -55,6 +56,7 @@ _EXPORTS: dict[str, str] = {
 __all__ = [
     "ActivationStatistics",
     "BenchResult",
+    "BenchSettings",
     "Calibration",
     "Evaluation",
     "GenerationSettings",
@@ -101,6 +103,7 @@ if TYPE_CHECKING:
     from mlx_prune.generation.interface import GenerationSettings
     from mlx_prune.latency.result import BenchResult
     from mlx_prune.latency.run import bench
+    from mlx_prune.latency.settings import BenchSettings
     from mlx_prune.pruning.in_memory import prune
     from mlx_prune.pruning.inspection import inspect
     from mlx_prune.pruning.job import prune_and_quantize

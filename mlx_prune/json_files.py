@@ -1,8 +1,10 @@
-"""JSON that comes from outside: whatever is wrong with it is one sentence, never a crash of the parser."""
+"""JSON: whatever is wrong with a file from outside is one sentence, and whatever is written is strict."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -47,3 +49,24 @@ def read_object(file: Path, error: type[MlxPruneError], advice: str) -> dict[str
     if not isinstance(data, dict):
         raise error(f"{file} is not a JSON object; {advice}.")
     return data
+
+
+def to_jsonable(value: Any) -> Any:
+    """Make a value strict JSON: dataclasses to objects, paths to strings, non-finite numbers to null."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): to_jsonable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [to_jsonable(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (bool, int, str)) or value is None:
+        return value
+    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
+        return to_jsonable(value.item())
+    if hasattr(value, "tolist"):
+        return to_jsonable(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    raise TypeError(f"cannot write {type(value).__name__} as JSON")

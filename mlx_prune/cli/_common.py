@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import math
 import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mlx_prune.json_files import to_jsonable
 from mlx_prune.outside_names import plain
 from mlx_prune.progress import Progress, ProgressCallback, silent
 
@@ -200,27 +198,6 @@ def progress_bars() -> Iterator[ProgressCallback]:
             bars.update(task, rate=f"{speed:,.1f}/s" if speed else "")
 
         yield show
-
-
-def to_jsonable(value: Any) -> Any:
-    """Make a value strict JSON: dataclasses to objects, paths to strings, non-finite numbers to null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, dict):
-        return {str(key): to_jsonable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [to_jsonable(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, (bool, int, str)) or value is None:
-        return value
-    if hasattr(value, "item") and getattr(value, "ndim", 0) == 0:
-        return to_jsonable(value.item())
-    if hasattr(value, "tolist"):
-        return to_jsonable(value.tolist())
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    raise TypeError(f"cannot write {type(value).__name__} as JSON")
 
 
 def emit_json(payload: Any) -> None:

@@ -10,6 +10,7 @@ import click
 
 from mlx_prune import words
 from mlx_prune.cli import _common
+from mlx_prune.latency.settings import SCHEDULES, BenchSettings
 
 if TYPE_CHECKING:
     from mlx_prune.cli._fitted_table import FittedTable
@@ -37,16 +38,20 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
 @click.command(short_help="Time models against the dense one.")
 @click.argument("models", metavar="MODEL MODEL...", nargs=-1, required=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for latency.json and the plot.")
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--rounds", type=click.IntRange(1), default=BenchSettings.rounds, show_default=True)
 @click.option(
     "--items",
     type=click.IntRange(1),
-    default=40,
+    default=BenchSettings.items,
     show_default=True,
     help="BBQ questions, or synthetic prompts per length.",
 )
 @click.option(
-    "--cooldown", type=click.FloatRange(0), default=2.0, show_default=True, help="Seconds between rounds."
+    "--cooldown",
+    type=click.FloatRange(0),
+    default=BenchSettings.cooldown_s,
+    show_default=True,
+    help="Seconds between rounds.",
 )
 @click.option("--bbq", metavar="demo|hub|DIR", help="Where the questions come from.  [default: demo]")
 @click.option(
@@ -64,13 +69,13 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
 @click.option(
     "--margin",
     type=click.FloatRange(0, 100, min_open=True, max_open=True),
-    default=5.0,
+    default=100 * BenchSettings.margin,
     show_default=True,
     help="Largest difference that does not matter, in percent.",
 )
 @click.option(
     "--schedule",
-    type=click.Choice(("auto", "interleaved", "blocks")),
+    type=click.Choice(SCHEDULES),
     default="auto",
     show_default=True,
     help="Models in turn at every item, or one in memory at a time.",
@@ -133,25 +138,23 @@ def command(
     from mlx_prune.report.figures.latency import save_latency_plot
     from mlx_prune.store import write_atomically
 
+    settings = BenchSettings(
+        rounds=rounds,
+        items=items,
+        cooldown_s=cooldown,
+        bbq=bbq,
+        prompt_lengths=prompt_lengths,
+        new_tokens=generate,
+        margin=margin / 100,
+        schedule=schedule,
+        dtype=dtype,
+        sizes=not no_sizes,
+        seed=seed,
+    )
     folder = out or Path(f"bench-{datetime.now():%Y%m%d-%H%M%S}")
     with _common.progress_bars() as progress:
         result = bench(
-            models,
-            rounds=rounds,
-            items=items,
-            cooldown_s=cooldown,
-            bbq=bbq,
-            prompt_lengths=prompt_lengths,
-            new_tokens=generate,
-            margin=margin / 100,
-            schedule=schedule,
-            dtype=dtype,
-            sizes=not no_sizes,
-            out=folder,
-            force=force,
-            seed=seed,
-            trust_remote_code=trust_remote_code,
-            progress=progress,
+            models, settings, out=folder, force=force, trust_remote_code=trust_remote_code, progress=progress
         )
     files = [folder / "latency.json", *save_latency_plot(result, folder)]
     for file, text in ((csv_file, to_csv), (markdown_file, to_markdown)):

@@ -15,12 +15,7 @@ from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.environment import backend, physical_memory
 from mlx_prune.errors import DataError
 from mlx_prune.latency.result import Workload
-
-BBQ_TOKENS = 5
-SYNTHETIC_TOKENS = 32
-# Of all synthetic prompts together; they are held as Python numbers, about 40 bytes each.
-MOST_TOKENS = 10_000_000
-SCHEDULES = ("auto", "interleaved", "blocks")
+from mlx_prune.latency.settings import MOST_TOKENS, BenchSettings
 
 
 @dataclass(frozen=True)
@@ -38,56 +33,50 @@ class Plan:
     new_tokens: tuple[int, ...]
 
 
-def bbq_plan(tokenizers: Sequence[Any], source: str | Path, items: int, new_tokens: int) -> Plan:
+def bbq_plan(tokenizers: Sequence[Any], settings: BenchSettings) -> Plan:
     """Ambiguous BBQ questions, rendered and tokenized as each model's own template and tokenizer do.
+
+    They are spread evenly over the categories, and fewer than asked for only where the source has fewer.
 
     Args:
         tokenizers: One per model.
-        source: As in :func:`~mlx_prune.bbq.items.load_items`.
-        items: How many, spread evenly over the categories; fewer only where the source has fewer.
-        new_tokens: Tokens to generate per question.
+        settings: Where the questions come from, and how many.
 
     Raises:
         DataError: The source cannot be read.
     """
-    questions = load_items(source, limit=items)
+    questions = load_items(settings.questions or "demo", limit=settings.items)
     prompts = []
     for tokenizer in tokenizers:
         # Whether a model would think does not matter to the clock.
         builder = PromptBuilder(tokenizer, "skip")
         prompts.append(tuple(tuple(builder.tokens(question)) for question in questions))
-    return _plan([("bbq", tuple(prompts))], new_tokens)
+    return _plan([("bbq", tuple(prompts))], settings.answer_tokens)
 
 
-def synthetic_plan(
-    vocabularies: Sequence[int], lengths: Sequence[int], items: int, new_tokens: int, seed: int
-) -> Plan:
+def synthetic_plan(vocabularies: Sequence[int], settings: BenchSettings) -> Plan:
     """Random prompts of fixed lengths, the same for all models.
 
     Args:
         vocabularies: Vocabulary size of each model; ids are valid in all of them.
-        lengths: Prompt lengths in tokens.
-        items: Prompts per length.
-        new_tokens: Tokens to generate per prompt.
-        seed: Of the ids.
+        settings: The lengths, how many prompts of each, and the seed.
 
     Raises:
-        DataError: A length is below 1, or named twice, or the prompts hold more than :data:`MOST_TOKENS`.
+        DataError: The prompts hold more than :data:`MOST_TOKENS`.
     """
-    if min(lengths) < 1 or len(set(lengths)) != len(lengths):
-        raise DataError("prompt lengths must be distinct and at least 1.")
-    if items * sum(lengths) > MOST_TOKENS:
+    items, tokens = settings.items, settings.items * sum(settings.prompt_lengths)
+    if tokens > MOST_TOKENS:
         raise DataError(
-            f"{items:,} prompts of these lengths hold {items * sum(lengths):,} tokens, which take about "
-            f"{items * sum(lengths) * 40 / 1e9:,.1f} GB before the first is timed; "
+            f"{items:,} prompts of these lengths hold {tokens:,} tokens, which take about "
+            f"{tokens * 40 / 1e9:,.1f} GB before the first is timed; "
             f"{MOST_TOKENS:,} are the most, so choose fewer or shorter ones."
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(settings.seed)
     groups = []
-    for length in lengths:
+    for length in settings.prompt_lengths:
         drawn = rng.integers(0, min(vocabularies), (items, length)).tolist()
         groups.append((f"p{length}", (tuple(tuple(ids) for ids in drawn),) * len(vocabularies)))
-    return _plan(groups, new_tokens)
+    return _plan(groups, settings.answer_tokens)
 
 
 def _plan(groups: Sequence[tuple[str, tuple[tuple[tuple[int, ...], ...], ...]]], new_tokens: int) -> Plan:
@@ -134,17 +123,12 @@ def item_order(items: int, number: int, block: int, seed: int) -> list[int]:
 
 
 def choose_schedule(wanted: str, weights: Sequence[int]) -> str:
-    """Interleave models whose weights fit in memory together, with a third to spare; else run blocks.
+    """Unless told, interleave models whose weights fit in memory with a third to spare; else run blocks.
 
     Args:
-        wanted: "auto", "interleaved" or "blocks".
+        wanted: One of :data:`~mlx_prune.latency.settings.SCHEDULES`.
         weights: Bytes of each model in memory.
-
-    Raises:
-        DataError: If ``wanted`` is something else.
     """
-    if wanted not in SCHEDULES:
-        raise DataError(f"the schedule is one of {', '.join(SCHEDULES)}, not {wanted!r}.")
     if wanted != "auto":
         return wanted
     return "interleaved" if 1.5 * sum(weights) <= available_memory() else "blocks"

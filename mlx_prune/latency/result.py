@@ -1,16 +1,27 @@
-"""What a latency run was and what it showed: settings, models, workloads, rows, and ``latency.json``."""
+"""What a latency run measured, what that shows, and its file ``latency.json``.
+
+A result is what was measured; rows, verdicts, drift and warnings are computed from it, without MLX, so that
+a result read back from its file shows the same.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from mlx_prune.latency.ratio import PairedRatio
-from mlx_prune.latency.samples import Samples
-from mlx_prune.latency.verdict import Verdict
+from mlx_prune.errors import DataError
+from mlx_prune.json_files import read_object, to_jsonable
+from mlx_prune.latency.power import PowerState
+from mlx_prune.latency.ratio import PairedRatio, fitted_drift, paired_ratio
+from mlx_prune.latency.samples import METRICS, Samples
+from mlx_prune.latency.verdict import DRIFT_LIMIT, Verdict, verdict
 from mlx_prune.stats.levels import CONFIDENCE
 
 FILE_NAME = "latency.json"
@@ -78,10 +89,15 @@ class Workload:
         """Indices of its items."""
         return range(self.first, self.first + self.items)
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What is compared; a single token has no further ones."""
+        return tuple(metric for metric in METRICS if metric != "per_token" or self.new_tokens > 1)
+
 
 @dataclass(frozen=True)
-class Settings:
-    """How a latency run was set up.
+class RunSettings:
+    """What a result keeps of its :class:`~mlx_prune.latency.settings.BenchSettings`.
 
     Attributes:
         schedule: "interleaved" (in turn per item) or "blocks" (one model in memory at a time, ABBA).
@@ -153,38 +169,29 @@ class Row:
     comparisons: dict[str, Comparison]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BenchResult:
-    """A latency run: what was measured and what it shows.
+    """A latency run: what was measured, and what that shows.
 
     Attributes:
         settings: How it was set up.
         models: The models, dense first.
         workloads: What they were given.
-        rows: One per model and workload.
-        drift: Per model, fraction by which its times grew over the run.
-        run_drift: The same of all measurements together; beyond its limit nothing is settled.
-        warnings: Sentences about whatever makes the figures doubtful.
         samples: Every measurement.
         interrupted: Whether the run was cut short.
         started: ISO 8601 time.
-        conditions: Power and heat at the start of every round, the fields of
-            :class:`~mlx_prune.latency.power.PowerState`.
+        conditions: Power and heat at the start of every round.
         versions: Of the libraries involved.
         device: The machine.
     """
 
-    settings: Settings
+    settings: RunSettings
     models: tuple[ModelFacts, ...]
     workloads: tuple[Workload, ...]
-    rows: tuple[Row, ...]
-    drift: tuple[float, ...]
-    warnings: tuple[str, ...]
     samples: Samples
-    run_drift: float = math.nan
     interrupted: bool = False
     started: str = ""
-    conditions: tuple[dict[str, Any], ...] = ()
+    conditions: tuple[PowerState, ...] = ()
     versions: dict[str, str] = field(default_factory=dict)
     device: dict[str, Any] = field(default_factory=dict)
 
@@ -193,7 +200,44 @@ class BenchResult:
         """Whether the models ran in blocks."""
         return self.settings.schedule == "blocks"
 
-    def paired_times(self, metric: str, workload: int) -> np.ndarray[Any, Any]:
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """One per model and workload."""
+        return tuple(self._row(m, w) for w in range(len(self.workloads)) for m in range(len(self.models)))
+
+    @cached_property
+    def drift(self) -> tuple[float, ...]:
+        """Per model, fraction by which its times grew over the run."""
+        samples = self.samples
+        return tuple(
+            fitted_drift(samples.started_s[own], samples.times("total")[own], samples.item[own])
+            for own in (samples.model == m for m in range(len(self.models)))
+        )
+
+    @cached_property
+    def run_drift(self) -> float:
+        """Drift of the machine, from all measurements, each against others of its model and item.
+
+        NaN where nothing was measured twice: then how items and models differ would be taken for drift.
+        Beyond :data:`~mlx_prune.latency.verdict.DRIFT_LIMIT` nothing is settled.
+        """
+        samples = self.samples
+        _, alike, times = np.unique(
+            np.stack([samples.model, samples.item]), axis=1, return_inverse=True, return_counts=True
+        )
+        repeated = (times > 1)[alike.ravel()]
+        if not repeated.any():
+            return math.nan
+        return fitted_drift(
+            samples.started_s[repeated], samples.times("total")[repeated], alike.ravel()[repeated]
+        )
+
+    @cached_property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about whatever makes the figures doubtful."""
+        return tuple(_warnings(self))
+
+    def paired_times(self, metric: str, workload: int) -> npt.NDArray[np.float64]:
         """(models, items, rounds) of seconds, NaN where not measured."""
         return self.samples.cube(
             metric,
@@ -205,20 +249,123 @@ class BenchResult:
 
     def to_json(self) -> dict[str, Any]:
         """The result as plain objects, for ``latency.json`` and ``--json``; NaN becomes null."""
-        columns = {name: column.tolist() for name, column in vars(self.samples).items()}
-        plain = {**asdict(self), "samples": columns}
-        for row in plain["rows"]:
-            row["model"] = self.models[row["model"]].label
-            row["workload"] = self.workloads[row["workload"]].name
-        head = {"kind": KIND, "format": FORMAT, "timed": TIMED, "batch_size": 1}
-        return {**head, **_without_nan(plain)}
+        models = [model.label for model in self.models]
+        loads = [load.name for load in self.workloads]
+        rows = [
+            asdict(row) | {"model": models[row.model], "workload": loads[row.workload]} for row in self.rows
+        ]
+        found: dict[str, Any] = to_jsonable(
+            {
+                "kind": KIND,
+                "format": FORMAT,
+                "timed": TIMED,
+                "batch_size": 1,
+                "settings": self.settings,
+                "models": self.models,
+                "workloads": self.workloads,
+                "rows": rows,
+                "drift": self.drift,
+                "warnings": self.warnings,
+                "samples": self.samples,
+                "run_drift": self.run_drift,
+                "interrupted": self.interrupted,
+                "started": self.started,
+                "conditions": self.conditions,
+                "versions": self.versions,
+                "device": self.device,
+            }
+        )
+        return found
+
+    @property
+    def _family(self) -> int:
+        """Comparisons of the run, which share one level."""
+        return (len(self.models) - 1) * sum(len(load.metrics) for load in self.workloads)
+
+    def _row(self, model: int, workload: int) -> Row:
+        load, samples = self.workloads[workload], self.samples
+        own = (samples.model == model) & np.isin(samples.item, np.array(load.indices))
+        lengths = np.array(load.prompt_tokens[model], float)[samples.item[own] - load.first]
+        times = {metric: samples.times(metric)[own] for metric in METRICS}
+        spreads = {metric: Spread.of(seconds) for metric, seconds in times.items()}
+        compared = load.metrics if model > 0 else ()
+        return Row(
+            model,
+            workload,
+            measurements=int(own.sum()),
+            times=spreads,
+            prompt_tps=float(np.median(lengths / times["ttft"])) if own.any() else math.nan,
+            decode_tps=1e3 / spreads["per_token"].median_ms,
+            peak_bytes=self.models[model].memory_bytes + int(samples.extra_bytes[own].max(initial=0)),
+            comparisons={metric: self._compare(metric, model, workload) for metric in compared},
+        )
+
+    def _compare(self, metric: str, model: int, workload: int) -> Comparison:
+        cube = self.paired_times(metric, workload)
+        ratio = paired_ratio(
+            cube[model],
+            cube[0],
+            blocks=self.blocks,
+            confidence=self.settings.confidence,
+            family=self._family,
+        )
+        return Comparison(ratio, verdict(ratio, self.settings.margin, drift=self.run_drift))
 
 
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(item) for item in value]
-    return value
+def is_result(path: Path) -> bool:
+    """Whether a file is a :class:`BenchResult` of any version."""
+    try:
+        return read_object(path, DataError, "measure again").get("kind") == KIND
+    except DataError:
+        return False
+
+
+def read_result(path: Path) -> BenchResult:
+    """Read a ``latency.json``; statistics are computed anew from its measurements.
+
+    Raises:
+        DataError: It is absent, damaged, another file, or of a newer version.
+    """
+    data = read_object(path, DataError, "measure again")
+    if data.get("kind") != KIND:
+        raise DataError(f"{path} is not a latency result; measure again.")
+    if data.get("format") != FORMAT:
+        raise DataError(f"{path} is a latency result of another version; update mlx-prune, or measure again.")
+    try:
+        result = msgspec.convert(data, BenchResult, dec_hook=_column)
+        # Numbers that no run gives come out here.
+        _ = result.rows, result.warnings
+    except (ValueError, IndexError, OverflowError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}); measure again.") from error
+    return result
+
+
+def _column(kind: Any, values: Any) -> Any:
+    """A list of numbers in a file as the array that :class:`Samples` holds."""
+    (number,) = kind.__args__[1].__args__
+    return np.asarray(values, number)
+
+
+def _warnings(run: BenchResult) -> list[str]:
+    found = []
+    if run.interrupted:
+        found.append("The run was interrupted; only complete pairs are compared.")
+    if abs(run.run_drift) > DRIFT_LIMIT:
+        word = "slower" if run.run_drift > 0 else "faster"
+        found.append(
+            f"The machine became {100 * abs(run.run_drift):.0f} % {word} during the run, more than the "
+            f"{100 * DRIFT_LIMIT:g} % beyond which nothing is settled; let it rest, or set a longer cooldown."
+        )
+    for load in run.workloads:
+        for facts, lengths in zip(run.models[1:], load.prompt_tokens[1:], strict=True):
+            if lengths != load.prompt_tokens[0]:
+                found.append(
+                    f"{facts.label} splits the {load.name} prompts into other numbers of tokens "
+                    f"than {run.models[0].label}."
+                )
+    if len({facts.dtype for facts in run.models}) > 1:
+        types = ", ".join(f"{facts.label} {facts.dtype}" for facts in run.models)
+        found.append(f"The models compute in different types: {types}.")
+    # What was wrong at the start of any round is said once.
+    complaints = dict.fromkeys(text for state in run.conditions for text in state.complaints())
+    return [*found, *(f"During the run, {complaint}." for complaint in complaints)]

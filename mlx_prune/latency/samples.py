@@ -60,13 +60,9 @@ class Samples:
     @classmethod
     def of(cls, samples: Sequence[Sample]) -> Samples:
         """Gather single measurements."""
-        return cls.from_columns({f.name: [getattr(s, f.name) for s in samples] for f in fields(Sample)})
-
-    @classmethod
-    def from_columns(cls, columns: dict[str, Any]) -> Samples:
-        """Take columns as a JSON file holds them."""
-        kinds = {name: float if name.endswith("_s") else np.int64 for name in (f.name for f in fields(cls))}
-        return cls(**{name: np.asarray(columns[name], kind) for name, kind in kinds.items()})
+        kinds = {f.name: np.float64 if f.type == "float" else np.int64 for f in fields(Sample)}
+        columns: dict[str, Any] = {k: np.array([getattr(s, k) for s in samples], t) for k, t in kinds.items()}
+        return cls(**columns)
 
     def __len__(self) -> int:
         return len(self.model)

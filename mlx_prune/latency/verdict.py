@@ -17,10 +17,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mlx_prune.latency.drift import DRIFT_LIMIT
 from mlx_prune.latency.ratio import MIN_ITEMS, PairedRatio
+from mlx_prune.latency.settings import MARGIN
 
-MARGIN = 0.05
+# Of the times over a run, either way; beyond it nothing is settled.
+DRIFT_LIMIT = 0.10
 SAME, FASTER, SLOWER, OPEN = "same", "faster", "slower", "open"
 # So near to an end of the margin, the measurement would have to grow this many times.
 _NEVER = 1000.0

@@ -11,7 +11,7 @@ from typing import Any
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object
-from mlx_prune.latency.family import together
+from mlx_prune.latency.family import LatencyRow, together
 from mlx_prune.store import write_atomically
 
 PERPLEXITY_FILE = "perplexity.json"
@@ -53,9 +53,18 @@ def read_latencies(study: Path) -> list[Row]:
     """
     path = study / LATENCY_FILE
     try:
-        return together(read_results(path))
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise RecordsError(f"{path} is damaged ({error!r}); delete it to measure again.") from error
+        return latencies_together(read_results(path))
+    except (ValueError, OverflowError) as error:
+        raise RecordsError(f"{path} is damaged ({error}); delete it to measure again.") from error
+
+
+def latencies_together(rows: list[Row]) -> list[Row]:
+    """Rows of ``latency.json``, with intervals that hold together."""
+    found = together(LatencyRow.from_json(row) for row in rows)
+    return [
+        {name: row.get(name) for name in _NAMES} | latency.to_json()
+        for row, latency in zip(rows, found, strict=True)
+    ]
 
 
 def _fault(row: Any) -> str:

@@ -18,8 +18,9 @@ from mlx_prune.cards.card import write_card
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecordsError
-from mlx_prune.latency.family import study_row, together
+from mlx_prune.latency.family import LatencyRow
 from mlx_prune.latency.run import bench
+from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.report import META_FILE
 from mlx_prune.pruning.saving import save
@@ -34,7 +35,7 @@ from mlx_prune.study.config import StudyConfig, config_to_dict
 from mlx_prune.study.data import require_sources, with_named_data
 from mlx_prune.study.models import Made, ModelMaker, Source, checkpoint_folder
 from mlx_prune.study.recipes import recipe_of
-from mlx_prune.study.results import LATENCY_FILE, PERPLEXITY_FILE, SIZES_FILE, ResultsFile
+from mlx_prune.study.results import LATENCY_FILE, PERPLEXITY_FILE, SIZES_FILE, ResultsFile, latencies_together
 
 STUDY_FILE = "study.toml"
 
@@ -116,7 +117,7 @@ class _Study:
         self.progress = progress
         self.watch = watch
         self.perplexities = ResultsFile(folder / PERPLEXITY_FILE)
-        self.latencies = ResultsFile(folder / LATENCY_FILE, together)
+        self.latencies = ResultsFile(folder / LATENCY_FILE, latencies_together)
         self.sizes = ResultsFile(folder / SIZES_FILE)
 
     def run_model(self, model: str, label: str) -> None:
@@ -203,21 +204,23 @@ class _Study:
     def _time(self, made: Made, name: Configuration, progress: ProgressCallback) -> None:
         if made.dense is None:
             reason = "dense and pruned do not fit in memory together; compare saved checkpoints with bench"
-            self.latencies.put(name, ratio=None, note=reason)
+            self.latencies.put(name, **LatencyRow(ratio=None, note=reason).to_json())
             return
         latency = self.config.latency
         result = bench(
             [made.dense, dataclasses.replace(made.loaded, name=f"{name.model}-{name.folder}")],
-            rounds=latency.rounds,
-            items=latency.items,
-            cooldown_s=0.0,
-            bbq=self.config.bbq.source,
-            sizes=False,
+            BenchSettings(
+                rounds=latency.rounds,
+                items=latency.items,
+                cooldown_s=0.0,
+                bbq=self.config.bbq.source,
+                sizes=False,
+            ),
             progress=progress,
         )
         if result.interrupted:
             raise KeyboardInterrupt
-        self.latencies.put(name, **study_row(result))
+        self.latencies.put(name, **LatencyRow.of(result).to_json())
 
     def _named(self, name: Configuration) -> ProgressCallback:
         def report(step: Progress) -> None:

@@ -21,6 +21,7 @@ from mlx_prune.checkpoint.limits import Limits, limits_of
 from mlx_prune.errors import CheckpointError, DataError
 from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.latency.run import bench
+from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.perplexity import perplexity
 
@@ -104,7 +105,7 @@ def test_perplexity_calibration_and_clock_keep_to_the_table(
     whole = dataclasses.replace(calibration, sequence_length=None)
     assert calibration_tokens(whole, loaded.tokenizer, loaded.config, 0).tokens.shape == (1, 256)
     with pytest.raises(DataError, match="takes at most 256 tokens"):
-        bench([loaded, loaded], prompt_lengths=(250,), items=1, rounds=1, new_tokens=7)
+        bench([loaded, loaded], BenchSettings(prompt_lengths=(250,), items=1, rounds=1, new_tokens=7))
 
 
 def test_questions_read_from_files_know_their_line(tmp_path: Path) -> None:
@@ -127,7 +128,7 @@ def test_tokens_beyond_the_embedding_are_refused_on_every_path(tmp_path: Path) -
     with pytest.raises(CheckpointError, match="a calibration sequence holds token"):
         calibration_tokens(Calibration(str(file)), loaded.tokenizer, loaded.config, 0)
     with pytest.raises(CheckpointError, match="prompt 1 of model holds token"):
-        bench([loaded, loaded], bbq="demo", items=1, rounds=1)
+        bench([loaded, loaded], BenchSettings(bbq="demo", items=1, rounds=1))
 
 
 def test_limits_of_every_spelling() -> None:

@@ -12,7 +12,7 @@ from tiny_models import save_tiny_model
 from mlx_prune.cards.card import write_card
 from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import CheckpointError
-from mlx_prune.latency.facts import Candidate, describe
+from mlx_prune.latency.models import Candidate, describe
 from mlx_prune.pruning.inspection import inspect
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.streaming import prune_checkpoint

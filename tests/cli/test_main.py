@@ -15,6 +15,7 @@ import pytest
 from mlx_prune import words
 from mlx_prune.cli import _common
 from mlx_prune.cli.main import COMMANDS, run
+from mlx_prune.json_files import to_jsonable
 
 HEAVY = ("mlx", "mlx_lm", "transformers", "datasets", "matplotlib", "pyarrow", "torch", "scipy")
 
@@ -85,7 +86,7 @@ def test_bad_sparsities_are_refused(word: str) -> None:
 
 
 def test_json_has_no_non_finite_numbers_and_knows_numpy() -> None:
-    payload = _common.to_jsonable(
+    payload = to_jsonable(
         {"a": math.nan, "b": np.float32(0.5), "c": np.arange(3), "d": Path("x"), "e": (True, None)}
     )
     assert json.loads(json.dumps(payload, allow_nan=False)) == {

@@ -16,6 +16,7 @@ from mlx_prune.generation.batched import BatchedEngine
 from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.generation.sequential import SequentialEngine
 from mlx_prune.latency.run import bench
+from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.perplexity import perplexity
 from mlx_prune.runs.records import part_files
@@ -106,4 +107,4 @@ def test_minus_infinity_is_a_number_to_draw_with(tmp_path: Path, monkeypatch: py
 def test_a_model_without_numbers_is_not_timed(tmp_path: Path) -> None:
     loaded = broken(tmp_path / "model")
     with pytest.raises(CheckpointError, match="are not numbers"):
-        bench([loaded, loaded], bbq="demo", items=1, rounds=1)
+        bench([loaded, loaded], BenchSettings(bbq="demo", items=1, rounds=1))

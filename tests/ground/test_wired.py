@@ -15,7 +15,8 @@ from mlx_prune.activations.passes import calibrate
 from mlx_prune.checkpoint.open import LoadedModel, load
 from mlx_prune.generation.batched import BatchedEngine
 from mlx_prune.generation.interface import GenerationSettings
-from mlx_prune.latency import loop as latency_loop
+from mlx_prune.latency import run as latency_run
+from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.streaming import prune_checkpoint
@@ -71,7 +72,7 @@ def text(tmp_path) -> Calibration:
 @pytest.mark.parametrize("schedule", ["interleaved", "blocks"])
 def test_bench_sets_it_around_all_that_is_timed_and_not_inside(model, schedule, limit, monkeypatch):
     changes = []
-    timed = latency_loop.time_generation
+    timed = latency_run.time_generation
 
     def watched(*arguments):
         before = limit.changes
@@ -81,10 +82,9 @@ def test_bench_sets_it_around_all_that_is_timed_and_not_inside(model, schedule, 
         changes.append(limit.changes - before)
         return found
 
-    monkeypatch.setattr(latency_loop, "time_generation", watched)
+    monkeypatch.setattr(latency_run, "time_generation", watched)
     models = [model, model] if schedule == "interleaved" else [model.path, model.path]
-    mlx_prune.bench(
-        models,
+    settings = BenchSettings(
         schedule=schedule,
         items=2,
         rounds=2,
@@ -93,6 +93,7 @@ def test_bench_sets_it_around_all_that_is_timed_and_not_inside(model, schedule, 
         new_tokens=2,
         sizes=False,
     )
+    mlx_prune.bench(models, settings)
     assert changes
     assert not any(changes)
 

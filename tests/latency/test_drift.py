@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from mlx_prune.latency.drift import fitted_drift
+from mlx_prune.latency.ratio import fitted_drift
 
 
 def run_of(

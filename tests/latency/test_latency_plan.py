@@ -23,6 +23,7 @@ from mlx_prune.latency.plan import (
     item_order,
     synthetic_plan,
 )
+from mlx_prune.latency.settings import BenchSettings
 
 
 @pytest.mark.parametrize("models", [2, 3, 5])
@@ -58,7 +59,7 @@ def test_blocks_go_there_and_back() -> None:
 
 
 def test_synthetic_prompts_are_shared_and_valid_for_all_vocabularies() -> None:
-    plan = synthetic_plan([300, 200], (16, 7), items=5, new_tokens=3, seed=0)
+    plan = synthetic_plan([300, 200], BenchSettings(prompt_lengths=(16, 7), items=5, new_tokens=3))
     assert plan.prompts[0] == plan.prompts[1]
     assert [len(ids) for ids in plan.prompts[0]] == [16] * 5 + [7] * 5
     assert max(max(ids) for ids in plan.prompts[0]) < 200
@@ -70,13 +71,13 @@ def test_synthetic_prompts_are_shared_and_valid_for_all_vocabularies() -> None:
     assert plan.workloads[1].prompt_tokens == ((7,) * 5, (7,) * 5)
     assert plan.new_tokens == (3,) * 10
     with pytest.raises(DataError, match="distinct"):
-        synthetic_plan([300], (4, 4), 1, 1, 0)
+        synthetic_plan([300], BenchSettings(prompt_lengths=(4, 4), items=1, new_tokens=1))
 
 
 def test_questions_are_rendered_by_each_models_own_template(tmp_path: Path) -> None:
     with_template = load_tokenizer(save_tiny_model(tmp_path / "a", "llama"))
     plain = load_tokenizer(save_tiny_model(tmp_path / "b", "llama", chat_template=None))
-    plan = bbq_plan([with_template, plain], "demo", 10, 5)
+    plan = bbq_plan([with_template, plain], BenchSettings(bbq="demo", items=10, new_tokens=5))
     questions = load_items("demo", limit=10)
     assert len({question.category for question in questions}) == 5
     for tokenizer, prompts in zip((with_template, plain), plan.prompts, strict=True):
@@ -92,7 +93,7 @@ def test_models_that_fit_together_are_interleaved(monkeypatch: pytest.MonkeyPatc
     assert choose_schedule("blocks", [1, 1]) == "blocks"
     assert choose_schedule("interleaved", [900, 900]) == "interleaved"
     with pytest.raises(DataError, match="one of auto, interleaved, blocks"):
-        choose_schedule("random", [1])
+        BenchSettings(schedule="random")
 
 
 def test_available_memory_is_some_of_what_there_is() -> None:

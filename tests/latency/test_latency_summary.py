@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from latency_examples import made_up_result
 
 from mlx_prune.errors import DataError
+from mlx_prune.latency.result import read_result
 from mlx_prune.latency.samples import Sample, Samples
-from mlx_prune.latency.summary import read_result
 
 
 def test_rows_hold_medians_percentiles_and_ratios() -> None:
@@ -138,6 +139,33 @@ def test_a_result_reads_back_as_it_was(tmp_path: Path, schedule: str) -> None:
     again = read_result(file)
     assert again.to_json() == result.to_json()
     assert json.loads(file.read_text())["rows"][1]["model"] == "out/wanda-s50"
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"format": 2}, r"latency\.json is a latency result of another version; update mlx-prune, or"),
+        ({"settings": None}, r"latency\.json is damaged \(Expected `object`, got `null` - at `\$\.settings`"),
+        ({"samples": {}}, r"latency\.json is damaged"),
+        ({"conditions": [{"battery_percent": "full"}]}, r"latency\.json is damaged"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, damage: dict[str, Any], message: str) -> None:
+    file = tmp_path / "latency.json"
+    file.write_text(json.dumps(made_up_result().to_json() | damage))
+    with pytest.raises(DataError, match=message + ".*measure again"):
+        read_result(file)
+
+
+@pytest.mark.parametrize("column", ["model", "item", "round", "ttft_s"])
+@pytest.mark.parametrize("damage", [[999], ["a"], {}, 3])
+def test_measurements_that_no_run_gives_are_refused(tmp_path: Path, column: str, damage: Any) -> None:
+    data = made_up_result().to_json()
+    data["samples"][column] = damage
+    file = tmp_path / "latency.json"
+    file.write_text(json.dumps(data))
+    with pytest.raises(DataError, match=r"damaged .*measure again"):
+        read_result(file)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from mlx_prune.latency.result import BenchResult, ModelFacts, Settings, Workload
+from mlx_prune.latency.power import PowerState
+from mlx_prune.latency.result import BenchResult, ModelFacts, RunSettings, Workload
 from mlx_prune.latency.samples import Sample, Samples
-from mlx_prune.latency.summary import summarize
 
 
 def made_up_samples(
@@ -77,14 +77,14 @@ def made_up_result(
         )
         for i, name in enumerate(names[: len(ratios)])
     )
-    return summarize(
-        Samples.of(samples[: len(samples) - drop]),
-        Settings(schedule, rounds, 0.0, 0.05),
+    return BenchResult(
+        RunSettings(schedule, rounds, 0.0, 0.05),
         models,
         loads,
+        Samples.of(samples[: len(samples) - drop]),
         interrupted=drop > 0,
         started="2026-01-02T03:04:05+00:00",
-        conditions=({"source": "AC", "load": 0.5},),
+        conditions=(PowerState("AC", load=0.5),),
         versions={"mlx": "0.1", "mlx-lm": "0.2"},
         device={"machine": "Some Machine", "backend": "cpu"},
     )

@@ -8,8 +8,8 @@ from statistics import NormalDist
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.labels import DENSE
-from mlx_prune.latency.drift import DRIFT_LIMIT
-from mlx_prune.latency.verdict import MARGIN, SAME
+from mlx_prune.latency.settings import MARGIN
+from mlx_prune.latency.verdict import DRIFT_LIMIT, SAME
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.figures.panels import configuration_label, key_of, number
 from mlx_prune.report.tables.rows import compared, interval, rated

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
-from mlx_prune.latency.drift import DRIFT_LIMIT
-from mlx_prune.latency.verdict import FASTER, OPEN, SAME, words
+from mlx_prune.latency.verdict import DRIFT_LIMIT, FASTER, OPEN, SAME, words
 from mlx_prune.report.figures.panels import Tables, number
 from mlx_prune.report.tables.table import Row
 

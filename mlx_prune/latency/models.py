@@ -1,17 +1,15 @@
-"""What is recorded of each model in a latency run apart from its times."""
+"""The models of a latency run: named or loaded, and what is known of them apart from their times."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.checkpoint.disk_sizes import GgufSize, bitmask_bytes, gguf_size, zstd_bytes
-from mlx_prune.checkpoint.limits import limits_of
+from mlx_prune.checkpoint.disk_sizes import bitmask_bytes, gguf_size, zstd_bytes
 from mlx_prune.checkpoint.open import LoadedModel, load
 from mlx_prune.checkpoint.record import read_pruning_meta
-from mlx_prune.errors import CheckpointError
 from mlx_prune.latency.result import ModelFacts
 from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import Progress, ProgressCallback
@@ -44,13 +42,6 @@ class Candidate:
             return self.model
         return load(self.model, dtype=self.dtype, lazy=lazy, trust_remote_code=self.trust_remote_code)
 
-    def vocabulary(self, opened: LoadedModel) -> int:
-        """Number of token ids that the model embeds."""
-        size = limits_of(opened.config).rows
-        if size is None:
-            raise CheckpointError(f"the config.json of {self.label} gives no vocab_size.")
-        return size
-
 
 def describe(
     candidate: Candidate, opened: LoadedModel, *, sizes: bool, progress: ProgressCallback
@@ -63,38 +54,35 @@ def describe(
         sizes: Whether to compress and export its files, too.
         progress: Called while files are compressed.
     """
-    config = opened.config
-    name, weights = opened.name, memory_bytes(opened.model)
+    facts = ModelFacts(
+        label=candidate.label,
+        name=opened.name,
+        path=str(opened.path),
+        recipe="" if candidate.loaded else _recipe(opened.path, opened.config),
+        dtype=opened.dtype,
+        load_s=None,
+        memory_bytes=memory_bytes(opened.model),
+    )
     if candidate.loaded is not None:
-        return ModelFacts(candidate.label, name, str(opened.path), "", opened.dtype, None, weights)
+        return facts
     shards = opened.checkpoint.shards
     on_disk = shards.nbytes
-    packed: int | None = None
-    without_zeros: int | None = None
-    gguf = GgufSize(None, "not asked for")
-    if sizes:
+    facts = replace(facts, disk_bytes=on_disk, gguf_note="not asked for")
+    if not sizes:
+        return facts
 
-        def report(done: int) -> None:
-            progress(Progress(f"compress {candidate.label}", done, on_disk))
+    def report(stage: str) -> Callable[[int], None]:
+        return lambda done: progress(Progress(f"{stage} {candidate.label}", done, on_disk))
 
-        packed = zstd_bytes(shards.files, progress=report)
-        without_zeros = bitmask_bytes(
-            shards, progress=lambda done: progress(Progress(f"zeros of {candidate.label}", done, on_disk))
-        )
-        gguf = gguf_size(opened.checkpoint)
-    return ModelFacts(
-        candidate.label,
-        name,
-        str(opened.path),
-        _recipe(opened.path, config),
-        opened.dtype,
-        None,
-        weights,
-        on_disk,
-        packed,
-        gguf.n_bytes,
-        gguf.note,
-        without_zeros,
+    packed = zstd_bytes(shards.files, progress=report("compress"))
+    without_zeros = bitmask_bytes(shards, progress=report("zeros of"))
+    gguf = gguf_size(opened.checkpoint)
+    return replace(
+        facts,
+        zstd_bytes=packed,
+        bitmask_bytes=without_zeros,
+        gguf_bytes=gguf.n_bytes,
+        gguf_note=gguf.note,
     )
 
 
@@ -104,12 +92,8 @@ def labels(models: Sequence[str | Path | LoadedModel]) -> list[str]:
     short = [Path(name).name or name for name in names]
     if len(set(short)) < len(set(names)):
         short = names
-    seen: dict[str, int] = {}
-    found = []
-    for name in short:
-        seen[name] = seen.get(name, 0) + 1
-        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return found
+    before = (short[:place].count(name) for place, name in enumerate(short))
+    return [f"{name} ({count + 1})" if count else name for name, count in zip(short, before, strict=True)]
 
 
 def _recipe(folder: Path, config: dict[str, Any]) -> str:
