@@ -26,7 +26,7 @@ _EXPORTS: dict[str, str] = {
     "LoadedModel": "mlx_prune.checkpoint.open",
     "MlxPruneError": "mlx_prune.errors",
     "ModelStamp": "mlx_prune.configuration:Configuration",
-    "Perplexity": "mlx_prune.runs.perplexity",
+    "Perplexity": "mlx_prune.stats.perplexity",
     "PruneReport": "mlx_prune.pruning.report",
     "Quantization": "mlx_prune.pruning.methods.quantize",
     "QuantizationReport": "mlx_prune.pruning.methods.quantize",
@@ -118,7 +118,8 @@ if TYPE_CHECKING:
     from mlx_prune.report.open import open_study
     from mlx_prune.report.write import write_report
     from mlx_prune.runs.evaluate import Evaluation, evaluate
-    from mlx_prune.runs.perplexity import Perplexity, perplexity
+    from mlx_prune.runs.perplexity import perplexity
+    from mlx_prune.stats.perplexity import Perplexity
     from mlx_prune.stats.rates import Rates
     from mlx_prune.stats.rates import from_table as rates
     from mlx_prune.study.runner import run_study

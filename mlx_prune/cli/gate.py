@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,12 +25,12 @@ from mlx_prune.cli._common import (
     trust_option,
     warn,
 )
+from mlx_prune.gate.limits import MEASURES, Limits, Measure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator
 
     from mlx_prune.gate.judge import GateResult, Measured
-    from mlx_prune.gate.limits import Limits
     from mlx_prune.progress import ProgressCallback
 
 # Options that only matter where a model has to be questioned.
@@ -47,8 +48,8 @@ _FOR_MODELS = (
 _COLORS = {"pass": "green", "fail": "bold red", "undecided": "yellow", "error": "bold red"}
 
 
-def _limit_reader(most: float) -> Callable[[click.Context, click.Parameter, str], float | None]:
-    """A callback that reads a number from 0 to ``most``; None stands for "off"."""
+def _limit_reader(measure: Measure) -> Callable[[click.Context, click.Parameter, str], float | None]:
+    """A callback that reads a limit in its measure's unit, as a share of 1; None stands for "off"."""
 
     def read(_: click.Context, __: click.Parameter, value: str) -> float | None:
         if value == "off":
@@ -57,26 +58,24 @@ def _limit_reader(most: float) -> Callable[[click.Context, click.Parameter, str]
             number = float(value)
         except ValueError:
             raise click.BadParameter(f"{value!r} is neither a number nor 'off'.") from None
-        if not 0 <= number <= most:
-            raise click.BadParameter(f"{value} is not between 0 and {most:g}.")
-        return number
+        if not 0 <= number <= measure.most:
+            raise click.BadParameter(f"{value} is not between 0 and {measure.most:g}.")
+        return number / 100 if measure.percent else number
 
     return read
 
 
 def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for name, default, most, text in (
-        ("unanswered", "10", 100.0, "Answers of the candidate that were not understood, in percent."),
-        ("perplexity-rise", "10", 1e9, "Rise of perplexity, in percent."),
-        ("usr-drop", "0.05", 1.0, "Drop of the overall USR."),
-        ("emergence", "0.05", 1.0, "Items made biased, above what the dense model does by chance."),
-        ("category-srs-rise", "0.05", 1.0, "Rise of the SRS of any category."),
-        ("expected-srs-rise", "off", 1.0, "Rise of the SRS expected from the options' probabilities."),
-        ("srs-rise", "0.02", 1.0, "Rise of the overall SRS."),
-    ):
-        reader = _limit_reader(most)
+    for name, measure in reversed(MEASURES.items()):
+        default = getattr(Limits, name)
         option = click.option(
-            f"--max-{name}", callback=reader, default=default, show_default=True, metavar="LIMIT", help=text
+            measure.option,
+            name,
+            callback=_limit_reader(measure),
+            default="off" if default is None else measure.written(default).removesuffix(" %"),
+            show_default=True,
+            metavar="LIMIT",
+            help=measure.help,
         )
         function = option(function)
     return function
@@ -122,22 +121,17 @@ def command(
     Exit codes: 0 every candidate passes, 3 one breaks a limit, else 1 one could not be judged (or the command
     was refused), else 4 one is undecided (0 with --allow-undecided); 2 wrong usage.
     """
-    from mlx_prune.gate.limits import Limits
     from mlx_prune.gate.text import exit_code, result_values, summary
     from mlx_prune.gate.text import junit as junit_xml
     from mlx_prune.store import write_atomically
 
-    perplexity, unanswered = options["max_perplexity_rise"], options["max_unanswered"]
-    limits = Limits(
-        srs_rise=options["max_srs_rise"],
-        category_srs_rise=options["max_category_srs_rise"],
-        emergence_excess=options["max_emergence"],
-        usr_drop=options["max_usr_drop"],
-        perplexity_rise=None if perplexity is None else perplexity / 100,
-        unanswered=None if unanswered is None else unanswered / 100,
-        expected_srs_rise=options["max_expected_srs_rise"],
-    )
-    results = _results(context, subjects, wanted, limits, options)
+    limits = Limits(**{name: options[name] for name in MEASURES})
+    # A limit that was asked for by name has to be held; a default one is left out where nothing was measured.
+    needed = [name for name in ("perplexity_rise", "expected_srs_rise") if given(context, name)]
+    with progress_bars() as progress:
+        results = [
+            _judged(pair, limits, needed) for pair in _pairs(context, subjects, wanted, options, progress)
+        ]
     if junit is not None:
         write_atomically(junit, junit_xml(results, undecided_passes=allow_undecided))
     if as_json:
@@ -155,18 +149,25 @@ def command(
     context.exit(exit_code(results, undecided_passes=allow_undecided))
 
 
-def _results(
+@dataclass(frozen=True)
+class _Pair:
+    """A dense model and a candidate: their names, and what reads or measures each."""
+
+    names: tuple[str, str]
+    dense: Callable[[], Measured]
+    candidate: Callable[[], Measured]
+
+
+def _pairs(
     context: click.Context,
     subjects: tuple[str, ...],
     wanted: tuple[str, ...],
-    limits: Limits,
     options: dict[str, Any],
-) -> list[GateResult]:
+    progress: ProgressCallback,
+) -> Iterator[_Pair]:
     from mlx_prune.errors import MlxPruneError
     from mlx_prune.gate.sources import is_run, is_study, measured_run, study_runs
 
-    # A limit that was asked for by name has to be held; a default one is left out where nothing was measured.
-    needed = {name for name in ("perplexity_rise", "expected_srs_rise") if given(context, f"max_{name}")}
     paths = [Path(subject) for subject in subjects]
     if len(paths) == 1:
         if not is_study(paths[0]):
@@ -175,101 +176,76 @@ def _results(
             )
         refuse_ignored(context, _FOR_MODELS, "a study is not questioned again")
         read = functools.cache(measured_run)
-        return [
-            _judged(
-                (f"{run.parent.name}/{run.name}" for run in (dense, candidate)),
-                functools.partial(read, dense),
-                functools.partial(read, candidate),
-                limits,
-                needed,
-            )
-            for dense, candidate in study_runs(paths[0], wanted)
-        ]
+        for pair in study_runs(paths[0], wanted):
+            before, after = (f"{run.parent.name}/{run.name}" for run in pair)
+            yield _Pair((before, after), *(functools.partial(read, run) for run in pair))
+        return
     refuse_ignored(context, ("wanted",), "it chooses among the runs of one study")
     if all(map(is_run, paths)):
         refuse_ignored(context, _FOR_MODELS, "no model has to be questioned")
     elif any(map(is_run, paths)):
         refuse_ignored(context, ("text",), "a run without perplexity is among them")
-    with progress_bars() as progress:
-        dense, *candidates = _measures(subjects, options, progress)
-        # Without the dense model nothing can be judged; what is wrong with it is the command's own error.
-        measured = dense()
-        return [
-            _judged((subjects[0], subject), lambda: measured, candidate, limits, needed)
-            for subject, candidate in zip(subjects[1:], candidates, strict=True)
-        ]
+    dense, *candidates = _measures(subjects, options, progress)
+    # Without the dense model nothing can be judged; what is wrong with it is the command's own error.
+    measured = dense()
+    for subject, candidate in zip(subjects[1:], candidates, strict=True):
+        yield _Pair((subjects[0], subject), lambda: measured, candidate)
 
 
-def _judged(
-    names: Iterable[str],
-    dense: Callable[[], Measured],
-    candidate: Callable[[], Measured],
-    limits: Limits,
-    needed: set[str],
-) -> GateResult:
+def _judged(pair: _Pair, limits: Limits, needed: list[str]) -> GateResult:
     """One candidate; what goes wrong with it is its own outcome, and the others are judged all the same."""
     from mlx_prune.errors import MlxPruneError, RecordsError
     from mlx_prune.gate.judge import GateResult, gate
-    from mlx_prune.gate.text import TITLES
 
     try:
-        result = gate(dense(), candidate(), limits)
+        result = gate(pair.dense(), pair.candidate(), limits)
         for name in result.unmeasured:
             if name in needed:
                 raise RecordsError(
-                    f"{TITLES[name].removesuffix(' rise')} was not measured for these runs; give models, or "
-                    "a study with it."
+                    f"{MEASURES[name].title.removesuffix(' rise')} was not measured for these runs; give "
+                    "models, or a study with it."
                 )
         return result
     except MlxPruneError as error:
-        before, after = names
-        return GateResult(before, after, (), error=str(error))
+        return GateResult(*pair.names, (), error=str(error))
 
 
 def _measures(
     subjects: tuple[str, ...], options: dict[str, Any], progress: ProgressCallback
-) -> list[Callable[[], Measured]]:
+) -> Iterator[Callable[[], Measured]]:
     """What measures or reads each of the subjects, when it is called."""
     from mlx_prune.checkpoint.invented import DEMO, HELD_OUT_TEXT, QUESTIONS, named_for_all
-    from mlx_prune.gate.models import Questions, measure_model
-    from mlx_prune.gate.sources import is_run, measured_run
+    from mlx_prune.gate.sources import Questions, is_run, measured_run, questioned
 
     # Perplexity of a model is of use only beside that of the dense one, and a run may have none.
     models = [subject for subject in subjects if not is_run(Path(subject))]
-    wants_perplexity = len(models) == len(subjects) and options["max_perplexity_rise"] is not None
     bbq, text = named_for_all(QUESTIONS, options["bbq"], models, "--bbq"), None
-    if wants_perplexity:
+    if len(models) == len(subjects) and options["perplexity_rise"] is not None:
         text = named_for_all(HELD_OUT_TEXT, options["text"], models, "--text")
     questions = Questions(
-        bbq or DEMO,
-        options["categories"] or None,
-        options["limit"],
-        options["seeds"],
-        text,
-        options["dtype"],
-        options["thinking"],
+        bbq=bbq or DEMO,
+        categories=options["categories"] or None,
+        limit=options["limit"],
+        seeds=options["seeds"],
+        text=text,
+        dtype=options["dtype"],
+        thinking=options["thinking"],
+        trust_remote_code=options["trust_remote_code"],
     )
-    found: list[Callable[[], Measured]] = []
     for place, subject in enumerate(subjects):
         if is_run(Path(subject)):
-            found.append(functools.partial(measured_run, Path(subject)))
-            continue
-        output = options["output"]
-        run = None if output is None else output / ("dense" if place == 0 else f"candidate-{place}")
-        trust = options["trust_remote_code"]
-        found.append(
-            functools.partial(
-                measure_model, subject, run, questions, trust_remote_code=trust, progress=progress
-            )
-        )
-    return found
+            yield functools.partial(measured_run, Path(subject))
+        else:
+            name, output = f"candidate-{place}" if place else "dense", options["output"]
+            run = None if output is None else output / name
+            yield functools.partial(questioned, subject, run, questions, progress)
 
 
 def _print(result: GateResult) -> None:
     from rich.text import Text
 
     from mlx_prune.cli._tables import simple_table
-    from mlx_prune.gate.text import TITLES, advice, amount, interval, remarks, sentence
+    from mlx_prune.gate.text import advice, amount, interval, limit, remarks, sentence
 
     if result.error:
         return
@@ -280,9 +256,9 @@ def _print(result: GateResult) -> None:
     table.add_column("outcome")
     for check in result.checks:
         table.add_row(
-            TITLES[check.estimate.measure],
+            MEASURES[check.estimate.measure].title,
             check.estimate.scope.replace("_", " "),
-            amount(check, check.limit, sign=False),
+            limit(check),
             amount(check, check.estimate.value),
             interval(check),
             Text(check.outcome, style=_COLORS[check.outcome]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,30 +27,12 @@ from mlx_prune.gate.limits import (
 from mlx_prune.stats.clustered import clustered_wilson
 from mlx_prune.stats.compare import Change, Comparison, comparable, compare
 from mlx_prune.stats.counting import RunData
-from mlx_prune.stats.levels import CONFIDENCE, NORMAL
 from mlx_prune.stats.outcomes import assemble
-from mlx_prune.stats.paired_perplexity import SequenceLosses, paired_ratio
+from mlx_prune.stats.perplexity import Perplexity, independent_ratio, paired_ratio
 from mlx_prune.stats.rates import OVERALL
 
 # What two runs must share for their answers to be compared.
 CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
-
-
-@dataclass(frozen=True)
-class PerplexityFigure:
-    """A measured perplexity.
-
-    Attributes:
-        value: Infinite where it overflowed.
-        standard_error: Over tokens.
-        tokens: Predicted.
-        losses: By sequence; None where an earlier version measured it.
-    """
-
-    value: float
-    standard_error: float
-    tokens: int
-    losses: SequenceLosses | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +50,7 @@ class Measured:
 
     name: str
     run: RunData
-    perplexity: PerplexityFigure | None = None
+    perplexity: Perplexity | None = None
     configuration: Mapping[str, Any] = field(default_factory=dict)
     available: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -102,8 +85,17 @@ class GateResult:
         """Error if it could not be judged, fail if any limit is broken, undecided if any cannot be told."""
         if self.error:
             return ERROR
-        found = {check.outcome for check in self.checks}
+        found = self.counts
         return FAIL if FAIL in found else UNDECIDED if UNDECIDED in found else PASS
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many checks have each outcome."""
+        return Counter(check.outcome for check in self.checks)
+
+    def passes(self, *, undecided_passes: bool) -> bool:
+        """Whether the candidate may be released."""
+        return self.outcome == PASS or (undecided_passes and self.outcome == UNDECIDED)
 
 
 def gate(dense: Measured, candidate: Measured, limits: Limits | None = None) -> GateResult:
@@ -252,28 +244,25 @@ def _perplexity(dense: Measured, candidate: Measured, same: bool) -> list[Estima
     before, after = dense.perplexity, candidate.perplexity
     if before is None or after is None:
         return []
-    tokens = min(before.tokens, after.tokens)
+    estimate = Estimate("perplexity_rise", "text", 0.0, 0.0, 0.0, min(before.tokens, after.tokens), "tokens")
     if same:
-        return [Estimate("perplexity_rise", "text", 0.0, 0.0, 0.0, tokens, "tokens")]
+        return [estimate]
     if math.isinf(after.value) or math.isinf(before.value):
         rise = math.inf if math.isinf(after.value) else -1.0
-        return [Estimate("perplexity_rise", "text", rise, rise, rise, tokens, "tokens")]
-    if before.losses is not None and after.losses is not None:
-        ratio = paired_ratio(before.losses, after.losses, CONFIDENCE)
+        return [replace(estimate, value=rise, low=rise, high=rise)]
+    if before.sequence_nll and after.sequence_nll:
+        ratio = paired_ratio(before, after)
         if ratio is None:
             raise RecordsError(
                 f"the perplexities of {dense.name} and {candidate.name} are of different texts; measure both "
                 "on one."
             )
-        value, low, high = (_relative(end) for end in (ratio.log, ratio.low, ratio.high))
-        paired = f"paired over {ratio.sequences:,} sequences"
-        return [Estimate("perplexity_rise", "text", value, low, high, tokens, "tokens", note=paired)]
-    # Taken as independent, which they are not: on the safe side.
-    error = math.hypot(before.standard_error / before.value, after.standard_error / after.value)
-    log_ratio = math.log(after.value / before.value)
-    value, low, high = (_relative(log_ratio + shift * NORMAL * error) for shift in (0, -1, 1))
-    unpaired = "not paired: an earlier version measured it; measure again for a narrower interval"
-    return [Estimate("perplexity_rise", "text", value, low, high, tokens, "tokens", note=unpaired)]
+        note = f"paired over {ratio.sequences:,} sequences"
+    else:
+        ratio = independent_ratio(before, after)
+        note = "not paired: an earlier version measured it; measure again for a narrower interval"
+    value, low, high = (_relative(end) for end in (ratio.log, ratio.low, ratio.high))
+    return [replace(estimate, value=value, low=low, high=high, note=note)]
 
 
 def _relative(log_ratio: float) -> float:

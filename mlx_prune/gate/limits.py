@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+from mlx_prune import words
 from mlx_prune.errors import DataError
 from mlx_prune.stats.levels import CONFIDENCE
 
@@ -50,6 +51,57 @@ class Limits:
                 raise DataError(f"the limit {entry.name} must be a number from 0 upwards, not {value}.")
         if all(getattr(self, entry.name) is None for entry in fields(self)):
             raise DataError("a gate without any limit lets everything through; give at least one.")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A limit as people see it.
+
+    Attributes:
+        title: In tables and sentences.
+        option: Of ``mlxprune gate``.
+        help: What the option limits.
+        most: Largest limit that the option takes, in its unit.
+        percent: Whether its unit is percent, instead of shares of 1.
+    """
+
+    title: str
+    option: str
+    help: str
+    most: float = 1.0
+    percent: bool = False
+
+    def written(self, value: float) -> str:
+        """A limit in its unit: 0.02, 10 %."""
+        return words.percent(value, None) if self.percent else f"{value:g}"
+
+
+MEASURES = {
+    "srs_rise": Measure("SRS rise", "--max-srs-rise", "Rise of the overall SRS."),
+    "expected_srs_rise": Measure(
+        "expected SRS rise",
+        "--max-expected-srs-rise",
+        "Rise of the SRS expected from the options' probabilities.",
+    ),
+    "category_srs_rise": Measure("SRS rise", "--max-category-srs-rise", "Rise of the SRS of any category."),
+    "emergence_excess": Measure(
+        "emergence above null",
+        "--max-emergence",
+        "Items made biased, above what the dense model does by chance.",
+    ),
+    "usr_drop": Measure("USR drop", "--max-usr-drop", "Drop of the overall USR."),
+    "perplexity_rise": Measure(
+        "perplexity rise", "--max-perplexity-rise", "Rise of perplexity, in percent.", 1e9, percent=True
+    ),
+    "unanswered": Measure(
+        "not understood",
+        "--max-unanswered",
+        "Answers of the candidate that were not understood, in percent.",
+        100.0,
+        percent=True,
+    ),
+}
+"""By field of :class:`Limits`, in the order of the command's help."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +164,12 @@ def judge_all(estimates: list[Estimate], limits: Limits) -> tuple[Check, ...]:
     return tuple(judge(estimate, limit) for estimate, limit in held if limit is not None)
 
 
-def unmoved_bound(items: int, confidence: float = CONFIDENCE) -> float:
+def unmoved_bound(items: int) -> float:
     """The largest share of items that may change though none of ``items`` did (Clopper & Pearson 1934).
 
     Over templates no interval can be had where no answer changed; this is what such a sample still allows.
     """
-    return 1.0 if items == 0 else -math.expm1(math.log((1 - confidence) / 2) / items)
+    return 1.0 if items == 0 else -math.expm1(math.log((1 - CONFIDENCE) / 2) / items)
 
 
 def _needed(estimate: Estimate, limit: float) -> int | None:

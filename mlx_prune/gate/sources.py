@@ -1,24 +1,23 @@
-"""Read what a gate compares from run folders and study folders; files only, MLX not needed."""
+"""What a gate compares: runs and studies that were made, read without MLX, and models questioned now."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from mlx_prune.checkpoint.invented import run_warnings
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
-from mlx_prune.gate.judge import Measured, PerplexityFigure
+from mlx_prune.gate.judge import Measured
 from mlx_prune.labels import DENSE
+from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.runs.records import read_records
 from mlx_prune.runs.run_file import RUN_FILE, read_run_file
 from mlx_prune.stats.counting import count_run
-from mlx_prune.stats.paired_perplexity import SequenceLosses
-from mlx_prune.study.results import PERPLEXITY_FILE, read_results
+from mlx_prune.stats.perplexity import Perplexity
+from mlx_prune.study.results import PERPLEXITY_FILE, ResultsFile, read_results
 
 RUNS_FOLDER = "runs"
 
@@ -55,14 +54,14 @@ def measured_run(run: Path) -> Measured:
     rows = read_results(run / PERPLEXITY_FILE)
     if inside:
         rows += read_results(resolved.parents[2] / PERPLEXITY_FILE)
-    row = next((row for row in rows if Configuration.of(row) == counted.configuration), {})
+    row = next((row for row in rows if Configuration.of(row) == counted.configuration), None)
     return Measured(
         f"{resolved.parent.name}/{resolved.name}" if inside else resolved.name,
         counted,
-        perplexity_figure(row) if row else None,
+        None if row is None else Perplexity.of(row),
         configuration,
         _counts(about.get("items_available")),
-        run_warnings(configuration, row.get("text")),
+        run_warnings(configuration, None if row is None else row.get("text")),
     )
 
 
@@ -102,19 +101,68 @@ def _counts(value: Any) -> dict[str, int]:
     return {str(name): count for name, count in found if isinstance(count, int)}
 
 
-def perplexity_figure(row: Mapping[str, Any]) -> PerplexityFigure:
-    """A perplexity from its row in ``perplexity.json``; a null one overflowed."""
-    value, error = row.get("perplexity"), row.get("standard_error")
-    losses, tokens = row.get("sequence_nll"), int(row.get("tokens") or 0)
-    return PerplexityFigure(
-        math.inf if value is None else float(value),
-        0.0 if error is None else float(error),
-        tokens,
-        None
-        if not losses or tokens < len(losses)
-        else SequenceLosses(
-            np.array([math.inf if loss is None else loss for loss in losses], float),
-            tokens // len(losses),
-            tuple(row["sequence_hashes"]),
-        ),
+@dataclass(frozen=True)
+class Questions:
+    """How a model is questioned now.
+
+    Attributes:
+        bbq: "demo", "hub" or a folder.
+        categories: None asks the study's five.
+        limit: Items in all.
+        seeds: Of the answers.
+        text: For perplexity; None leaves it out.
+        dtype: What is computed in.
+        thinking: "off" or "skip", as in ``evaluate``.
+        trust_remote_code: Whether Python code that comes with a model may run.
+    """
+
+    bbq: str
+    categories: tuple[str, ...] | None
+    limit: int | None
+    seeds: tuple[int, ...]
+    text: str | None
+    dtype: str
+    thinking: str
+    trust_remote_code: bool
+
+
+def questioned(model: str, run: Path | None, questions: Questions, progress: ProgressCallback) -> Measured:
+    """Load a model, ask it, and measure its perplexity; with a run folder, answers there are not asked again.
+
+    Raises:
+        MlxPruneError: The model, the items or the text cannot be read.
+    """
+    from mlx_prune.checkpoint import open as checkpoints
+    from mlx_prune.checkpoint.invented import HELD_OUT_TEXT, QUESTIONS, warnings_for
+    from mlx_prune.generation.interface import GenerationSettings
+    from mlx_prune.runs.evaluate import evaluate
+    from mlx_prune.runs.perplexity import perplexity
+
+    def named(step: Progress) -> None:
+        progress(dataclasses.replace(step, stage=f"{Path(model).name}: {step.stage}"))
+
+    loaded = checkpoints.load(model, dtype=questions.dtype, trust_remote_code=questions.trust_remote_code)
+    answers = evaluate(
+        loaded,
+        run,
+        items=questions.bbq,
+        categories=questions.categories,
+        limit=questions.limit,
+        settings=GenerationSettings(seeds=questions.seeds),
+        thinking=questions.thinking,
+        progress=named,
+    )
+    counted, figure = count_run(answers.table), None
+    if questions.text is not None:
+        figure = perplexity(loaded, text=questions.text, progress=named)
+        if run is not None:
+            results = ResultsFile(run / PERPLEXITY_FILE)
+            results.put(counted.configuration, text=questions.text, **figure.columns)
+    return Measured(
+        model,
+        counted,
+        figure,
+        answers.info["configuration"],
+        answers.info["items_available"],
+        warnings_for(loaded, {QUESTIONS: questions.bbq, HELD_OUT_TEXT: questions.text}),
     )

@@ -7,58 +7,38 @@ from collections.abc import Sequence
 from typing import Any
 from xml.etree import ElementTree
 
+from mlx_prune import words
 from mlx_prune.gate.judge import GateResult
-from mlx_prune.gate.limits import ERROR, FAIL, PASS, UNDECIDED, Check
+from mlx_prune.gate.limits import ERROR, FAIL, MEASURES, PASS, UNDECIDED, Check, Measure
 
-TITLES = {
-    "srs_rise": "SRS rise",
-    "category_srs_rise": "SRS rise",
-    "emergence_excess": "emergence above null",
-    "usr_drop": "USR drop",
-    "perplexity_rise": "perplexity rise",
-    "unanswered": "not understood",
-    "expected_srs_rise": "expected SRS rise",
-}
-OPTIONS = {
-    "srs_rise": "--max-srs-rise",
-    "category_srs_rise": "--max-category-srs-rise",
-    "emergence_excess": "--max-emergence",
-    "usr_drop": "--max-usr-drop",
-    "perplexity_rise": "--max-perplexity-rise",
-    "unanswered": "--max-unanswered",
-    "expected_srs_rise": "--max-expected-srs-rise",
-}
-_PERCENT = ("perplexity_rise", "unanswered")
 # In the order in which the first that applies to any candidate decides.
 EXIT_CODES = {FAIL: 3, ERROR: 1, UNDECIDED: 4}
 
 
 def title(check: Check) -> str:
     """``SRS rise, Age``."""
-    return f"{TITLES[check.estimate.measure]}, {check.estimate.scope.replace('_', ' ')}"
+    return f"{_measure(check).title}, {check.estimate.scope.replace('_', ' ')}"
 
 
-def amount(check: Check, value: float, *, sign: bool = True) -> str:
-    """A measured value or limit in the unit of its measure; a dash where there is none."""
-    if math.isnan(value):
-        return "-"
-    if check.estimate.measure == "unanswered" and sign:
-        return f"{100 * value:.1f} %"
-    if check.estimate.measure in _PERCENT:
-        if not sign:
-            return f"{100 * value:g} %"
-        if abs(value) < 10:
-            return f"{100 * value:+.1f} %"
-        return f"{100 * value:+,.0f} %" if abs(value) < 1e7 else f"{100 * value:+.2e} %"
-    return f"{value:+z.3f}" if sign else f"{value:g}"
+def amount(check: Check, value: float) -> str:
+    """A measured value in the unit of its measure; a dash where there is none."""
+    if check.estimate.measure == "unanswered":
+        return words.percent(value)
+    return words.rise(value) if _measure(check).percent else words.signed(value)
+
+
+def limit(check: Check) -> str:
+    """The limit in the unit of its measure."""
+    return _measure(check).written(check.limit)
 
 
 def interval(check: Check) -> str:
     """The 95 % interval, or a dash."""
-    low, high = check.estimate.low, check.estimate.high
-    if math.isnan(low) or math.isnan(high):
-        return "-"
-    return f"{amount(check, low)} to {amount(check, high)}"
+    return words.interval(check.estimate.low, check.estimate.high, lambda end: amount(check, end))
+
+
+def _measure(check: Check) -> Measure:
+    return MEASURES[check.estimate.measure]
 
 
 def sentence(check: Check) -> str:
@@ -67,13 +47,12 @@ def sentence(check: Check) -> str:
     about += [check.estimate.note] if check.estimate.note else []
     measured = f"{title(check)}: {amount(check, check.estimate.value)}"
     measured += f" ({'; '.join(about)})" if about else ""
-    limit = amount(check, check.limit, sign=False)
     if check.outcome == PASS:
-        return f"{measured} keeps the limit of {limit}."
+        return f"{measured} keeps the limit of {limit(check)}."
     if check.outcome == FAIL:
-        return f"{measured} breaks the limit of {limit}."
+        return f"{measured} breaks the limit of {limit(check)}."
     size, unit = check.estimate.size, check.estimate.unit
-    there = f"{size:,} {unit} are not enough to tell whether the limit of {limit} is kept"
+    there = f"{size:,} {unit} are not enough to tell whether the limit of {limit(check)} is kept"
     if math.isnan(check.estimate.low):
         return f"{measured}: {there}, because no interval can be had from them."
     if check.needed is None:
@@ -91,7 +70,7 @@ def advice(result: GateResult) -> str:
     check = result.expected
     if check is None:
         return ""
-    option = f"{OPTIONS['expected_srs_rise']} {amount(check, check.limit, sign=False)}"
+    option = f"{_measure(check).option} {limit(check)}"
     measured = f"{amount(check, check.estimate.value)} ({interval(check)})"
     told = {
         PASS: f"{option} would be kept",
@@ -107,12 +86,9 @@ def summary(result: GateResult) -> str:
     """One line about a candidate."""
     if result.outcome == ERROR:
         return f"{result.candidate}: error"
-    counts = {
-        outcome: sum(check.outcome == outcome for check in result.checks)
-        for outcome in (PASS, FAIL, UNDECIDED)
-    }
-    words = {PASS: "kept", FAIL: "broken", UNDECIDED: "undecided"}
-    told = ", ".join(f"{count} {words[outcome]}" for outcome, count in counts.items() if count)
+    verbs = {PASS: "kept", FAIL: "broken", UNDECIDED: "undecided"}
+    counts = result.counts
+    told = ", ".join(f"{counts[outcome]} {verb}" for outcome, verb in verbs.items() if counts[outcome])
     return f"{result.candidate}: {result.outcome} ({told})"
 
 
@@ -120,27 +96,27 @@ def remarks(result: GateResult) -> list[str]:
     """What is to be said beside the checks, a sentence each."""
     found = []
     if result.unjudged:
-        names = ", ".join(dict.fromkeys(TITLES[name] for name in result.unjudged))
+        names = ", ".join(dict.fromkeys(MEASURES[name].title for name in result.unjudged))
         found.append(
             f"Too few answers of {result.candidate} were understood to judge its rates, so these limits were "
             f"not held: {names}."
         )
     if result.unmeasured:
-        names = ", ".join(dict.fromkeys(TITLES[name] for name in result.unmeasured))
+        names = ", ".join(dict.fromkeys(MEASURES[name].title for name in result.unmeasured))
         found.append(f"Not measured, so not held to a limit: {names}.")
     return found
 
 
 def exit_code(results: Sequence[GateResult], *, undecided_passes: bool) -> int:
     """0 if all pass, else that of the first of fail, error and undecided that applies to any candidate."""
-    found = {result.outcome for result in results if not passes(result, undecided_passes=undecided_passes)}
+    found = {result.outcome for result in results if not result.passes(undecided_passes=undecided_passes)}
     return next((code for outcome, code in EXIT_CODES.items() if outcome in found), 0)
 
 
 def result_values(results: Sequence[GateResult], *, undecided_passes: bool) -> dict[str, Any]:
     """Everything as plain values."""
     return {
-        "passed": all(passes(result, undecided_passes=undecided_passes) for result in results),
+        "passed": all(result.passes(undecided_passes=undecided_passes) for result in results),
         "exit_code": exit_code(results, undecided_passes=undecided_passes),
         "warnings": list(dict.fromkeys(warning for result in results for warning in result.warnings)),
         "candidates": [
@@ -176,11 +152,6 @@ def result_values(results: Sequence[GateResult], *, undecided_passes: bool) -> d
     }
 
 
-def passes(result: GateResult, *, undecided_passes: bool) -> bool:
-    """Whether a candidate may be released."""
-    return result.outcome == PASS or (undecided_passes and result.outcome == UNDECIDED)
-
-
 def junit(results: Sequence[GateResult], *, undecided_passes: bool) -> bytes:
     """The outcome as JUnit XML: a suite per candidate, a case per limit.
 
@@ -189,9 +160,7 @@ def junit(results: Sequence[GateResult], *, undecided_passes: bool) -> bytes:
     """
     suites = ElementTree.Element("testsuites", name="mlxprune gate")
     for result in results:
-        count = {
-            outcome: sum(check.outcome == outcome for check in result.checks) for outcome in (FAIL, UNDECIDED)
-        }
+        count = result.counts
         failures = count[FAIL] + (0 if undecided_passes else count[UNDECIDED])
         suite = ElementTree.SubElement(
             suites,

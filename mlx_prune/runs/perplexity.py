@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from mlx_prune.errors import DataError, one_line
 from mlx_prune.generation.finite import not_finite
 from mlx_prune.generation.whole import whole_forward
 from mlx_prune.progress import Progress, ProgressCallback, silent
-from mlx_prune.stats.paired_perplexity import sequence_hash
+from mlx_prune.stats.perplexity import Perplexity, sequence_hash
 from mlx_prune.text import encode, leading_token, read_text
 
 DEFAULT_SEQUENCES = 256
@@ -30,31 +29,6 @@ DEFAULT_LENGTH = 512
 # The study's text, read through mlx-lm's own loader with the study's NumPy seed.
 TULU = "allenai/tulu-3-sft-mixture"
 _TULU_SEED = 123
-
-
-@dataclass(frozen=True)
-class Perplexity:
-    """Perplexity of one model on one text.
-
-    Attributes:
-        value: exp(mean negative log-likelihood in nats per token); infinite where that overflows.
-        standard_error: Delta-method standard error over tokens, as mlx-lm reports it. Tokens of one
-            sequence are not independent, so it is a lower bound.
-        sequences: Number of sequences evaluated.
-        sequence_length: Tokens per sequence.
-        tokens: Tokens predicted, ``sequences * (sequence_length - 1)``.
-        sequence_nll: Of each sequence, the sum of its tokens' negative log-likelihoods in nats.
-        sequence_hashes: Of each sequence's token ids, by which two models are compared sequence by sequence
-            (:mod:`mlx_prune.stats.paired_perplexity`).
-    """
-
-    value: float
-    standard_error: float
-    sequences: int
-    sequence_length: int
-    tokens: int
-    sequence_nll: tuple[float, ...]
-    sequence_hashes: tuple[str, ...]
 
 
 def perplexity(

@@ -196,8 +196,7 @@ class _Study:
                 sequence_length=config.perplexity.sequence_length,
                 progress=named,
             )
-            figures = {k: v for k, v in dataclasses.asdict(found).items() if k != "value"}
-            self.perplexities.put(name, text=config.perplexity.text, perplexity=found.value, **figures)
+            self.perplexities.put(name, text=config.perplexity.text, **found.columns)
         if config.latency.enabled and made.meta is not None and self.latencies.get(name) is None:
             self._time(made, name, named)
 

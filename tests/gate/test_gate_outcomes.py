@@ -18,7 +18,7 @@ from mlx_prune.gate.judge import GateResult, gate
 from mlx_prune.gate.limits import Check, Estimate, Limits, judge
 from mlx_prune.gate.sources import measured_run
 from mlx_prune.gate.text import advice, exit_code, sentence
-from mlx_prune.stats.paired_perplexity import SequenceLosses
+from mlx_prune.stats.perplexity import Perplexity
 
 SMALL = (GRID[0], GRID[6], GRID[9])
 
@@ -96,41 +96,40 @@ def test_the_share_not_understood_is_held_on_its_interval(measured):
 def losses(seed, shift, spread=5.0, text="text"):
     rng = np.random.default_rng(0)
     nll = rng.normal(300, 60, 40) + np.random.default_rng(seed).normal(shift, spread, 40)
-    return SequenceLosses(nll, 100, tuple(f"{text}{number}" for number in range(40)))
-
-
-def with_losses(one, found):
-    value = math.exp(found.nll.mean() / found.tokens)
-    return replace(one, perplexity=replace(one.perplexity, value=value, standard_error=1.0, losses=found))
+    hashes = tuple(f"{text}{number}" for number in range(40))
+    return Perplexity(math.exp(nll.mean() / 100), 1.0, 40, 101, 4000, tuple(nll.tolist()), hashes)
 
 
 def test_perplexity_is_paired_by_sequence_where_it_can_be(measured):
-    dense = with_losses(measured["dense-s0"], losses(1, 0))
-    pruned = with_losses(measured["wanda-s70"], losses(2, 15))
+    dense = replace(measured["dense-s0"], perplexity=losses(1, 0))
+    pruned = replace(measured["wanda-s70"], perplexity=losses(2, 15))
     limits = Limits(None, None, None, None, 0.30, None)
     (paired,) = gate(dense, pruned, limits).checks
     assert paired.outcome == "pass"
     assert "paired over 40 sequences" in sentence(paired)
-    bare = [replace(one, perplexity=replace(one.perplexity, losses=None)) for one in (dense, pruned)]
+    bare = [
+        replace(one, perplexity=replace(one.perplexity, sequence_nll=(), sequence_hashes=()))
+        for one in (dense, pruned)
+    ]
     (unpaired,) = gate(*bare, limits).checks
     assert "not paired" in sentence(unpaired)
     assert unpaired.estimate.value == pytest.approx(paired.estimate.value)
     width = paired.estimate.high - paired.estimate.low
     assert unpaired.estimate.high - unpaired.estimate.low > 2 * width
-    other = with_losses(measured["wanda-s70"], losses(2, 15, text="other"))
+    other = replace(measured["wanda-s70"], perplexity=losses(2, 15, text="other"))
     with pytest.raises(RecordsError, match="different texts"):
         gate(dense, other, limits)
 
 
 def test_perplexity_that_nearly_overflows_is_judged_all_the_same(measured):
-    dense = with_losses(measured["dense-s0"], losses(1, 0))
-    ruined = with_losses(measured["wanda-s70"], losses(2, 70_000, spread=10_000.0))
+    dense = replace(measured["dense-s0"], perplexity=losses(1, 0))
+    ruined = replace(measured["wanda-s70"], perplexity=losses(2, 70_000, spread=10_000.0))
     assert math.isfinite(ruined.perplexity.value)
     result = gate(dense, ruined, Limits(None, None, None, None, 0.10, None))
     assert result.outcome == "fail"
     assert result.checks[0].estimate.high == math.inf
     assert len(sentence(result.checks[0])) < 200
-    unsure = with_losses(measured["wanda-s70"], losses(2, 20_000, spread=200_000.0))
+    unsure = replace(measured["wanda-s70"], perplexity=losses(2, 20_000, spread=200_000.0))
     unsure = replace(unsure, perplexity=replace(unsure.perplexity, value=1e80))
     result = gate(dense, unsure, Limits(None, None, None, None, 0.10, None))
     assert result.outcome == "undecided"
@@ -144,9 +143,7 @@ def test_losses_in_perplexity_json_are_read(copy):
     rows = json.loads(path.read_text())["results"]
     for seed, row in enumerate(rows):
         found = losses(seed, 10 * seed)
-        value = math.exp(found.nll.mean() / 100)
-        row |= {"perplexity": value, "tokens": 4000, "sequences": 40, "text": "demo"}
-        row |= {"sequence_nll": found.nll.tolist(), "sequence_hashes": list(found.hashes)}
+        row |= {**found.columns, "text": "demo"}
     path.write_text(json.dumps({"results": rows}))
     runs = [measured_run(copy / "runs/alpha" / name) for name in ("dense-s0", "wanda-s70")]
     result = gate(*runs)

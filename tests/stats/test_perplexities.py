@@ -10,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mlx_prune.stats.paired_perplexity import SequenceLosses, paired_ratio, sequence_hash
+from mlx_prune.stats.perplexity import Perplexity, paired_ratio, sequence_hash
 
 TOKENS = 100
 
 
-def losses(nll: np.ndarray, *, text: str = "text") -> SequenceLosses:
-    return SequenceLosses(np.asarray(nll, float), TOKENS, tuple(f"{text}{i}" for i in range(len(nll))))
+def losses(nll: np.ndarray, *, text: str = "text") -> Perplexity:
+    hashes = tuple(f"{text}{i}" for i in range(len(nll)))
+    tokens = TOKENS * len(nll)
+    return Perplexity(math.nan, math.nan, len(nll), TOKENS + 1, tokens, tuple(nll.tolist()), hashes)
 
 
 @given(
