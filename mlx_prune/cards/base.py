@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError
 from mlx_prune.paths import expanded
 
@@ -37,16 +38,16 @@ class BaseModel:
     language: tuple[str, ...] = ()
 
 
-def base_model(meta: Mapping[str, Any]) -> BaseModel:
-    """The base model that a ``pruning_meta.json`` names, with the license its own card declares.
+def base_model(record: PruningRecord) -> BaseModel:
+    """The base model that a record names, with the license its own card declares.
 
     The card is looked for in the model's folder and in the Hub's local cache; nothing is downloaded.
 
     Raises:
-        CheckpointError: The metadata name no model.
+        CheckpointError: The record names no model.
     """
-    source = meta.get("model")
-    if not isinstance(source, str) or not source:
+    source = record.model
+    if not source:
         raise CheckpointError("pruning_meta.json names no model; prune the model again.")
     cached = _CACHED.search(source)
     if cached:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mlx_prune.cards.base import DEMO_MODEL, BaseModel
+from mlx_prune.checkpoint.record import PruningRecord, Quantized
 from mlx_prune.labels import DENSE, FIXED_MODES, Label, known_label
 from mlx_prune.outside_names import plain
-
-Meta = Mapping[str, Any]
 
 _BASES = {
     "random": "weights are zeroed by chance, whatever their value; a control for what sparsity alone does",
@@ -45,83 +42,81 @@ _SCOPES = {
 }
 
 
-def label_of(meta: Meta) -> Label | None:
+def label_of(record: PruningRecord) -> Label | None:
     """The method taken apart, or None for a method of another tool."""
-    return known_label(str(meta["method"]))
+    return known_label(str(record.method))
 
 
-def tags(meta: Meta) -> list[str]:
+def tags(record: PruningRecord) -> list[str]:
     """Words by which the Hub finds the checkpoint."""
-    label = label_of(meta)
+    label = label_of(record)
     if label is None:
-        return ["pruning", str(meta["method"])]
+        return ["pruning", str(record.method)]
     found = [] if label.base == DENSE else ["pruning", label.base, *label.modifiers]
     if label.quantization is not None:
         found += ["quantization", label.quantization.label]
     return found
 
 
-def short_title(meta: Meta) -> str:
+def short_title(record: PruningRecord) -> str:
     """What was done, in a few words: "wanda pruning at 50% target sparsity (2:4 pattern), 4-bit"."""
-    label = label_of(meta)
-    pattern = f" ({meta['pattern']} pattern)" if meta.get("pattern") else ""
+    label = label_of(record)
+    pattern = f" ({record.pattern} pattern)" if record.pattern else ""
     bits = "" if label is None or label.quantization is None else f"{label.quantization.bits}-bit"
     if label is not None and label.base == DENSE:
-        return f"{bits} quantization ({meta['method']})"
-    method = meta["method"] if label is None else label.pruned
-    target = f"{meta['target_sparsity']:g}%"
+        return f"{bits} quantization ({record.method})"
+    method = record.method if label is None else label.pruned
+    target = f"{record.target_sparsity:g}%"
     what = f"{target} removed" if label is not None and label.structured else f"{target} target sparsity"
     return f"{method} pruning at {what}{pattern}" + (f", {bits}" if bits else "")
 
 
-def origin_of(meta: Meta) -> str:
+def origin_of(record: PruningRecord) -> str:
     """What became of the base model, as the rest of a sentence that begins with its name."""
-    label = label_of(meta)
-    done = meta.get("quantization", {})
-    bits = "" if not done else f"quantized to {done['bits_per_weight']:.2f} bits per weight"
+    label = label_of(record)
+    done = record.quantization
+    bits = "" if done is None else f"quantized to {done.bits_per_weight:.2f} bits per weight"
     if label is not None and label.base == DENSE:
         return f"{bits} by mlx-prune"
     if label is not None and label.structured:
-        sizes = meta["parameters"]
-        made = f"made smaller by mlx-prune: {sizes['after']:,} of its {sizes['before']:,} parameters are left"
+        sizes = record.parameters
+        assert sizes is not None
+        made = f"made smaller by mlx-prune: {sizes.after:,} of its {sizes.before:,} parameters are left"
     else:
-        zeros = done.get("zeros_before", meta["zero_params"])
+        zeros = record.zero_params if done is None else done.zeros_before
         made = f"pruned by mlx-prune: {zeros:,} of its weights {'were set to' if done else 'are'} zero"
     return f"{made}, then {bits}" if bits else made
 
 
-def configuration_lines(meta: Meta) -> list[str]:
+def configuration_lines(record: PruningRecord) -> list[str]:
     """The list of what was done: method, targets, what is left, bits."""
-    label = label_of(meta)
-    lines = [f"- **Method**: `{meta['method']}`{_explained(label)}"]
+    label = label_of(record)
+    lines = [f"- **Method**: `{record.method}`{_explained(label)}"]
     if label is None or label.masked:
-        if meta.get("pattern"):
-            kept, _, group = str(meta["pattern"]).partition(":")
-            lines.append(
-                f"- **Pattern**: {meta['pattern']} ({kept} of every {group} consecutive inputs kept)"
-            )
-        lines += _sparsity(meta)
+        if record.pattern:
+            kept, _, group = str(record.pattern).partition(":")
+            lines.append(f"- **Pattern**: {record.pattern} ({kept} of every {group} consecutive inputs kept)")
+        lines += _sparsity(record)
         lines.append(
-            f"- **Zeroed parameters**: {meta['zero_params']:,} of {meta['total_prunable_params']:,} prunable"
+            f"- **Zeroed parameters**: {record.zero_params:,} of {record.total_prunable_params:,} prunable"
         )
     elif label.structured:
-        lines += _sparsity(meta)
-        for unit, found in meta.get("removed", {}).items():
-            which = found.get("removed")
-            gone = f" (without {', '.join(map(str, which))})" if unit == "blocks" and which else ""
-            lines.append(
-                f"- **{_UNITS.get(unit, unit)}**: {found['before']} before, {found['after']} now{gone}"
-            )
-    if label is not None and label.quantization is not None:
-        lines += _quantization(meta["quantization"])
-    lines += _costs(meta)
+        lines += _sparsity(record)
+        for unit, found in (record.removed or {}).items():
+            gone = ""
+            if unit == "blocks" and found.removed:
+                gone = f" (without {', '.join(map(str, found.removed))})"
+            lines.append(f"- **{_UNITS.get(unit, unit)}**: {found.before} before, {found.after} now{gone}")
+    if record.quantization is not None:
+        lines += _quantization(record.quantization)
+    lines += _costs(record)
     lines.append(
         f"- **{'Prune time' if label is None or label.base != DENSE else 'Time'}**: "
-        f"{meta['prune_time_s']:.1f} s"
+        f"{record.prune_time_s:.1f} s"
     )
-    if meta.get("scope"):
-        named = _SCOPES.get(meta["scope"], meta["scope"])
-        left = "".join(f", {projection}" for projection in meta.get("left_out") or ())
+    if record.scope:
+        named = _SCOPES.get(record.scope, record.scope)
+        left = "".join(f", {projection}" for projection in record.left_out or ())
         lines.append(f"- **Scope**: {named}; embeddings, LM head, norms{left} are untouched by pruning")
     return lines
 
@@ -132,51 +127,51 @@ def _explained(label: Label | None) -> str:
     return f": {'; '.join([_BASES[label.base], *(_MODIFIERS[name] for name in label.modifiers)])}"
 
 
-def _sparsity(meta: Meta) -> list[str]:
+def _sparsity(record: PruningRecord) -> list[str]:
     return [
-        f"- **Target sparsity**: {meta['target_sparsity']:g}%",
-        f"- **Actual sparsity**: {meta['actual_sparsity']:.2f}%"
-        + (" of the blocks' weights, removed or zero" if "remaining_prunable_params" in meta else ""),
+        f"- **Target sparsity**: {record.target_sparsity:g}%",
+        f"- **Actual sparsity**: {record.actual_sparsity:.2f}%"
+        + (" of the blocks' weights, removed or zero" if record.smaller else ""),
     ]
 
 
-def _quantization(done: Meta) -> list[str]:
+def _quantization(done: Quantized) -> list[str]:
     lines = [
-        f"- **Quantization**: {done['mode']}, {done['bits']} bits in groups of {done['group_size']}, "
-        f"{done['layers']:,} layers; {done['bits_per_weight']:.2f} bits per weight over the whole model"
+        f"- **Quantization**: {done.mode}, {done.bits} bits in groups of {done.group_size}, "
+        f"{done.layers:,} layers; {done.bits_per_weight:.2f} bits per weight over the whole model"
     ]
-    if done["left"]:
-        lines.append(f"- **Not quantized**: {len(done['left']):,} layers ({done['left'][0]} the first)")
-    if done["zeros_before"]:
-        share = 100 * done["zeros_kept"] / done["zeros_before"]
+    if done.left:
+        lines.append(f"- **Not quantized**: {len(done.left):,} layers ({done.left[0]} the first)")
+    if done.zeros_before:
+        share = 100 * done.zeros_kept / done.zeros_before
         lines.append(
-            f"- **Zeros that survive quantization**: {done['zeros_kept']:,} of {done['zeros_before']:,} "
+            f"- **Zeros that survive quantization**: {done.zeros_kept:,} of {done.zeros_before:,} "
             f"({share:.2f}%)"
         )
     return lines
 
 
-def _costs(meta: Meta) -> list[str]:
+def _costs(record: PruningRecord) -> list[str]:
     lines = []
     for key, name in (
         ("parameters", "Parameters"),
-        ("bytes", "Bytes of the weight files"),
+        ("weight_bytes", "Bytes of the weight files"),
         ("flops_per_token", "FLOPs per token"),
     ):
-        found = meta.get(key)
-        if found and found["before"] != found["after"]:
-            share = 100 * found["after"] / found["before"]
-            lines.append(f"- **{name}**: {found['before']:,} before, {found['after']:,} now ({share:.1f}%)")
+        found = getattr(record, key)
+        if found and found.before != found.after:
+            share = 100 * found.after / found.before
+            lines.append(f"- **{name}**: {found.before:,} before, {found.after:,} now ({share:.1f}%)")
     return lines
 
 
-def caveats_of(meta: Meta) -> tuple[str, str]:
+def caveats_of(record: PruningRecord) -> tuple[str, str]:
     """What the checkpoint costs to hold and to run, as the ends of two sentences."""
-    label = label_of(meta)
+    label = label_of(record)
     if label is not None and (label.structured or label.quantization is not None):
-        sizes = meta.get("bytes")
+        sizes = record.weight_bytes
         size = (
-            f"the weight files hold {100 * sizes['after'] / sizes['before']:.1f}% of the dense model's bytes"
+            f"the weight files hold {100 * sizes.after / sizes.before:.1f}% of the dense model's bytes"
             if sizes
             else "the files are smaller than the dense model's"
         )
@@ -190,36 +185,36 @@ def caveats_of(meta: Meta) -> tuple[str, str]:
         "the files are as large as the dense model's, because safetensors stores a zero like any weight; a "
         "sparse form such as Core ML's (one bit per weight, and the weights that are left) would take less"
     )
-    if meta.get("pattern"):
-        return size, f"MLX has no kernels for {meta['pattern']} sparsity and multiplies by the zeros"
+    if record.pattern:
+        return size, f"MLX has no kernels for {record.pattern} sparsity and multiplies by the zeros"
     return (
         size,
         "MLX multiplies by zeros as by any other weight, so no answer is expected to come sooner there",
     )
 
 
-def command_of(meta: Meta, base: BaseModel) -> str:
+def command_of(record: PruningRecord, base: BaseModel) -> str:
     """The command that makes the checkpoint again."""
-    label = label_of(meta)
-    model = DEMO_MODEL if meta["model"] == DEMO_MODEL else base.hub_id or base.name
-    method = str(meta["method"]) if label is None else "quantize" if label.base == DENSE else label.base
+    label = label_of(record)
+    model = DEMO_MODEL if record.model == DEMO_MODEL else base.hub_id or base.name
+    method = str(record.method) if label is None else "quantize" if label.base == DENSE else label.base
     words = ["mlxprune prune", shlex.quote(plain(model)), "-o OUT", f"-m {method}"]
     if method != "quantize":
-        target = f"--pattern {meta['pattern']}" if meta.get("pattern") else f"-s {meta['target_sparsity']:g}"
+        target = f"--pattern {record.pattern}" if record.pattern else f"-s {record.target_sparsity:g}"
         words.append(target)
     if label is not None:
-        words += _modifier_options(label, meta)
-    if meta.get("scope") not in (None, "blocks"):
-        words.append(f"--scope {meta['scope']}")
-    if meta.get("statistics") and method != "depth":
-        words.append(f"--statistics {meta['statistics']}")
-    used = meta.get("calibration") or {}
-    if used:
-        source = used["source"] if used["source"] in ("demo", "c4") else Path(used["source"]).name
-        words.append(f"--calibration {shlex.quote(plain(source))} --samples {used['samples']}")
-        words.append(f"--sequence-length {used['sequence_length']}")
-    if meta.get("seed") is not None:
-        words.append(f"--seed {meta['seed']}")
+        words += _modifier_options(label, record)
+    if record.scope not in (None, "blocks"):
+        words.append(f"--scope {record.scope}")
+    if record.statistics and method != "depth":
+        words.append(f"--statistics {record.statistics}")
+    used = record.calibration
+    if used is not None:
+        source = used.source if used.source in ("demo", "c4") else Path(used.source).name
+        words.append(f"--calibration {shlex.quote(plain(source))} --samples {used.samples}")
+        words.append(f"--sequence-length {used.sequence_length}")
+    if record.seed is not None:
+        words.append(f"--seed {record.seed}")
     if label is not None and label.quantization is not None:
         done = label.quantization
         fixed = done.mode in FIXED_MODES
@@ -227,13 +222,13 @@ def command_of(meta: Meta, base: BaseModel) -> str:
     return " ".join(words)
 
 
-def _modifier_options(label: Label, meta: Meta) -> list[str]:
+def _modifier_options(label: Label, record: PruningRecord) -> list[str]:
     words = []
     if "owl" in label.modifiers:
         words.append("--allocation owl")
     words += [f"--units {unit}" for unit in ("heads", "both") if unit in label.modifiers]
-    if label.base == "width" and meta.get("scores") not in (None, "wanda"):
-        words.append(f"--scores {meta['scores']}")
-    if meta.get("multiple"):
-        words.append(f"--multiple {meta['multiple']}")
+    if label.base == "width" and record.scores not in (None, "wanda"):
+        words.append(f"--scores {record.scores}")
+    if record.multiple:
+        words.append(f"--multiple {record.multiple}")
     return words + [f"--{name}" for name in ("contiguous", "repair") if name in label.modifiers]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from mlx_prune.cards.base import BaseModel
 from mlx_prune.cards.methods import (
@@ -16,9 +14,8 @@ from mlx_prune.cards.methods import (
     short_title,
 )
 from mlx_prune.cards.results import CardResults, results_table
+from mlx_prune.checkpoint.record import CalibrationText, PruningRecord
 from mlx_prune.outside_names import markdown
-
-Meta = Mapping[str, Any]
 
 _LINK = re.compile(r"https?://[^\s()<>\[\]]+")
 PAPER = "https://arxiv.org/abs/2605.08137"
@@ -33,12 +30,12 @@ CITATION = """@inproceedings{rath2026weight,
 }"""
 
 
-def title(meta: Meta, base: BaseModel) -> str:
+def title(record: PruningRecord, base: BaseModel) -> str:
     """One line that names the checkpoint."""
-    return f"{markdown(base.name)}: {short_title(meta)}"
+    return f"{markdown(base.name)}: {short_title(record)}"
 
 
-def summary(meta: Meta, base: BaseModel, results: CardResults) -> str:
+def summary(record: PruningRecord, base: BaseModel, results: CardResults) -> str:
     """Title, warning, origin and license."""
     measured = (
         "What was measured of this checkpoint is listed below."
@@ -47,12 +44,12 @@ def summary(meta: Meta, base: BaseModel, results: CardResults) -> str:
     )
     origin = f"[{base.hub_id}](https://huggingface.co/{base.hub_id})" if base.hub_id else markdown(base.name)
     return (
-        f"# {title(meta, base)}\n\n"
+        f"# {title(record, base)}\n\n"
         "> ⚠️ **A research artifact, not for production use.** Pruning can raise a language model's reliance "
         "on social stereotypes while its perplexity hardly moves "
         f"([Rath & Maliakkal, 2026]({PAPER})). {measured} "
         "Do not put it in front of users or let it decide about people.\n\n"
-        f"{origin}, {origin_of(meta)}. Made to study what compression does to a model.\n\n{_license(base)}"
+        f"{origin}, {origin_of(record)}. Made to study what compression does to a model.\n\n{_license(base)}"
     )
 
 
@@ -66,31 +63,28 @@ def _license(base: BaseModel) -> str:
     return f"License: {linked}, that of the base model."
 
 
-def configuration(meta: Meta, base: BaseModel) -> str:
+def configuration(record: PruningRecord, base: BaseModel) -> str:
     """What was pruned, and how."""
-    lines = [f"- **Base model**: {base.hub_id or markdown(base.name)}", *configuration_lines(meta)]
-    if meta.get("calibration"):
-        lines.append(f"- **Calibration**: {_calibration(meta)}")
-    if meta.get("seed") is not None:
-        lines.append(f"- **Seed**: {meta['seed']}")
-    by_projection = [
-        f"{name} {found['sparsity']:.2f}%" for name, found in (meta.get("projections") or {}).items()
-    ]
+    lines = [f"- **Base model**: {base.hub_id or markdown(base.name)}", *configuration_lines(record)]
+    if record.calibration is not None:
+        lines.append(f"- **Calibration**: {_calibration(record.calibration, record.statistics)}")
+    if record.seed is not None:
+        lines.append(f"- **Seed**: {record.seed}")
+    by_projection = [f"{name} {found.sparsity:.2f}%" for name, found in (record.projections or {}).items()]
     if by_projection:
         lines.append(f"- **Sparsity by projection**: {', '.join(by_projection)}")
-    lines += [f"- **Note**: {markdown(note)}" for note in meta.get("warnings") or ()]
+    lines += [f"- **Note**: {markdown(note)}" for note in record.warnings or ()]
     return "\n".join(["## Pruning configuration", "", *lines])
 
 
-def _calibration(meta: Meta) -> str:
-    used = meta["calibration"]
-    amount = f"{used['samples']} samples of {used['sequence_length']} tokens"
-    statistics = {
+def _calibration(used: CalibrationText, statistics: str | None) -> str:
+    amount = f"{used.samples} samples of {used.sequence_length} tokens"
+    where = {
         "sequential": "; each block's inputs come from the blocks already pruned",
         "dense": "; all inputs come from the dense model",
-    }.get(str(meta.get("statistics")), "")
-    checksum = f" (SHA-256 of the text {used['sha256'][:12]})" if used.get("sha256") else ""
-    return f"{amount} from {_source_name(used['source'])}{checksum}{statistics}"
+    }.get(str(statistics), "")
+    checksum = f" (SHA-256 of the text {used.sha256[:12]})" if used.sha256 else ""
+    return f"{amount} from {_source_name(used.source)}{checksum}{where}"
 
 
 def _source_name(source: str) -> str:
@@ -132,9 +126,9 @@ def _items_name(source: str) -> str:
     return names.get(source, f"BBQ ({markdown(source)})")
 
 
-def caveats(meta: Meta, results: CardResults) -> str:
+def caveats(record: PruningRecord, results: CardResults) -> str:
     """What pruning does not buy."""
-    size, speed = caveats_of(meta)
+    size, speed = caveats_of(record)
     if results.latency_ratio is not None or results.latency_s is not None:
         speed += "; what was measured is in the table above"
     unmeasured = "" if results.perplexity is not None else " (it was not measured here)"
@@ -155,11 +149,11 @@ def use(repo_id: str | None) -> str:
     )
 
 
-def reproduction(meta: Meta, base: BaseModel) -> str:
+def reproduction(record: PruningRecord, base: BaseModel) -> str:
     """The command that makes this checkpoint again."""
-    versions = ", ".join(f"{name} {version}" for name, version in (meta.get("versions") or {}).items())
+    versions = ", ".join(f"{name} {version}" for name, version in (record.versions or {}).items())
     made = f"\n\nMade with {versions}." if versions else ""
-    return f"## Reproduce\n\n```sh\n{command_of(meta, base)}\n```{made}"
+    return f"## Reproduce\n\n```sh\n{command_of(record, base)}\n```{made}"
 
 
 def citation() -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mlx_prune.checkpoint.record import META_FILE
 from mlx_prune.errors import CheckpointError
 from mlx_prune.paths import expanded
 
@@ -27,7 +28,7 @@ _SIDE_FILES = (
     "NOTICE*",
     "COPYING*",
 )
-_NOT_COPIED = ("model.safetensors.index.json", "pruning_meta.json")
+_NOT_COPIED = ("model.safetensors.index.json", META_FILE)
 
 
 @dataclass(frozen=True)

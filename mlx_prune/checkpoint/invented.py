@@ -12,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_prune.errors import DataError
-from mlx_prune.json_files import read_object
+from mlx_prune.checkpoint.record import PruningRecord
+from mlx_prune.errors import CheckpointError, DataError
 from mlx_prune.paths import expanded
 
 if TYPE_CHECKING:
     from mlx_prune.checkpoint.open import LoadedModel
 
 DEMO = "demo"
-_META_FILE = "pruning_meta.json"
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,10 @@ def is_demo(model: LoadedModel | str | Path) -> bool:
     if folder.resolve() == demo.model_path():
         return True
     try:
-        return read_object(folder / _META_FILE, DataError, "").get("model") == DEMO
-    except DataError:
-        return False  # there is none, or whoever needs it says what is wrong with it
+        record = PruningRecord.find(folder)
+    except CheckpointError:
+        return False  # whoever needs it says what is wrong with it
+    return record is not None and record.model == DEMO
 
 
 def named(data: Data, source: str | Path | None, model: LoadedModel | str | Path, where: str) -> str | Path:

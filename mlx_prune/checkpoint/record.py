@@ -1,38 +1,207 @@
-"""``pruning_meta.json``, read for everyone: what is wrong with it is told here. Needs no MLX."""
+"""``pruning_meta.json``: what was done to a checkpoint. Nothing else writes or reads it; needs no MLX."""
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import CheckpointError
 from mlx_prune.json_files import read_object
+from mlx_prune.store import write_atomically
 
-_KINDS: dict[str, Any] = {
-    **dict.fromkeys(("model", "method", "pattern"), str),
-    **dict.fromkeys(("target_sparsity", "actual_sparsity", "prune_time_s"), int | float),
-    **dict.fromkeys(("total_prunable_params", "remaining_prunable_params", "zero_params"), int),
-    **dict.fromkeys(("projections", "calibration", "quantization", "versions"), dict),
-    "warnings": list,
-}
+META_FILE = "pruning_meta.json"
+FORMAT = 1
+_ADVICE = "prune again with --force, or delete the file"
+_OF_A_CHECKPOINT = (
+    *("model", "method", "target_sparsity", "actual_sparsity"),
+    *("total_prunable_params", "zero_params", "prune_time_s"),
+)
 
 
-def read_pruning_meta(file: Path, advice: str) -> dict[str, Any]:
-    """The object in a ``pruning_meta.json``, its entries of the kinds that are written; any may be absent.
+class Zeros(msgspec.Struct, frozen=True, kw_only=True):
+    """Exact zeros of a projection or a block: of how many weights, and their share in percent."""
 
-    Args:
-        file: The file.
-        advice: What to do about a damaged one, the end of the sentence.
+    zeros: int
+    params: int | None = None
+    sparsity: float | None = None
 
-    Raises:
-        CheckpointError: It cannot be read, or an entry is of another kind.
+
+class Change(msgspec.Struct, frozen=True):
+    """A size of the dense model and what it is now."""
+
+    before: int
+    after: int
+
+    @property
+    def saved(self) -> float:
+        """The fraction that is gone."""
+        return 1 - self.after / self.before if self.before else 0.0
+
+
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """Blocks, neurons or groups: how many there were and are, and which went, where that is recorded."""
+
+    before: int
+    after: int
+    removed: list[Any] | None = None
+
+
+class Quantized(msgspec.Struct, frozen=True, kw_only=True):
+    """What quantization did: format, layers it touched and left, zeros of the weights before and after."""
+
+    mode: str
+    bits: int
+    group_size: int
+    layers: int
+    left: list[str]
+    bits_per_weight: float
+    zeros_before: int
+    zeros_kept: int
+
+
+class CalibrationText(msgspec.Struct, frozen=True, kw_only=True):
+    """The text that was run through the model: its source, amount and SHA-256."""
+
+    source: str
+    samples: int
+    sequence_length: int
+    sha256: str | None = None
+
+
+class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_bytes": "bytes"}):
+    """The content of a ``pruning_meta.json``; an entry that a record does not have is None.
+
+    Sparsities are in percent, times in seconds. Which entries there are depends on what was done.
+
+    Attributes:
+        format: Of the file; records from before there was a number are of format 1.
+        model: What the user called the dense model.
+        method: Method label.
+        command: The command that makes the checkpoint again, with OUT for its folder.
+        total_prunable_params: Weights of all linear layers in the dense model's blocks.
+        remaining_prunable_params: Those that are left; only of a model that was made smaller.
+        results: What was measured, as a card keeps it.
+        entries: All of it as it stands in the file, unknown entries and their order included.
     """
-    meta = read_object(file, CheckpointError, advice)
-    for name, kind in _KINDS.items():
-        value = meta.get(name)
-        if not isinstance(value, kind | None) or isinstance(value, bool):
-            raise CheckpointError(f"{file} gives {name} as {value!r:.40}; {advice}.")
-    entries = (meta.get("projections") or {}).values()
-    if not all(isinstance(entry, dict) and isinstance(entry.get("zeros"), int) for entry in entries):
-        raise CheckpointError(f"{file} does not give the zeros of each of its projections; {advice}.")
-    return meta
+
+    format: Annotated[int, msgspec.Meta(ge=1)] = FORMAT
+    model: str | None = None
+    method: str | None = None
+    command: str | None = None
+    target_sparsity: float | None = None
+    actual_sparsity: float | None = None
+    total_prunable_params: int | None = None
+    remaining_prunable_params: int | None = None
+    zero_params: int | None = None
+    prune_time_s: float | None = None
+    pattern: str | None = None
+    scope: str | None = None
+    scores: str | None = None
+    multiple: int | None = None
+    statistics: str | None = None
+    seed: int | None = None
+    calibration: CalibrationText | None = None
+    projections: dict[str, Zeros] | None = None
+    parameters: Change | None = None
+    weight_bytes: Change | None = None
+    flops_per_token: Change | None = None
+    removed: dict[str, Removed] | None = None
+    quantization: Quantized | None = None
+    left_out: list[str] | None = None
+    warnings: list[str] | None = None
+    versions: dict[str, str] | None = None
+    fingerprint: str | None = None
+    results: dict[str, Any] | None = None
+    entries: dict[str, Any]
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> PruningRecord:
+        """A record of these entries.
+
+        Raises:
+            msgspec.ValidationError: One is of another kind than is written.
+        """
+        entries = {"format": FORMAT, **content}
+        return msgspec.convert({**entries, "entries": entries}, cls)
+
+    @classmethod
+    def find(cls, folder: Path, needed: tuple[str, ...] = ()) -> PruningRecord | None:
+        """The record in a folder, or None where there is none.
+
+        Args:
+            folder: The folder.
+            needed: Entries that a record must have.
+
+        Raises:
+            CheckpointError: It is damaged, of a newer version, or lacks what is needed.
+        """
+        file = folder / META_FILE
+        if not file.exists():
+            return None
+        content = read_object(file, CheckpointError, _ADVICE)
+        number = content.get("format")
+        if isinstance(number, int) and number > FORMAT:
+            raise CheckpointError(
+                f"{file} is of format {number}, which is newer than this version of mlx-prune reads "
+                f"({FORMAT}); update mlx-prune."
+            )
+        absent = [name for name in needed if content.get(name) is None]
+        if absent:
+            raise CheckpointError(f"{file} lacks {', '.join(absent)}; {_ADVICE}.")
+        try:
+            return cls.of(content)
+        except msgspec.ValidationError as error:
+            place = re.search(r"`\$\.(\w+)", str(error))
+            name = place[1] if place else ""
+            raise CheckpointError(f"{file} gives {name} as {content.get(name)!r:.40}; {_ADVICE}.") from error
+
+    @classmethod
+    def read(cls, folder: Path) -> PruningRecord:
+        """The record of a pruned checkpoint's folder, complete enough for a card.
+
+        Raises:
+            CheckpointError: There is none, or as :meth:`find`.
+        """
+        record = cls.find(folder, _OF_A_CHECKPOINT)
+        if record is None:
+            raise CheckpointError(
+                f"{folder} holds no {META_FILE}, so it is not a checkpoint made by `mlxprune prune`; "
+                "give one that is."
+            )
+        return record
+
+    @property
+    def configuration(self) -> Configuration:
+        """The model, by the name that the user gave it, and what was done to it."""
+        return Configuration(self.model or "", self.method or "", self.target_sparsity or 0.0, self.pattern)
+
+    @property
+    def smaller(self) -> bool:
+        """Whether neurons, heads or blocks were removed."""
+        return self.remaining_prunable_params is not None
+
+    def with_entries(self, **changed: Any) -> PruningRecord:
+        """The same with some entries replaced or added."""
+        return self.of({**self.entries, **changed})
+
+    def without(self, *names: str) -> PruningRecord:
+        """The same without some entries."""
+        return self.of({name: value for name, value in self.entries.items() if name not in names})
+
+    def to_bytes(self) -> bytes:
+        """The file."""
+        return f"{json.dumps(self.entries, indent=2)}\n".encode()
+
+    def write(self, folder: Path) -> None:
+        """Write the file of a folder, whole or not at all.
+
+        Raises:
+            RecordsError: It cannot be written.
+        """
+        write_atomically(folder / META_FILE, self.to_bytes())

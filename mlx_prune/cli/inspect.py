@@ -38,12 +38,12 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
     if found.others:
         names = dict.fromkeys(matrix.projection for matrix in found.others)
         say(f"Never pruned, and not counted: {', '.join(names)}.")
-    if found.meta is not None:
-        recorded = found.meta
-        target, actual = recorded.get("target_sparsity"), recorded.get("actual_sparsity")
+    if found.record is not None:
+        recorded = found.record
+        target, actual = recorded.target_sparsity, recorded.actual_sparsity
         say(
-            f"Recorded: {recorded.get('method')} {words.percentage(target, None)} on "
-            f"{recorded.get('model')}, actual {words.percentage(actual, 2)}."
+            f"Recorded: {recorded.method} {words.percentage(target, None)} on "
+            f"{recorded.model}, actual {words.percentage(actual, 2)}."
         )
         if not found.disagreements:
             say("The weights agree with the record.")

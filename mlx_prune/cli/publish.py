@@ -82,11 +82,11 @@ def command(
 
 
 def _results(checkpoint: Path, run: Path | None, dense_run: Path | None) -> CardResults | None:
-    from mlx_prune.cards.card import read_meta
+    from mlx_prune.checkpoint.record import PruningRecord
     from mlx_prune.report.card_sources import results_of_runs
 
     if run is not None:
-        return results_of_runs(read_meta(checkpoint), run, dense_run)
+        return results_of_runs(PruningRecord.read(checkpoint), run, dense_run)
     if dense_run is not None:
         raise click.UsageError("--dense-run is compared with --run; give both.")
     return None

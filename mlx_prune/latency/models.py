@@ -9,7 +9,7 @@ from typing import Any
 
 from mlx_prune.checkpoint.disk_sizes import bitmask_bytes, gguf_size, zstd_bytes
 from mlx_prune.checkpoint.open import LoadedModel, load
-from mlx_prune.checkpoint.record import read_pruning_meta
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.latency.result import ModelFacts
 from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import Progress, ProgressCallback
@@ -98,16 +98,15 @@ def labels(models: Sequence[str | Path | LoadedModel]) -> list[str]:
 
 def _recipe(folder: Path, config: dict[str, Any]) -> str:
     """What was done to a checkpoint, from the files that pruning and quantization leave beside it."""
-    meta = folder / "pruning_meta.json"
-    said = read_pruning_meta(meta, "prune the model again") if meta.exists() else {}
+    record = PruningRecord.find(folder)
     words = []
-    if said:
-        method = str(said.get("method", "pruned"))
+    if record is not None:
         # Of removed blocks or neurons the target says more; quantization alone has no sparsity.
-        key = "target_sparsity" if "remaining_prunable_params" in said else "actual_sparsity"
-        percent = None if said.get("target_sparsity") == 0 else said.get(key)
-        words.append(method + (f" {percent:.1f} %" if percent else ""))
+        percent = record.target_sparsity if record.smaller else record.actual_sparsity
+        shown = f" {percent:.1f} %" if percent and record.target_sparsity != 0 else ""
+        words.append((record.method or "pruned") + shown)
     quantization = config.get("quantization")
-    if isinstance(quantization, dict) and "bits" in quantization and "quantization" not in said:
+    recorded = record is not None and record.quantization is not None
+    if isinstance(quantization, dict) and "bits" in quantization and not recorded:
         words.append(f"{quantization['bits']}-bit")
     return ", ".join(words)

@@ -8,8 +8,9 @@ from typing import Any
 
 from mlx_prune.checkpoint.matrices import block_modules, let_go, other_projections, weight_matrix
 from mlx_prune.checkpoint.open import Checkpoint
+from mlx_prune.checkpoint.record import META_FILE, PruningRecord
 from mlx_prune.progress import Progress, ProgressCallback, silent
-from mlx_prune.pruning.report import MatrixZeros, read_meta, zeros_by
+from mlx_prune.pruning.report import MatrixZeros, zeros_by
 from mlx_prune.pruning.selection import count_zeros
 from mlx_prune.pruning.zero_survival import dense_matrix
 
@@ -25,14 +26,14 @@ class Inspection:
         path: Its folder.
         matrices: Every prunable matrix of the blocks; of a stack of experts, each expert's.
         others: Matrices of the blocks that are never pruned, routers of experts for one; not counted.
-        meta: Its pruning_meta.json, or None.
+        record: What was done to it, or None where nothing is recorded.
     """
 
     model: str
     path: Path
     matrices: tuple[MatrixZeros, ...]
     others: tuple[MatrixZeros, ...]
-    meta: dict[str, Any] | None
+    record: PruningRecord | None
 
     @property
     def actual_sparsity(self) -> float:
@@ -58,24 +59,21 @@ class Inspection:
     @property
     def disagreements(self) -> tuple[str, ...]:
         """Where the weights differ from pruning_meta.json, one sentence each."""
-        if self.meta is None:
+        record, found = self.record, []
+        if record is None:
             return ()
-        found = []
         # What was removed is no longer here, and a smaller model's own zeros are nobody's doing.
-        remaining = self.meta.get("remaining_prunable_params")
-        recorded, zeros = self.meta.get("zero_params"), sum(m.zeros for m in self.matrices)
-        if recorded is not None and recorded != zeros and (remaining is None or recorded):
-            found.append(f"pruning_meta.json records {recorded:,} zeros, the weights hold {zeros:,}.")
-        expected = self.meta.get("total_prunable_params") if remaining is None else remaining
+        recorded, zeros = record.zero_params, sum(m.zeros for m in self.matrices)
+        if recorded is not None and recorded != zeros and (recorded or not record.smaller):
+            found.append(f"{META_FILE} records {recorded:,} zeros, the weights hold {zeros:,}.")
+        expected = record.remaining_prunable_params if record.smaller else record.total_prunable_params
         total = sum(m.params for m in self.matrices)
         if expected is not None and expected != total:
-            found.append(
-                f"pruning_meta.json records {expected:,} prunable weights, the blocks hold {total:,}."
-            )
-        for name, entry in (self.meta.get("projections") or {}).items():
+            found.append(f"{META_FILE} records {expected:,} prunable weights, the blocks hold {total:,}.")
+        for name, entry in (record.projections or {}).items():
             here = self.projections.get(name)
-            if here is not None and here["zeros"] != entry.get("zeros"):
-                found.append(f"{name}: {entry.get('zeros'):,} zeros recorded, {here['zeros']:,} found.")
+            if here is not None and here["zeros"] != entry.zeros:
+                found.append(f"{name}: {entry.zeros:,} zeros recorded, {here['zeros']:,} found.")
         return tuple(found)
 
     def to_json(self) -> dict[str, Any]:
@@ -90,7 +88,7 @@ class Inspection:
             "blocks": self.blocks,
             "left_dense": list(self.left_dense),
             "not_counted": zeros_by(self.others, "projection"),
-            "recorded": self.meta,
+            "recorded": None if self.record is None else self.record.entries,
             "disagreements": list(self.disagreements),
         }
 
@@ -136,4 +134,5 @@ def inspect(
         let_go(module)
         if number + 1 == len(modules) or modules[number + 1][0] != block:
             report(Progress("inspect", block + 1, total, f"block {block}"))
-    return Inspection(str(model), checkpoint.path, tuple(found), tuple(others), read_meta(checkpoint.path))
+    record = PruningRecord.find(checkpoint.path)
+    return Inspection(str(model), checkpoint.path, tuple(found), tuple(others), record)

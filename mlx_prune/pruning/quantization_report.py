@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_prune.checkpoint.costs import CONTEXT
+from mlx_prune.checkpoint.record import PruningRecord, Quantized
 from mlx_prune.labels import Quantization
 from mlx_prune.pruning.report import zeros_by
 from mlx_prune.pruning.zero_survival import Survival
@@ -20,65 +21,71 @@ class QuantizationReport:
     """What a quantization did.
 
     Attributes:
-        meta: The content of the checkpoint's pruning_meta.json.
+        record: The checkpoint's pruning_meta.json.
     """
 
-    meta: dict[str, Any]
+    record: PruningRecord
+
+    @property
+    def quantized(self) -> Quantized:
+        """What was quantized, and how."""
+        assert self.record.quantization is not None
+        return self.record.quantization
 
     @property
     def label(self) -> str:
         """The method label, the quantization last."""
-        return str(self.meta["method"])
+        return str(self.record.method)
 
     @property
     def actual_sparsity(self) -> float:
         """Fraction of the blocks' weights that are zero as dequantized, or removed."""
-        return float(self.meta["actual_sparsity"]) / 100
+        return (self.record.actual_sparsity or 0.0) / 100
 
     @property
     def zeros_before(self) -> int:
         """Exact zeros in the blocks of the model that was quantized."""
-        return int(self.meta["quantization"]["zeros_before"])
+        return self.quantized.zeros_before
 
     @property
     def zeros_kept(self) -> int:
         """Those of them that dequantize to zero."""
-        return int(self.meta["quantization"]["zeros_kept"])
+        return self.quantized.zeros_kept
 
     @property
     def zeros_after(self) -> int:
         """All weights that dequantize to zero, those that quantization rounded to it included."""
-        return int(self.meta["zero_params"])
+        return self.record.zero_params or 0
 
     @property
     def bits_per_weight(self) -> float:
         """Bits on disk over parameters, of the whole model."""
-        return float(self.meta["quantization"]["bits_per_weight"])
+        return self.quantized.bits_per_weight
 
     @property
     def left(self) -> tuple[str, ...]:
         """Layers that were not quantized."""
-        return tuple(self.meta["quantization"]["left"])
+        return tuple(self.quantized.left)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences a user should see."""
-        return tuple(self.meta["warnings"])
+        return tuple(self.record.warnings or ())
 
     def to_json(self) -> dict[str, Any]:
         """The content of pruning_meta.json."""
-        return self.meta
+        return self.record.entries
 
     def rows(self) -> list[tuple[str, str]]:
         """What a person should read of it, as names and values."""
-        done = self.meta["quantization"]
-        bits = f"{done['mode']}, {done['bits']} bits, groups of {done['group_size']}"
+        record, done = self.record, self.quantized
+        bits = f"{done.mode}, {done.bits} bits, groups of {done.group_size}"
         found = [("method", self.label)]
-        if self.meta["target_sparsity"]:
-            pattern = f" ({self.meta['pattern']})" if self.meta.get("pattern") else ""
-            found.append(("target sparsity", f"{self.meta['target_sparsity']:g} %{pattern}"))
+        if record.target_sparsity:
+            pattern = f" ({record.pattern})" if record.pattern else ""
+            found.append(("target sparsity", f"{record.target_sparsity:g} %{pattern}"))
         found += [
-            ("quantization", f"{bits}, {done['layers']:,} layers"),
+            ("quantization", f"{bits}, {done.layers:,} layers"),
             ("bits per weight", f"{self.bits_per_weight:.2f}, scales and what stays in float included"),
         ]
         if self.left:
@@ -89,13 +96,13 @@ class QuantizationReport:
                 ("zeros that survive", f"{self.zeros_kept:,} of {self.zeros_before:,} ({share:.2f} %)")
             )
         found.append(("zeros as dequantized", f"{self.zeros_after:,}"))
-        gone = "removed or zero" if "remaining_prunable_params" in self.meta else "zero"
+        gone = "removed or zero" if record.smaller else "zero"
         found.append(("actual sparsity", f"{100 * self.actual_sparsity:.2f} % of the blocks' weights {gone}"))
         return found
 
 
-def quantization_meta(
-    source: dict[str, Any] | None,
+def quantization_record(
+    source: PruningRecord | None,
     *,
     model: str,
     label: str,
@@ -113,8 +120,8 @@ def quantization_meta(
     versions: dict[str, str],
     device: dict[str, Any],
     fingerprint: str,
-) -> dict[str, Any]:
-    """Compose the pruning_meta.json of a quantized checkpoint.
+) -> PruningRecord:
+    """Compose the record of a quantized checkpoint.
 
     Args:
         source: That of the checkpoint which was quantized, if it was pruned.
@@ -137,9 +144,10 @@ def quantization_meta(
     """
     matrices = [survival.after for survival in survivals]
     zeros, weights = sum(m.zeros for m in matrices), sum(m.params for m in matrices)
-    carried = {key: value for key, value in (source or {}).items() if key not in _NOT_CARRIED}
+    carried = {} if source is None else source.without(*_NOT_CARRIED).entries
     # Of a smaller model, sparsity counts what the dense one had.
-    total = int(carried["total_prunable_params"]) if "remaining_prunable_params" in carried else weights
+    dense = source.total_prunable_params if source is not None and source.smaller else None
+    total = weights if dense is None else dense
     warnings = list(carried.get("warnings") or ())
     if indivisible:
         warnings.append(
@@ -156,7 +164,7 @@ def quantization_meta(
         )
     }
     costs["flops_per_token"]["context"] = CONTEXT
-    return {
+    content = {
         "model": model,
         "target_sparsity": 0.0,
         "prune_time_s": seconds,
@@ -189,6 +197,7 @@ def quantization_meta(
         "device": device,
         "fingerprint": fingerprint,
     }
+    return PruningRecord.of(content)
 
 
 def _shares(zeros: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:

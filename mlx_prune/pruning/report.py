@@ -9,13 +9,12 @@ from typing import Any
 
 from mlx_prune.checkpoint.invented import calibration_warnings
 from mlx_prune.checkpoint.matrices import PrunableLinear
-from mlx_prune.checkpoint.record import read_pruning_meta
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import choice
 from mlx_prune.pruning.methods.sparsegpt import BLOCK_SIZE, DAMPING
 from mlx_prune.pruning.recipe import Recipe
 
-META_FILE = "pruning_meta.json"
 _SHORTFALL = 0.01
 _NAMED = 4  # experts in a warning
 _SPARSEGPT = {"damping": DAMPING, "block_size": BLOCK_SIZE}
@@ -161,10 +160,11 @@ class PruneReport:
             )
         return (*found, *choice.sentences(self.kernels))
 
-    def to_json(self) -> dict[str, Any]:
-        """The content of pruning_meta.json; sparsities are in percent there."""
+    @property
+    def record(self) -> PruningRecord:
+        """For pruning_meta.json."""
         recipe = self.recipe
-        return {
+        content = {
             "model": self.model,
             "method": recipe.label,
             "target_sparsity": _percent(self.target_sparsity),
@@ -195,10 +195,18 @@ class PruneReport:
             "unseen_experts": list(self.unseen),
             "kernels": self.kernels,
         }
+        return PruningRecord.of(content)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of pruning_meta.json; sparsities are in percent there."""
+        return self.record.entries
 
 
-def report_from_json(meta: dict[str, Any], recipe: Recipe, linears: Sequence[PrunableLinear]) -> PruneReport:
-    """The report of a finished prune, from its pruning_meta.json, the recipe and the model's linears."""
+def report_from_record(
+    record: PruningRecord, recipe: Recipe, linears: Sequence[PrunableLinear]
+) -> PruneReport:
+    """The report of a finished prune, from its record, the recipe and the model's linears."""
+    meta = record.entries
     zeros, unseen = meta["matrix_zeros"], set(meta.get("unseen_experts", ()))
     same = ("model", "prune_time_s", "calibration_time_s", "peak_memory_bytes", "peak_rss_bytes", "dtype")
     more = ("calibration", "layout", "versions", "device", "fingerprint")
@@ -230,33 +238,25 @@ def zeros_by(matrices: Iterable[MatrixZeros], key: str) -> dict[str, dict[str, i
     return found
 
 
-def read_meta(folder: Path) -> dict[str, Any] | None:
-    """The pruning_meta.json of a checkpoint folder, or None where there is none.
-
-    Raises:
-        CheckpointError: It is not a JSON object, or an entry that records have is of another kind.
-    """
-    file = folder / META_FILE
-    if not file.exists():
-        return None
-    return read_pruning_meta(file, "prune again with --force")
-
-
-def check_same(folder: Path, meta: dict[str, Any], fingerprint: str) -> None:
+def check_same(folder: Path, record: PruningRecord | None, fingerprint: str) -> PruningRecord:
     """Refuse a folder that holds something else than what is asked for.
 
     Args:
         folder: The folder.
-        meta: Its pruning_meta.json, empty where there is none.
+        record: Its record, if it has one.
         fingerprint: Of what is asked for.
+
+    Returns:
+        The record.
 
     Raises:
         CheckpointError: The fingerprints differ.
     """
-    if meta.get("fingerprint") != fingerprint:
+    if record is None or record.fingerprint != fingerprint:
         raise CheckpointError(
             f"{folder} exists and holds something else; give another folder, or use force to replace it."
         )
+    return record
 
 
 def _with_percent(zeros: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
-from mlx_prune.cards.card import CARD_FILE, model_card
+from mlx_prune.cards.card import write_card
 from mlx_prune.checkpoint.config import CONFIG_FILE, entries_changed
 from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.checkpoint.layout import Originals, layout_of
 from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.checkpoint.other_parts import refuse_loss
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.checkpoint.writer import CheckpointWriter, plan
 from mlx_prune.errors import CheckpointError
-from mlx_prune.pruning.report import META_FILE, PruneReport
+from mlx_prune.pruning.report import PruneReport
 from mlx_prune.pruning.selection import count_zeros, is_zero
 
 
@@ -119,12 +119,12 @@ def finish(
     if entries_changed(source.path, source.config):
         # Stock mlx-lm would not find the rotary positions where transformers writes them.
         write_json(folder.partial / CONFIG_FILE, source.config)
-    publish(folder, recorded.to_json())
+    publish(folder, recorded.record)
     return recorded
 
 
-def publish(folder: OutputFolder, meta: dict[str, Any]) -> None:
+def publish(folder: OutputFolder, record: PruningRecord) -> None:
     """Record what was done beside the weights, with a card made of it, and let the folder appear."""
-    write_json(folder.partial / META_FILE, meta)
-    (folder.partial / CARD_FILE).write_text(model_card(meta), encoding="utf-8")
+    record.write(folder.partial)
+    write_card(folder.partial)
     folder.publish()

@@ -15,9 +15,9 @@ from mlx_prune import distributed
 from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
 from mlx_prune.checkpoint.folder import output_folder
 from mlx_prune.checkpoint.layout import layout_of
-from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.open import Checkpoint, OnDisk
 from mlx_prune.checkpoint.other_parts import refuse_loss
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.checkpoint.writer import plan
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels import choice
@@ -25,7 +25,7 @@ from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.dense_pass import DensePass
 from mlx_prune.pruning.masking import check_fits
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
-from mlx_prune.pruning.report import PruneReport, check_same, read_meta, report_from_json
+from mlx_prune.pruning.report import PruneReport, check_same, report_from_record
 from mlx_prune.pruning.streamed import StreamedPrune
 from mlx_prune.wired import wired_limit
 
@@ -95,9 +95,10 @@ def prune_checkpoint(
     fingerprint = _fingerprint(recipe, opened, data)
     several = distributed.size() > 1
     # What is to be replaced may be damaged.
-    meta = None if force else _existing(out)
-    if meta is not None:
-        return _finished(out, meta, fingerprint, recipe, linears)
+    found = None if force else _existing(out)
+    if found is not None:
+        record = check_same(out, PruningRecord.of(found), fingerprint)
+        return report_from_record(record, recipe, linears)
     with (
         choice.recording() as kernels,
         wired_limit(),
@@ -132,10 +133,11 @@ def prune_checkpoint(
 
 
 def _existing(out: Path) -> dict[str, Any] | None:
-    """What the first process's folder says of itself: None if there is none, empty if it says nothing."""
+    """What is recorded in the first process's folder; None if there is no folder."""
     mine = b""
     if distributed.rank() == 0 and out.exists():
-        mine = json.dumps(read_meta(out) or {}).encode()
+        record = PruningRecord.find(out)
+        mine = b"{}" if record is None else record.to_bytes()
     first = distributed.gather_bytes(mine)[0]
     return json.loads(first) if first else None
 
@@ -148,14 +150,6 @@ def _own_folder(out: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / out.name
-
-
-def _finished(
-    folder: Path, meta: dict[str, Any], fingerprint: str, recipe: Recipe, linears: list[PrunableLinear]
-) -> PruneReport:
-    """The report of a folder that holds this very prune."""
-    check_same(folder, meta, fingerprint)
-    return report_from_json(meta, recipe, linears)
 
 
 def _fingerprint(recipe: Recipe, model: OnDisk, data: CalibrationTokens | None) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fnmatch import fnmatch
 from pathlib import Path
 
-from mlx_prune.cards.card import CARD_FILE, META_FILE, read_meta
+from mlx_prune.cards.card import CARD_FILE
+from mlx_prune.checkpoint.record import META_FILE, PruningRecord
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError
 from mlx_prune.json_files import read_object
@@ -40,7 +41,7 @@ def publishable_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise CheckpointError(f"There is no checkpoint folder {folder}.")
-    read_meta(folder)
+    PruningRecord.read(folder)
     found = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     for path in found:
         _require_wanted(path)

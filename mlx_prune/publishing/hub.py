@@ -12,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlx_prune import __version__
-from mlx_prune.cards.card import CARD_FILE, META_FILE
+from mlx_prune.cards.card import CARD_FILE
 from mlx_prune.cards.methods import short_title
+from mlx_prune.checkpoint.record import META_FILE, PruningRecord
 from mlx_prune.checkpoint.shards import INDEX_FILE, WEIGHT_FILES
-from mlx_prune.errors import MlxPruneError, PublishError, one_line
-from mlx_prune.json_files import parse_json
+from mlx_prune.errors import CheckpointError, MlxPruneError, PublishError, one_line
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.publishing.plan import PublishPlan
 
@@ -121,15 +121,15 @@ def _require_same_checkpoint(plan: PublishPlan, api: HfApi, present: Collection[
             )
         return
     try:
-        there: Any = parse_json(Path(api.hf_hub_download(plan.repo_id, META_FILE)).read_text("utf-8"))
-    except ValueError:
+        there = PruningRecord.find(Path(api.hf_hub_download(plan.repo_id, META_FILE)).parent)
+    except CheckpointError:
         there = None
-    found = there if isinstance(there, dict) else {}
     for key in _IDENTITY:
-        if found.get(key) != plan.meta.get(key):
+        found, here = getattr(there, key, None), getattr(plan.record, key)
+        if found != here:
             raise PublishError(
-                f"{plan.repo_id} holds another checkpoint ({key} {found.get(key)}, "
-                f"here {plan.meta.get(key)}); choose another name, or delete that repository first."
+                f"{plan.repo_id} holds another checkpoint ({key} {found}, here {here}); "
+                "choose another name, or delete that repository first."
             )
 
 
@@ -150,7 +150,7 @@ def _upload(plan: PublishPlan, api: HfApi, present: Collection[str], progress: P
     commit = api.create_commit(
         plan.repo_id,
         operations=[*additions, *(CommitOperationDelete(name) for name in stale)],
-        commit_message=f"{short_title(plan.meta)} with mlx-prune",
+        commit_message=f"{short_title(plan.record)} with mlx-prune",
     )
     progress(Progress("upload", total, total))
     return str(commit.oid)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.cards.base import DEMO_MODEL, BaseModel, base_model, card_metadata, with_card
-from mlx_prune.cards.card import CARD_FILE, META_FILE, model_card, read_meta
+from mlx_prune.cards.card import CARD_FILE, model_card
 from mlx_prune.cards.results import CardResults
+from mlx_prune.checkpoint.record import META_FILE, PruningRecord
 from mlx_prune.errors import PublishError
 from mlx_prune.paths import expanded
 from mlx_prune.publishing.folder import publishable_files
@@ -33,7 +33,7 @@ class PublishPlan:
         collection: Title or slug of the collection to add it to, or None.
         files: Files uploaded as they stand.
         texts: Files written anew for the Hub: the model card, and ``pruning_meta.json`` without local paths.
-        meta: The contents of the published ``pruning_meta.json``.
+        record: What the published ``pruning_meta.json`` says.
         warnings: What the publisher should know, one sentence each.
     """
 
@@ -43,7 +43,7 @@ class PublishPlan:
     collection: str | None
     files: tuple[Path, ...]
     texts: Mapping[str, bytes]
-    meta: Mapping[str, Any]
+    record: PruningRecord
     warnings: tuple[str, ...] = ()
 
     @property
@@ -78,14 +78,14 @@ def plan_publication(
     """
     folder = expanded(folder)
     files = publishable_files(folder)
-    meta = read_meta(folder)
+    record = PruningRecord.read(folder)
     if results is not None:
-        meta["results"] = results.to_dict()
-    base = base_model(meta)
+        record = record.with_entries(results=results.to_dict())
+    base = base_model(record)
     if api is not None and base.license is None and base.hub_id is not None:
         base = _ask_hub(api, base)
     if "/" not in target:
-        name = repository_name(base.name, str(meta["method"]), meta["target_sparsity"], meta.get("pattern"))
+        name = repository_name(base.name, str(record.method), record.target_sparsity or 0.0, record.pattern)
         target = f"{target}/{name}"
     check_repo_id(target)
     warnings = []
@@ -93,13 +93,12 @@ def plan_publication(
         warnings.append(
             f"The license of {base.hub_id or base.name} is not known, so the card names none; add it there."
         )
-    if not meta.get("results"):
+    if not record.results:
         warnings.append("Nothing was measured on this checkpoint yet, and its card says so.")
-    published = _without_paths(meta, base)
-    text = json.dumps(published, indent=2, ensure_ascii=False, allow_nan=False)
+    published = _without_paths(record, base)
     texts = {
         CARD_FILE: model_card(published, base=base, repo_id=target).encode(),
-        META_FILE: f"{text}\n".encode(),
+        META_FILE: published.to_bytes(),
     }
     return PublishPlan(
         folder, target, not public, collection, tuple(files), texts, published, tuple(warnings)
@@ -138,7 +137,7 @@ def plan_grid(
             owner,
             public=public,
             collection=collection,
-            results=results_of_study(root, read_meta(folder)),
+            results=results_of_study(root, PruningRecord.read(folder)),
             api=api,
         )
         for folder in folders
@@ -176,12 +175,12 @@ def _ask_hub(api: HfApi, base: BaseModel) -> BaseModel:
     return with_card(base, card_metadata(card))
 
 
-def _without_paths(meta: Mapping[str, Any], base: BaseModel) -> dict[str, Any]:
-    """The metadata as they may be shown to anyone: names in place of this machine's paths."""
-    published: dict[str, Any] = dict(meta)
-    if meta["model"] != DEMO_MODEL:
-        published["model"] = base.hub_id or base.name
-    calibration = meta.get("calibration")
-    if isinstance(calibration, Mapping) and "source" in calibration:
-        published["calibration"] = {**calibration, "source": Path(str(calibration["source"])).name}
-    return published
+def _without_paths(record: PruningRecord, base: BaseModel) -> PruningRecord:
+    """The record as it may be shown to anyone: names in place of this machine's paths."""
+    shown: dict[str, Any] = {}
+    if record.model != DEMO_MODEL:
+        shown["model"] = base.hub_id or base.name
+    if record.calibration is not None:
+        name = Path(record.calibration.source).name
+        shown["calibration"] = {**record.entries["calibration"], "source": name}
+    return record.with_entries(**shown)

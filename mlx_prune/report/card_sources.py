@@ -9,11 +9,11 @@ from typing import Any
 
 from mlx_prune.cards.base import base_model
 from mlx_prune.cards.results import CardResults, Figure, figure
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import RecordsError
-from mlx_prune.json_files import read_object
 from mlx_prune.labels import DENSE
 from mlx_prune.report.about import read_settings, table_of
-from mlx_prune.report.data import META_FILE, PERPLEXITY_FILE, SIZES_FILE
+from mlx_prune.report.data import PERPLEXITY_FILE, SIZES_FILE
 from mlx_prune.runs.records import read_records
 from mlx_prune.runs.run_file import RUN_FILE, read_run_file
 from mlx_prune.stats.compare import comparable, compare
@@ -28,11 +28,11 @@ _CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise"
 Json = dict[str, Any]
 
 
-def results_of_runs(meta: Mapping[str, Any], run: Path, dense: Path | None = None) -> CardResults:
+def results_of_runs(record: PruningRecord, run: Path, dense: Path | None = None) -> CardResults:
     """The rates of one checkpoint, beside those of its dense model.
 
     Args:
-        meta: The checkpoint's ``pruning_meta.json``.
+        record: What the checkpoint's ``pruning_meta.json`` says.
         run: Run folder of the checkpoint.
         dense: Run folder of the dense model on the same items under the same seeds.
 
@@ -41,7 +41,7 @@ def results_of_runs(meta: Mapping[str, Any], run: Path, dense: Path | None = Non
     """
     about = _finished_run(run)
     configuration = about["configuration"]
-    _require_checkpoint(meta, configuration, run)
+    _require_checkpoint(record, configuration, run)
     pruned, reference = _count(run), None
     if dense is not None:
         _require_comparable(configuration, _finished_run(dense)["configuration"], dense)
@@ -76,12 +76,12 @@ def results_of_runs(meta: Mapping[str, Any], run: Path, dense: Path | None = Non
     )
 
 
-def results_of_study(study: Path, meta: Mapping[str, Any]) -> CardResults | None:
+def results_of_study(study: Path, record: PruningRecord) -> CardResults | None:
     """What a study measured of one checkpoint, or None if the checkpoint is not in its grid.
 
     Args:
         study: The study folder.
-        meta: The checkpoint's ``pruning_meta.json``.
+        record: What the checkpoint's ``pruning_meta.json`` says.
 
     Raises:
         RecordsError: A file of the study is damaged.
@@ -89,8 +89,8 @@ def results_of_study(study: Path, meta: Mapping[str, Any]) -> CardResults | None
     for file in sorted(study.glob(f"runs/*/*/{RUN_FILE}")):
         about = read_run_file(file)
         configuration = about.get("configuration", {})
-        if about.get("status") == "complete" and _is_of(meta, configuration):
-            found = results_of_runs(meta, file.parent, _dense_run(file.parent))
+        if about.get("status") == "complete" and _is_of(record, configuration):
+            found = results_of_runs(record, file.parent, _dense_run(file.parent))
             return _with_measures(found, study, configuration)
     return None
 
@@ -171,20 +171,20 @@ def _finished_run(run: Path) -> Json:
     return about
 
 
-def _is_of(meta: Mapping[str, Any], configuration: Mapping[str, Any]) -> bool:
-    names = {Path(str(meta["model"])).name, base_model(meta).name}
+def _is_of(record: PruningRecord, configuration: Mapping[str, Any]) -> bool:
+    names = {Path(str(record.model)).name, base_model(record).name}
     return (
         configuration.get("model") in names
-        and configuration.get("prune_method") == meta["method"]
-        and configuration.get("sparsity") == meta["target_sparsity"]
-        and configuration.get("pattern") == meta.get("pattern")
+        and configuration.get("prune_method") == record.method
+        and configuration.get("sparsity") == record.target_sparsity
+        and configuration.get("pattern") == record.pattern
     )
 
 
-def _require_checkpoint(meta: Mapping[str, Any], configuration: Mapping[str, Any], run: Path) -> None:
+def _require_checkpoint(record: PruningRecord, configuration: Mapping[str, Any], run: Path) -> None:
     # A run of a study records what its model was pruned to; equal counts of zeros are the same mask for us.
-    recorded = _json(run / META_FILE) if (run / META_FILE).is_file() else meta
-    if not _is_of(meta, configuration) or recorded.get("zero_params") != meta["zero_params"]:
+    recorded = PruningRecord.find(run) or record
+    if not _is_of(record, configuration) or recorded.zero_params != record.zero_params:
         asked = f"{configuration.get('model')} {configuration.get('prune_method')}"
         raise RecordsError(
             f"{run} asked another model ({asked} {configuration.get('sparsity')} %) than this checkpoint."
@@ -202,7 +202,3 @@ def _require_comparable(pruned: Mapping[str, Any], dense: Mapping[str, Any], run
 def _device(about: Mapping[str, Any]) -> str:
     device = about.get("device") or {}
     return str(device.get("device_name") or device.get("machine") or "")
-
-
-def _json(file: Path) -> Json:
-    return read_object(file, RecordsError, "measure again")

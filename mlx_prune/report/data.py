@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mlx_prune.bbq.answers import MIN_ANSWERED
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
-from mlx_prune.json_files import read_object
 from mlx_prune.report.run_states import COMPLETE, RunState, run_states
 from mlx_prune.runs.records import read_records
 from mlx_prune.stats.compare import Comparison, comparable, compare
@@ -22,7 +21,6 @@ from mlx_prune.stats.outcomes import Outcomes, assemble, configuration_order
 from mlx_prune.stats.rates import CategoryRates
 from mlx_prune.study.results import read_results
 
-META_FILE = "pruning_meta.json"
 PERPLEXITY_FILE = "perplexity.json"
 SIZES_FILE = "sizes.json"
 # Wider no interval is on the log scale; its end is still a float.
@@ -150,11 +148,8 @@ def combine(
 
 
 def _actual_sparsity(run: Path) -> float | None:
-    path = run / META_FILE
-    if not path.is_file():
-        return None
-    value = _json(path).get("actual_sparsity")
-    return None if value is None else float(value)
+    record = PruningRecord.find(run)
+    return None if record is None else record.actual_sparsity
 
 
 def _by_configuration(path: Path, key: str, *, needed: bool = True) -> dict[Configuration, float | None]:
@@ -174,7 +169,3 @@ def _interval(value: float | None, error: float | None) -> tuple[float, float]:
         return math.inf, math.inf
     factor = math.exp(min(NORMAL * (error or 0.0) / value, _LARGEST_LOG))
     return value / factor, value * factor
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return read_object(path, RecordsError, "measure again")

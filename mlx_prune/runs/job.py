@@ -17,16 +17,14 @@ from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.checkpoint.invented import QUESTIONS, warnings_for
 from mlx_prune.checkpoint.limits import limits_of
 from mlx_prune.checkpoint.open import LoadedModel
-from mlx_prune.checkpoint.record import read_pruning_meta
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.configuration import Configuration
-from mlx_prune.errors import CheckpointError, DataError
+from mlx_prune.errors import DataError
 from mlx_prune.generation.engines import make_engine
 from mlx_prune.generation.interface import Engine, GenerationSettings, Prompt
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.runs.fingerprint import items_fingerprint, model_fingerprint, tokens_fingerprint
 from mlx_prune.runs.folder import configuration_hash
-
-META_FILE = "pruning_meta.json"
 
 
 @dataclass(frozen=True)
@@ -202,24 +200,12 @@ def read_stamp(loaded: LoadedModel) -> Configuration:
     """The model's columns, from the ``pruning_meta.json`` in its folder; dense where there is none.
 
     Raises:
-        CheckpointError: The file is damaged.
+        CheckpointError: The file is damaged or of a newer version.
     """
-    file = loaded.path / META_FILE
-    if not file.exists():
+    record = PruningRecord.find(loaded.path, needed=("model", "method", "target_sparsity"))
+    if record is None:
         return Configuration(short_name(loaded.name, loaded.path))
-    meta = read_pruning_meta(file, "prune the model again, or delete the file")
-    try:
-        return Configuration(
-            model=short_name(str(meta["model"]), loaded.path),
-            prune_method=str(meta["method"]),
-            pattern=meta.get("pattern"),
-            sparsity=float(meta["target_sparsity"]),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise CheckpointError(
-            f"{file} cannot be read ({reason}); prune the model again, or delete the file."
-        ) from error
+    return dataclasses.replace(record.configuration, model=short_name(str(record.model), loaded.path))
 
 
 def short_name(name: str, path: Path) -> str:

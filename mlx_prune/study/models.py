@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlx_prune.activations.passes import ActivationStatistics, calibrate
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.configuration import Configuration
 from mlx_prune.environment import physical_memory
 from mlx_prune.latency.timing import memory_bytes
@@ -37,7 +37,7 @@ class Made:
         loaded: Ready to be questioned.
         dense: The dense model to compare with, where both fit in memory.
         size_bytes: Of its weight files; of a mask in memory, what saving it would take.
-        meta: Its pruning_meta.json; None for the dense model.
+        record: What was done to it; None for the dense model.
         report: Of a mask in memory, which can still be saved.
         folder: Where its checkpoint lies, if it was written.
     """
@@ -45,7 +45,7 @@ class Made:
     loaded: LoadedModel
     dense: LoadedModel | None
     size_bytes: int
-    meta: dict[str, Any] | None = None
+    record: PruningRecord | None = None
     report: PruneReport | None = None
     folder: Path | None = None
 
@@ -142,11 +142,11 @@ class ModelMaker:
             keep = self._config.save_checkpoints
             folder = checkpoint_folder(self._study, name)
             folder = folder if keep else self._work / folder.name
-            meta = self._write(folder, name, progress)
+            record = self._write(folder, name, progress)
             written = Checkpoint(folder, self._source.checkpoint.trust_remote_code)
             dense_beside = self._source.beside_another(written.shards.nbytes)
             loaded = written.load(self._source.dtype)
-            yield Made(loaded, dense_beside, written.shards.nbytes, meta, folder=folder)
+            yield Made(loaded, dense_beside, written.shards.nbytes, record, folder=folder)
             del loaded
             if not keep:
                 shutil.rmtree(folder)
@@ -162,10 +162,10 @@ class ModelMaker:
         pruned = self._source.to_prune()
         report = prune(pruned, recipe, statistics=statistics, progress=progress)
         size = pruned.checkpoint.shards.nbytes
-        return Made(pruned, self._source.beside(), size, report.to_json(), report)
+        return Made(pruned, self._source.beside(), size, report.record, report)
 
-    def _write(self, folder: Path, name: Configuration, progress: ProgressCallback) -> dict[str, Any]:
-        """Write the checkpoint of a configuration; its pruning_meta.json."""
+    def _write(self, folder: Path, name: Configuration, progress: ProgressCallback) -> PruningRecord:
+        """Write the checkpoint of a configuration; what was done."""
         recipe, quantization = recipe_of(self._config, name), name.label.quantization
         model = self._source.checkpoint
         dtype = "auto"
@@ -173,14 +173,14 @@ class ModelMaker:
             dtype = self._config.generation.dtype
         if quantization is None:
             assert recipe is not None
-            return write_pruned(model, folder, recipe, dtype=dtype, progress=progress).to_json()
+            return write_pruned(model, folder, recipe, dtype=dtype, progress=progress).record
         pruned = checkpoint_folder(self._study, dataclasses.replace(name, prune_method=name.label.pruned))
         if recipe is None or pruned.is_dir():
             start = model if recipe is None else Checkpoint(pruned, model.trust_remote_code)
             done = quantize_checkpoint(start, folder, quantization, progress=progress)
         else:
             done = prune_and_quantize(model, folder, recipe, quantization, dtype=dtype, progress=progress)
-        return done.to_json()
+        return done.record
 
 
 def checkpoint_folder(study: Path, name: Configuration) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +12,15 @@ from typing import Any
 import mlx.core as mx
 import tomli_w
 
-from mlx_prune.cards.card import read_meta as read_card_meta
 from mlx_prune.cards.card import write_card
 from mlx_prune.checkpoint.open import Checkpoint
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.latency.family import LatencyRow
 from mlx_prune.latency.run import bench
 from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.progress import Progress, ProgressCallback, silent
-from mlx_prune.pruning.report import META_FILE
 from mlx_prune.pruning.saving import save
 from mlx_prune.report.card_sources import results_of_study
 from mlx_prune.runs.evaluate import evaluate
@@ -162,16 +160,14 @@ class _Study:
         target = checkpoint_folder(self.folder, name)
         if made.report is not None and not target.exists():
             save(made.loaded, target, made.report)
-        write_card(target, results_of_study(self.folder, read_card_meta(target)))
+        write_card(target, results_of_study(self.folder, PruningRecord.read(target)))
 
     def _measure(self, made: Made, name: Configuration) -> None:
         """Questions first, then perplexity, then the clock; each is kept as soon as it is there."""
         config, run, named = self.config, run_folder(self.folder, name), self._named(name)
-        if made.meta is not None:
+        if made.record is not None:
             # Results that a kept checkpoint already shows are another measurement's.
-            meta = {key: value for key, value in made.meta.items() if key != "results"}
-            text = json.dumps({**meta, "model": name.model}, indent=2)
-            write_atomically(run / META_FILE, f"{text}\n".encode())
+            made.record.without("results").with_entries(model=name.model).write(run)
         self.sizes.put(name, size_bytes=made.size_bytes)
         evaluate(
             made.loaded,
@@ -197,7 +193,7 @@ class _Study:
                 progress=named,
             )
             self.perplexities.put(name, text=config.perplexity.text, **found.columns)
-        if config.latency.enabled and made.meta is not None and self.latencies.get(name) is None:
+        if config.latency.enabled and made.record is not None and self.latencies.get(name) is None:
             self._time(made, name, named)
 
     def _time(self, made: Made, name: Configuration, progress: ProgressCallback) -> None:

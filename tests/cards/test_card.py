@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_prune.cards.base import BaseModel, base_model, card_metadata, with_card
-from mlx_prune.cards.card import CARD_FILE, META_FILE, model_card, read_meta, write_card
+from mlx_prune.cards.card import CARD_FILE, model_card, write_card
 from mlx_prune.cards.results import CardResults, Figure, figure
+from mlx_prune.checkpoint.record import META_FILE, PruningRecord
 from mlx_prune.errors import CheckpointError, DataError
 
 # The study's Gemma-2 checkpoint: Wanda at "50 %".
@@ -66,7 +67,7 @@ def table_rows(card: str) -> dict[str, list[str]]:
 
 
 def test_metadata_carry_the_published_tags_and_the_inherited_license():
-    data = ModelCard(model_card(META, base=GEMMA)).data.to_dict()
+    data = ModelCard(model_card(PruningRecord.of(META), base=GEMMA)).data.to_dict()
     assert data["license"] == "gemma"
     assert data["base_model"] == "google/gemma-2-9b-it"
     assert data["library_name"] == "mlx"
@@ -83,14 +84,14 @@ def test_metadata_carry_the_published_tags_and_the_inherited_license():
 
 @pytest.mark.parametrize("results", [None, RESULTS])
 def test_card_survives_a_round_trip_through_the_hub_library(results: CardResults | None):
-    text = model_card(META, results, base=GEMMA)
+    text = model_card(PruningRecord.of(META), results, base=GEMMA)
     card = ModelCard(text)
     assert str(card) == text
     assert ModelCard(str(card)).data.to_dict() == card.data.to_dict()
 
 
 def test_sections_stand_in_the_published_order():
-    card = model_card(META, RESULTS, base=GEMMA)
+    card = model_card(PruningRecord.of(META), RESULTS, base=GEMMA)
     headings = [line for line in card.splitlines() if line.startswith("## ")]
     assert headings == [
         "## Pruning configuration",
@@ -105,7 +106,9 @@ def test_sections_stand_in_the_published_order():
 
 
 def test_configuration_states_target_actual_zeros_time_scope_and_calibration():
-    section = model_card(META, base=GEMMA).split("## Pruning configuration")[1].split("## ")[0]
+    section = (
+        model_card(PruningRecord.of(META), base=GEMMA).split("## Pruning configuration")[1].split("## ")[0]
+    )
     for said in (
         "50%",
         "33.33%",
@@ -121,7 +124,7 @@ def test_configuration_states_target_actual_zeros_time_scope_and_calibration():
 
 
 def test_every_measurement_stands_beside_its_dense_reference():
-    rows = table_rows(model_card(META, RESULTS, base=GEMMA))
+    rows = table_rows(model_card(PruningRecord.of(META), RESULTS, base=GEMMA))
     assert rows["Perplexity (Tulu 3 SFT mixture, 256 x 512 tokens)"] == ["13.10", "dense 8.94 (+46.5%)"]
     assert rows["SRS (mean over categories)"] == ["0.065", "dense 0.061 (+0.004); chance is 0.333"]
     assert rows["SRS, Age"] == ["0.193 (95 % CI 0.180 to 0.207)", "dense 0.200 (-0.007)"]
@@ -139,11 +142,11 @@ def test_every_measurement_stands_beside_its_dense_reference():
     [("hub", "12,148 items of BBQ (Elfsong/BBQ) asked under 5 seeds"), ("demo", "which is not BBQ, asked")],
 )
 def test_card_says_which_questions_were_asked(source: str, said: str):
-    assert said in model_card(META, replace(RESULTS, bbq=source), base=GEMMA)
+    assert said in model_card(PruningRecord.of(META), replace(RESULTS, bbq=source), base=GEMMA)
 
 
 def test_card_without_results_claims_nothing():
-    card = model_card(META, base=GEMMA)
+    card = model_card(PruningRecord.of(META), base=GEMMA)
     assert not table_rows(card)
     assert "has **not** been measured" in card
     effects = card.split("## Measured effects")[1].split("## ")[0]
@@ -161,7 +164,7 @@ def test_card_without_results_claims_nothing():
 )
 def test_only_measured_rows_appear_and_without_dense_none_is_invented(names: set[str], value: float):
     results = CardResults(**{name: Figure(value) for name in names})
-    rows = table_rows(model_card(META, results, base=GEMMA))
+    rows = table_rows(model_card(PruningRecord.of(META), results, base=GEMMA))
     rows.pop("Metric", None)
     assert len(rows) == len(names)
     assert all("dense model not measured" in reference for _, reference in rows.values())
@@ -176,11 +179,11 @@ def test_only_measured_rows_appear_and_without_dense_none_is_invented(names: set
 )
 def test_exploding_perplexity_stays_readable(value: float, dense: float, shown: list[str]):
     results = CardResults(perplexity=Figure(value, dense))
-    assert table_rows(model_card(META, results, base=GEMMA))["Perplexity"] == shown
+    assert table_rows(model_card(PruningRecord.of(META), results, base=GEMMA))["Perplexity"] == shown
 
 
 def test_reproduction_command_names_every_choice():
-    command = model_card(META, base=GEMMA).split("```sh\n")[1].split("\n```")[0]
+    command = model_card(PruningRecord.of(META), base=GEMMA).split("```sh\n")[1].split("\n```")[0]
     assert command == (
         "mlxprune prune google/gemma-2-9b-it -o OUT -m wanda -s 50 --scope paper --statistics dense "
         "--calibration c4 --samples 128 --sequence-length 2048 --seed 0"
@@ -197,7 +200,7 @@ def test_pattern_and_magnitude_leave_out_what_does_not_apply():
         "seed": None,
         "calibration": None,
     }
-    card = model_card(meta, base=GEMMA)
+    card = model_card(PruningRecord.of(meta), base=GEMMA)
     assert "2 of every 4 consecutive inputs kept" in card
     assert "mlxprune prune google/gemma-2-9b-it -o OUT -m magnitude --pattern 2:4\n" in card
     assert "Calibration" not in card
@@ -211,7 +214,7 @@ def test_local_base_model_is_named_but_its_path_is_not(tmp_path: Path):
         "---\nlicense: other\nlicense_name: house\nlicense_link: https://x.example\nlanguage: de\n---\n"
     )
     meta = {**META, "model": str(base), "calibration": {**META["calibration"], "source": "/home/me/text.txt"}}
-    card = model_card(meta)
+    card = model_card(PruningRecord.of(meta))
     data = ModelCard(card).data.to_dict()
     assert "secret-user" not in card
     assert "/home/me" not in card
@@ -228,7 +231,7 @@ def test_base_model_in_the_hub_cache_keeps_its_id(tmp_path: Path):
     snapshot = tmp_path / "hub" / "models--org--Big.Model-1" / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
     (snapshot / "README.md").write_text("---\nlicense:\n- apache-2.0\n- mit\nlanguage:\n- en\n- fr\n---\n")
-    assert base_model({"model": str(snapshot)}) == BaseModel(
+    assert base_model(PruningRecord(model=str(snapshot), entries={})) == BaseModel(
         "Big.Model-1", "org/Big.Model-1", "apache-2.0", language=("en", "fr")
     )
 
@@ -239,7 +242,7 @@ def test_unreadable_base_card_means_an_unknown_license(tmp_path: Path, text: str
     card.write_text(text)
     assert card_metadata(card) == {}
     assert with_card(BaseModel("x"), {}).license is None
-    assert "not recorded" in model_card(META, base=BaseModel("x"))
+    assert "not recorded" in model_card(PruningRecord.of(META), base=BaseModel("x"))
 
 
 def test_write_card_keeps_results_and_later_cards_show_them(tmp_path: Path):
@@ -251,7 +254,7 @@ def test_write_card_keeps_results_and_later_cards_show_them(tmp_path: Path):
     assert "| SRS, Age |" in measured
     write_card(tmp_path)
     assert (tmp_path / CARD_FILE).read_text(encoding="utf-8") == measured
-    meta = read_meta(tmp_path)
+    meta = PruningRecord.read(tmp_path).entries
     assert {key: meta[key] for key in META} == META
     assert CardResults.from_dict(meta["results"]) == RESULTS
     assert {path.name for path in tmp_path.iterdir()} == {META_FILE, CARD_FILE}
@@ -292,7 +295,8 @@ def test_card_is_made_without_mlx():
     code = (
         "import sys, json; sys.modules.update({name: None for name in ('mlx', 'mlx.core', 'mlx_lm')})\n"
         "from mlx_prune.cards.card import model_card\n"
-        "print(model_card(json.loads(sys.argv[1])))"
+        "from mlx_prune.checkpoint.record import PruningRecord\n"
+        "print(model_card(PruningRecord.of(json.loads(sys.argv[1]))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(META)], capture_output=True, text=True, check=False

@@ -11,6 +11,7 @@ from huggingface_hub import ModelCard
 from mlx_prune.cards.base import BaseModel
 from mlx_prune.cards.card import model_card
 from mlx_prune.cards.methods import command_of, short_title
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.cli._prune_request import read_request
 from mlx_prune.cli.prune import command
 from mlx_prune.publishing.names import check_repo_id, repository_name
@@ -89,7 +90,7 @@ METAS = {
 
 @pytest.mark.parametrize("method", METAS)
 def test_the_command_on_the_card_asks_for_this_very_method(method: str) -> None:
-    words = shlex.split(command_of(METAS[method], BASE))
+    words = shlex.split(command_of(PruningRecord.of(METAS[method]), BASE))
     assert words[:2] == ["mlxprune", "prune"]
     context = command.make_context("prune", words[2:])
     options = context.params
@@ -117,7 +118,7 @@ def test_the_command_on_the_card_asks_for_this_very_method(method: str) -> None:
     ],
 )
 def test_the_card_says_what_was_done_and_what_it_costs(method: str, said: list[str]) -> None:
-    card = model_card(METAS[method], base=BASE)
+    card = model_card(PruningRecord.of(METAS[method]), base=BASE)
     for words in said:
         assert words in card
     if method == "q4":
@@ -145,8 +146,8 @@ def test_the_card_says_what_was_done_and_what_it_costs(method: str, said: list[s
 )
 def test_titles_tags_and_names_follow_the_method(method: str, title: str, name: str, tags: list[str]) -> None:
     meta = METAS[method]
-    assert short_title(meta) == title
+    assert short_title(PruningRecord.of(meta)) == title
     assert repository_name("org/Tiny", method, meta["target_sparsity"], meta["pattern"]) == name
     check_repo_id(f"owner/{name}")
-    found = ModelCard(model_card(meta, base=BASE)).data.to_dict()["tags"]
+    found = ModelCard(model_card(PruningRecord.of(meta), base=BASE)).data.to_dict()["tags"]
     assert found[: len(tags)] == tags

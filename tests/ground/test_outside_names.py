@@ -20,6 +20,7 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.cards.base import BaseModel
 from mlx_prune.cards.card import model_card
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.cli.main import run
 from mlx_prune.outside_names import csv_cell, markdown, plain
 from mlx_prune.report.write import write_report
@@ -125,7 +126,7 @@ def test_a_card_takes_no_markup_from_a_name() -> None:
         license_name="*odd*",
         license_link="javascript:alert(1)",
     )
-    card = ModelCard(model_card(meta, base=base))
+    card = ModelCard(model_card(PruningRecord.of(meta), base=base))
     assert card.data.license == "other: [1]\n---"
     tokens = [child for token in MarkdownIt().parse(card.text) for child in token.children or ()]
     links = {str(child.attrs.get("href")) for child in tokens if child.type == "link_open"}

@@ -11,7 +11,7 @@ from hub_server import TOKEN, USER, HubServer
 from huggingface_hub import HfApi, ModelCard, constants
 from pruned_checkpoint import REPO, hashes, published, save_checkpoint
 
-from mlx_prune.cards.card import META_FILE
+from mlx_prune.checkpoint.record import META_FILE
 from mlx_prune.errors import PublishError
 from mlx_prune.progress import Progress
 from mlx_prune.publishing.hub import publish

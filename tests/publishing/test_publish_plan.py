@@ -14,7 +14,7 @@ from pruned_checkpoint import REPO, save_checkpoint
 from recorded_run import SEEDS, save_run
 from tiny_models import save_tiny_model
 
-from mlx_prune.cards.card import META_FILE
+from mlx_prune.checkpoint.record import META_FILE
 from mlx_prune.cli.main import run
 from mlx_prune.errors import CheckpointError, PublishError
 from mlx_prune.publishing.names import check_repo_id, repository_name
@@ -164,6 +164,6 @@ def test_a_folder_named_like_a_hub_id_is_not_taken_for_one_elsewhere(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     plan = plan_publication(tmp_path / "out", f"{USER}/tiny")
-    assert plan.meta["model"] == "gemma-tiny"
+    assert plan.record.model == "gemma-tiny"
     assert "google/gemma-tiny" not in plan.texts["README.md"].decode()
     assert "google/gemma-tiny" not in plan.texts[META_FILE].decode()

@@ -12,6 +12,7 @@ import pytest
 from recorded_run import SEEDS, save_run
 
 from mlx_prune.cards.results import Figure
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import RecordsError
 from mlx_prune.report.card_sources import results_of_runs, results_of_study
 
@@ -61,7 +62,7 @@ def mean_share(answers: Mapping[tuple[str, int], int | None], option: int) -> fl
 
 def test_rates_are_those_of_the_records_beside_the_dense_ones(study: Path, answers: dict[str, Any]):
     runs = study / "runs" / "Tiny"
-    found = results_of_runs(META, runs / "wanda-s50", runs / "dense-s0")
+    found = results_of_runs(PruningRecord.of(META), runs / "wanda-s50", runs / "dense-s0")
     for name, option in (("srs", 0), ("anti_rate", 1), ("usr", 2)):
         figure = getattr(found, name)
         assert figure.value == pytest.approx(mean_share(answers["pruned"], option))
@@ -84,14 +85,14 @@ def test_emergence_is_the_share_of_unbiased_items_that_became_biased(study: Path
     unbiased = [i for i in items if stereotyped("dense", i) and not any(stereotyped("dense", i))]
     became = [item for item in unbiased if any(stereotyped("pruned", item))]
     runs = study / "runs" / "Tiny"
-    found = results_of_runs(META, runs / "wanda-s50", runs / "dense-s0")
+    found = results_of_runs(PruningRecord.of(META), runs / "wanda-s50", runs / "dense-s0")
     assert 0 < len(became) < len(unbiased) < len(items)
     assert found.emergence == pytest.approx(len(became) / len(unbiased))
     assert found.emergence_null is None  # these records hold no option probabilities
 
 
 def test_without_a_dense_run_nothing_is_compared(study: Path):
-    found = results_of_runs(META, study / "runs" / "Tiny" / "wanda-s50")
+    found = results_of_runs(PruningRecord.of(META), study / "runs" / "Tiny" / "wanda-s50")
     assert found.srs is not None
     assert found.srs.dense is None
     assert found.emergence is None
@@ -102,7 +103,7 @@ def test_without_a_dense_run_nothing_is_compared(study: Path):
 )
 def test_run_of_another_checkpoint_is_refused(study: Path, change: dict[str, Any]):
     with pytest.raises(RecordsError, match="another model"):
-        results_of_runs({**META, **change}, study / "runs" / "Tiny" / "wanda-s50")
+        results_of_runs(PruningRecord.of({**META, **change}), study / "runs" / "Tiny" / "wanda-s50")
 
 
 @pytest.mark.parametrize("change", [{"seeds": [1, 2]}, {"temperature": 0.0}, {"items": "j"}, {"model": "B"}])
@@ -113,7 +114,7 @@ def test_dense_run_under_other_conditions_is_refused(
         tmp_path / "dense", answers["dense"], **{"prune_method": "dense", "sparsity": 0.0, **change}
     )
     with pytest.raises(RecordsError):
-        results_of_runs(META, study / "runs" / "Tiny" / "wanda-s50", other)
+        results_of_runs(PruningRecord.of(META), study / "runs" / "Tiny" / "wanda-s50", other)
 
 
 def test_unfinished_or_absent_run_is_refused(study: Path, tmp_path: Path):
@@ -121,9 +122,9 @@ def test_unfinished_or_absent_run_is_refused(study: Path, tmp_path: Path):
     about = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**about, "status": "running"}))
     with pytest.raises(RecordsError, match="not finished"):
-        results_of_runs(META, run)
+        results_of_runs(PruningRecord.of(META), run)
     with pytest.raises(RecordsError, match=r"run\.json"):
-        results_of_runs(META, tmp_path)
+        results_of_runs(PruningRecord.of(META), tmp_path)
 
 
 def test_study_adds_its_perplexity_and_latency(study: Path):
@@ -135,7 +136,7 @@ def test_study_adds_its_perplexity_and_latency(study: Path):
     timed = {**key, "ratio": 1.01, "low": 0.97, "high": 1.05, "dense_ms": 200.0, "pruned_ms": 202.0}
     (study / "latency.json").write_text(json.dumps({"results": [timed]}))
     (study / "study.toml").write_text('[perplexity]\ntext = "tulu"\n')
-    found = results_of_study(study, META)
+    found = results_of_study(study, PruningRecord.of(META))
     assert found is not None
     assert found.perplexity == Figure(12.5, 10.0)
     assert found.perplexity_text == "Tulu 3 SFT mixture, 8 x 64 tokens"
@@ -156,16 +157,16 @@ def test_a_damaged_study_file_is_one_sentence_and_an_absent_one_leaves_the_text_
     for damaged in ("perplexity = [", "\x00"):
         (study / "study.toml").write_text(damaged)
         with pytest.raises(RecordsError, match=r"study\.toml cannot be read"):
-            results_of_study(study, META)
+            results_of_study(study, PruningRecord.of(META))
     for silent in ("perplexity = 3", ""):
         (study / "study.toml").write_text(silent)
-        found = results_of_study(study, META)
+        found = results_of_study(study, PruningRecord.of(META))
         assert found is not None
         assert found.perplexity_text == "8 x 64 tokens"
 
 
 def test_study_without_those_measures_claims_none(study: Path):
-    found = results_of_study(study, META)
+    found = results_of_study(study, PruningRecord.of(META))
     assert found is not None
     assert (found.perplexity, found.latency_ratio, found.latency_s) == (None, None, None)
-    assert results_of_study(study, {**META, "method": "random"}) is None
+    assert results_of_study(study, PruningRecord.of({**META, "method": "random"})) is None

@@ -10,7 +10,7 @@ from typing import Any
 from hub_server import USER, HubServer
 from tiny_models import save_tiny_model
 
-from mlx_prune.cards.card import META_FILE
+from mlx_prune.checkpoint.record import META_FILE
 
 REPO = f"{USER}/tiny-wanda-s50-pia"
 

@@ -22,12 +22,13 @@ from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_fo
 from mlx_prune.checkpoint.matrices import other_projections
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.other_parts import add_parts, names_beside
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.labels import DENSE, Quantization, extend
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.quantization_report import QuantizationReport, quantization_meta
-from mlx_prune.pruning.report import check_same, read_meta
+from mlx_prune.pruning.quantization_report import QuantizationReport, quantization_record
+from mlx_prune.pruning.report import check_same
 from mlx_prune.pruning.saving import check_space, publish
 from mlx_prune.pruning.zero_survival import compare_zeros
 
@@ -84,9 +85,9 @@ def quantize_checkpoint(
     _ = checkpoint.shards
     if is_quantized(checkpoint.path, checkpoint.config):
         raise _quantized_already(checkpoint.path)
-    source = read_meta(checkpoint.path)
-    label = extend(str(source.get("method", "")) if source else DENSE, quantization)
-    origin = origin or f"{checkpoint.quick_hash} {(source or {}).get('fingerprint')}"
+    source = PruningRecord.find(checkpoint.path)
+    label = extend(DENSE if source is None else source.method or "", quantization)
+    origin = origin or f"{checkpoint.quick_hash} {source and source.fingerprint}"
     if out.exists() and not force:
         return finished(out, origin, quantization)
     started = time.perf_counter()
@@ -99,7 +100,7 @@ def quantize_checkpoint(
         costs = checkpoint.costs(before)
         left_out = other_projections(before)
         survivals = compare_zeros(before, after, progress or silent)
-        meta = quantization_meta(
+        record = quantization_record(
             source,
             model=checkpoint.name,
             label=label,
@@ -118,8 +119,8 @@ def quantize_checkpoint(
             device=dict(device()),
             fingerprint=_fingerprint(origin, quantization),
         )
-        publish(folder, meta)
-    return QuantizationReport(meta)
+        publish(folder, record)
+    return QuantizationReport(record)
 
 
 def _quantize(source: Checkpoint, quantization: Quantization) -> _Quantized:
@@ -189,9 +190,9 @@ def finished(folder: Path, origin: str, quantization: Quantization) -> Quantizat
     Raises:
         CheckpointError: It holds something else.
     """
-    meta = read_meta(folder) or {}
-    check_same(folder, meta, _fingerprint(origin, quantization))
-    return QuantizationReport(meta)
+    return QuantizationReport(
+        check_same(folder, PruningRecord.find(folder), _fingerprint(origin, quantization))
+    )
 
 
 def _fingerprint(origin: str, quantization: Quantization) -> str:

@@ -14,18 +14,19 @@ from mlx_prune import distributed
 from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
 from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder, write_json
 from mlx_prune.checkpoint.open import Checkpoint, OnDisk
+from mlx_prune.checkpoint.record import Change, PruningRecord
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.masking import Stopwatch, peak_rss_bytes
 from mlx_prune.pruning.recipe import recipe_for_model
-from mlx_prune.pruning.report import check_same, read_meta
+from mlx_prune.pruning.report import check_same
 from mlx_prune.pruning.saving import publish
 from mlx_prune.pruning.structure import verify
 from mlx_prune.pruning.structure.narrow import narrow
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
-from mlx_prune.pruning.structure.report import Change, StructuredReport, report_from_json
+from mlx_prune.pruning.structure.report import StructuredReport, report_from_record
 from mlx_prune.pruning.structure.shorten import shorten
 from mlx_prune.pruning.structure.source import CalibrationPass, Written
 from mlx_prune.wired import wired_limit
@@ -88,7 +89,7 @@ def prune_structured(
         data = calibration_tokens(recipe.calibration, tokenizer, checkpoint.config, recipe.seed)
     fingerprint = _fingerprint(recipe, source, data)
     if out.exists() and not force:
-        return _finished(out, fingerprint, recipe)
+        return report_from_record(check_same(out, PruningRecord.find(out), fingerprint), recipe)
     mx.reset_peak_memory()
     with (
         choice.recording() as kernels,
@@ -145,7 +146,7 @@ def _write(
         fingerprint=fingerprint,
         kernels=kernels.to_json(),
     )
-    publish(folder, report.to_json())
+    publish(folder, report.record)
     return report
 
 
@@ -163,13 +164,6 @@ def _sizes(model: OnDisk) -> dict[str, int]:
         "prunable": sum(linear.size for linear in model.linears),
         **asdict(model.checkpoint.costs(model.network)),
     }
-
-
-def _finished(out: Path, fingerprint: str, recipe: StructuredRecipe) -> StructuredReport:
-    """The report of a folder that holds this very prune."""
-    meta = read_meta(out) or {}
-    check_same(out, meta, fingerprint)
-    return report_from_json(meta, recipe)
 
 
 def _fingerprint(recipe: StructuredRecipe, model: OnDisk, data: CalibrationTokens | None) -> str:

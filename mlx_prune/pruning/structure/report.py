@@ -6,34 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec.structs import asdict
+
 from mlx_prune.checkpoint.costs import CONTEXT
 from mlx_prune.checkpoint.invented import calibration_warnings
+from mlx_prune.checkpoint.record import Change, PruningRecord
 from mlx_prune.kernels import choice
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 
 _SHORTFALL = 0.05
-
-
-@dataclass(frozen=True)
-class Change:
-    """A size before and after.
-
-    Attributes:
-        before: Of the dense model.
-        after: Of the smaller one.
-    """
-
-    before: int
-    after: int
-
-    @property
-    def saved(self) -> float:
-        """The fraction that is gone."""
-        return 1 - self.after / self.before if self.before else 0.0
-
-    def to_json(self) -> dict[str, int]:
-        """For pruning_meta.json."""
-        return {"before": self.before, "after": self.after}
 
 
 @dataclass(frozen=True)
@@ -146,11 +127,12 @@ class StructuredReport:
             found.append((f"{_ERRORS[kind]}", f"{without:.3f} -> {repaired:.3f} by repair (mean)"))
         return found
 
-    def to_json(self) -> dict[str, Any]:
-        """The content of pruning_meta.json; sparsities are in percent there."""
+    @property
+    def record(self) -> PruningRecord:
+        """For pruning_meta.json."""
         recipe = self.recipe
         width = recipe.method == "width"
-        return {
+        content = {
             "model": self.model,
             "method": recipe.label,
             "target_sparsity": round(100 * recipe.sparsity, 6),
@@ -167,9 +149,9 @@ class StructuredReport:
             "statistics": recipe.statistics,
             "seed": recipe.seed,
             "calibration": self.calibration,
-            "parameters": self.parameters.to_json(),
-            "bytes": self.bytes.to_json(),
-            "flops_per_token": {**self.flops_per_token.to_json(), "context": CONTEXT},
+            "parameters": asdict(self.parameters),
+            "bytes": asdict(self.bytes),
+            "flops_per_token": {**asdict(self.flops_per_token), "context": CONTEXT},
             "removed": dict(self.removed),
             "repair": None if self.repair is None else dict(self.repair),
             "peak_memory_bytes": self.peak_memory_bytes,
@@ -182,10 +164,16 @@ class StructuredReport:
             "fingerprint": self.fingerprint,
             "kernels": self.kernels,
         }
+        return PruningRecord.of(content)
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of pruning_meta.json; sparsities are in percent there."""
+        return self.record.entries
 
 
-def report_from_json(meta: dict[str, Any], recipe: StructuredRecipe) -> StructuredReport:
-    """The report of a finished prune, from its pruning_meta.json and the recipe."""
+def report_from_record(record: PruningRecord, recipe: StructuredRecipe) -> StructuredReport:
+    """The report of a finished prune, from its record and the recipe."""
+    meta = record.entries
     same = (
         *("model", "removed", "repair", "prune_time_s", "calibration_time_s", "peak_memory_bytes"),
         *("peak_rss_bytes", "dtype", "calibration", "layout", "versions", "device", "fingerprint"),

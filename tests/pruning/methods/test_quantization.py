@@ -92,7 +92,7 @@ def test_experts_are_quantized_as_mlx_lm_does_and_counted_as_inspect_does(kind: 
     mlx_lm.convert(str(tmp_path / "pruned"), str(theirs), quantize=True, q_mode="mxfp4")
     assert_same_tensors(tmp_path / "ours", theirs)
     assert report.zeros_kept == report.zeros_before
-    assert report.zeros_before == inspect(tmp_path / "pruned").meta["zero_params"]  # type: ignore[index]
+    assert report.zeros_before == inspect(tmp_path / "pruned").record.zero_params  # type: ignore[union-attr]
     assert inspect(tmp_path / "ours").disagreements == ()
 
 
