@@ -19,8 +19,10 @@ _EXPORTS: dict[str, str] = {
     "ActivationStatistics": "mlx_prune.activations.passes",
     "BenchResult": "mlx_prune.latency.result",
     "BenchSettings": "mlx_prune.latency.settings",
+    "Bbq": "mlx_prune.runs.settings",
     "Calibration": "mlx_prune.activations.calibration",
     "Evaluation": "mlx_prune.runs.evaluate",
+    "Generation": "mlx_prune.runs.settings",
     "GenerationSettings": "mlx_prune.generation.interface",
     "Item": "mlx_prune.bbq.item",
     "LoadedModel": "mlx_prune.checkpoint.open",
@@ -55,10 +57,12 @@ _EXPORTS: dict[str, str] = {
 
 __all__ = [
     "ActivationStatistics",
+    "Bbq",
     "BenchResult",
     "BenchSettings",
     "Calibration",
     "Evaluation",
+    "Generation",
     "GenerationSettings",
     "Item",
     "LoadedModel",
@@ -119,6 +123,7 @@ if TYPE_CHECKING:
     from mlx_prune.report.write import write_report
     from mlx_prune.runs.evaluate import Evaluation, evaluate
     from mlx_prune.runs.perplexity import perplexity
+    from mlx_prune.runs.settings import Bbq, Generation
     from mlx_prune.stats.perplexity import Perplexity
     from mlx_prune.stats.rates import Rates
     from mlx_prune.stats.rates import from_table as rates

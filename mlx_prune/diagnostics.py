@@ -135,7 +135,7 @@ def _embedded_model() -> tuple[str, str]:
     items = load_items("demo", condition="disambig", limit=10)
     loaded = checkpoints.load("demo")
     start = time.perf_counter()
-    result = evaluate(loaded, items=items)
+    result = evaluate(loaded, questions=items)
     seconds = time.perf_counter() - start
     parsed = sum(answer is not None for answer in result.table["parsed_answer"].to_pylist())
     records = result.table.num_rows

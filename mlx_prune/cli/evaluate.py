@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -40,7 +40,13 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), required=True, help="Run folder.")
 @bbq_option
-@click.option("--category", "categories", multiple=True, help="Ask this category only; may be repeated.")
+@click.option(
+    "--category",
+    "categories",
+    multiple=True,
+    callback=lambda _, __, given: given or None,
+    help="Ask this category only; may be repeated.",
+)
 @click.option(
     "--condition", type=click.Choice(["ambig", "disambig", "all"]), default="ambig", show_default=True
 )
@@ -75,23 +81,12 @@ def command(
     model: str,
     run: Path,
     bbq: str | None,
-    categories: tuple[str, ...],
-    condition: str,
-    limit: int | None,
-    exclude_label_faults: bool,
-    seeds: tuple[int, ...],
-    temperature: float,
-    max_tokens: int,
-    noise: str,
-    engine: str,
-    batch_size: int | None,
-    thinking: str,
-    dtype: str,
     min_answered: float,
     verify: int,
     force: bool,
     trust_remote_code: bool,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Ask MODEL the questions of the BBQ bias benchmark and record every answer.
 
@@ -100,30 +95,21 @@ def command(
     """
     from mlx_prune import distributed
     from mlx_prune.checkpoint.invented import QUESTIONS, named
-    from mlx_prune.generation.interface import GenerationSettings
     from mlx_prune.runs.evaluate import evaluate
+    from mlx_prune.runs.settings import Bbq, Generation
     from mlx_prune.stats.rates import from_table
 
-    items = named(QUESTIONS, bbq, model, "--bbq")
+    asked = ("categories", "condition", "limit", "exclude_label_faults")
+    questions = Bbq(str(named(QUESTIONS, bbq, model, "--bbq")), **{name: options.pop(name) for name in asked})
     with progress_bars() as progress:
         result = evaluate(
             model,
             run,
-            items=items,
-            categories=categories or None,
-            condition=condition,
-            limit=limit,
-            exclude_label_faults=exclude_label_faults,
-            settings=GenerationSettings(
-                temperature=temperature, max_tokens=max_tokens, seeds=seeds, noise=noise
-            ),
-            engine=engine,
-            batch_size=batch_size,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code,
-            thinking=thinking,
+            questions=questions,
+            generation=Generation(**options),
             verify=verify,
             force=force,
+            trust_remote_code=trust_remote_code,
             progress=progress,
         )
     if distributed.rank() != 0:

@@ -216,6 +216,7 @@ def _measures(
     """What measures or reads each of the subjects, when it is called."""
     from mlx_prune.checkpoint.invented import DEMO, HELD_OUT_TEXT, QUESTIONS, named_for_all
     from mlx_prune.gate.sources import Questions, is_run, measured_run, questioned
+    from mlx_prune.runs.settings import Bbq, Generation
 
     # Perplexity of a model is of use only beside that of the dense one, and a run may have none.
     models = [subject for subject in subjects if not is_run(Path(subject))]
@@ -223,13 +224,9 @@ def _measures(
     if len(models) == len(subjects) and options["perplexity_rise"] is not None:
         text = named_for_all(HELD_OUT_TEXT, options["text"], models, "--text")
     questions = Questions(
-        bbq=bbq or DEMO,
-        categories=options["categories"] or None,
-        limit=options["limit"],
-        seeds=options["seeds"],
+        bbq=Bbq(bbq or DEMO, options["categories"] or None, limit=options["limit"]),
+        generation=Generation(options["seeds"], dtype=options["dtype"], thinking=options["thinking"]),
         text=text,
-        dtype=options["dtype"],
-        thinking=options["thinking"],
         trust_remote_code=options["trust_remote_code"],
     )
     for place, subject in enumerate(subjects):

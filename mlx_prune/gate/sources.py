@@ -15,6 +15,7 @@ from mlx_prune.labels import DENSE
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.runs.records import read_records
 from mlx_prune.runs.run_file import RUN_FILE, read_run_file
+from mlx_prune.runs.settings import Bbq, Generation
 from mlx_prune.stats.counting import count_run
 from mlx_prune.stats.perplexity import Perplexity
 from mlx_prune.study.results import PERPLEXITY_FILE, ResultsFile, read_results
@@ -106,23 +107,15 @@ class Questions:
     """How a model is questioned now.
 
     Attributes:
-        bbq: "demo", "hub" or a folder.
-        categories: None asks the study's five.
-        limit: Items in all.
-        seeds: Of the answers.
+        bbq: What it is asked; its source is named.
+        generation: How it answers, and the type it is loaded in.
         text: For perplexity; None leaves it out.
-        dtype: What is computed in.
-        thinking: "off" or "skip", as in ``evaluate``.
         trust_remote_code: Whether Python code that comes with a model may run.
     """
 
-    bbq: str
-    categories: tuple[str, ...] | None
-    limit: int | None
-    seeds: tuple[int, ...]
+    bbq: Bbq
+    generation: Generation
     text: str | None
-    dtype: str
-    thinking: str
     trust_remote_code: bool
 
 
@@ -134,24 +127,15 @@ def questioned(model: str, run: Path | None, questions: Questions, progress: Pro
     """
     from mlx_prune.checkpoint import open as checkpoints
     from mlx_prune.checkpoint.invented import HELD_OUT_TEXT, QUESTIONS, warnings_for
-    from mlx_prune.generation.interface import GenerationSettings
     from mlx_prune.runs.evaluate import evaluate
     from mlx_prune.runs.perplexity import perplexity
 
     def named(step: Progress) -> None:
         progress(dataclasses.replace(step, stage=f"{Path(model).name}: {step.stage}"))
 
-    loaded = checkpoints.load(model, dtype=questions.dtype, trust_remote_code=questions.trust_remote_code)
-    answers = evaluate(
-        loaded,
-        run,
-        items=questions.bbq,
-        categories=questions.categories,
-        limit=questions.limit,
-        settings=GenerationSettings(seeds=questions.seeds),
-        thinking=questions.thinking,
-        progress=named,
-    )
+    bbq, generation = questions.bbq, questions.generation
+    loaded = checkpoints.load(model, dtype=generation.dtype, trust_remote_code=questions.trust_remote_code)
+    answers = evaluate(loaded, run, questions=bbq, generation=generation, progress=named)
     counted, figure = count_run(answers.table), None
     if questions.text is not None:
         figure = perplexity(loaded, text=questions.text, progress=named)
@@ -164,5 +148,5 @@ def questioned(model: str, run: Path | None, questions: Questions, progress: Pro
         figure,
         answers.info["configuration"],
         answers.info["items_available"],
-        warnings_for(loaded, {QUESTIONS: questions.bbq, HELD_OUT_TEXT: questions.text}),
+        warnings_for(loaded, {QUESTIONS: bbq.source, HELD_OUT_TEXT: questions.text}),
     )

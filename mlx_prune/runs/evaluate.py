@@ -18,13 +18,13 @@ from mlx_prune.checkpoint.invented import QUESTIONS, named
 from mlx_prune.configuration import Configuration
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import DataError, RecordsError
-from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.kernels import choice
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.runs.answering import UnknownTokens, letters_found
 from mlx_prune.runs.folder import RunFolder, now, open_run
 from mlx_prune.runs.job import Job, choose_items, open_model, prepare
 from mlx_prune.runs.records import SCHEMA, from_bytes, record_table, to_bytes
+from mlx_prune.runs.settings import Bbq, Generation
 from mlx_prune.runs.verify import Verification, verify_records
 from mlx_prune.stats.rates import Rates, from_table
 
@@ -69,20 +69,12 @@ def evaluate(
     model: LoadedModel | str | Path,
     run: str | Path | None = None,
     *,
-    items: Sequence[Item] | str | Path | None = None,
-    categories: Sequence[str] | None = None,
-    condition: str = "ambig",
-    limit: int | None = None,
-    exclude_label_faults: bool = False,
-    settings: GenerationSettings | None = None,
-    engine: str = "batched",
-    batch_size: int | None = None,
-    dtype: str = "auto",
-    trust_remote_code: bool = False,
+    questions: Bbq | Sequence[Item] | None = None,
+    generation: Generation | None = None,
     stamp: Configuration | None = None,
-    thinking: str = "off",
     verify: int = 0,
     force: bool = False,
+    trust_remote_code: bool = False,
     progress: ProgressCallback | None = None,
 ) -> Evaluation:
     """Ask a model BBQ questions under several seeds and record every answer.
@@ -94,23 +86,13 @@ def evaluate(
     Args:
         model: A loaded model, or a folder, Hub id or "demo" to load.
         run: Folder for ``run.json`` and ``records/``; None keeps the records in memory only.
-        items: Questions, or where to load them from: "hub", a folder of BBQ's JSONL files, or "demo" for
-            invented ones. None is "demo" for the embedded model; any other needs them named.
-        categories: Categories to load; None loads the study's five.
-        condition: "ambig", "disambig" or "all" contexts to load.
-        limit: Load this many items in all, spread over the categories.
-        exclude_label_faults: Leave out items known to carry reversed labels.
-        settings: How answers are drawn; None takes the study's temperature, length and seeds.
-        engine: "batched" or "sequential" (which measures the time of each answer).
-        batch_size: Items in flight at once; None chooses from the model's size and the free memory.
-        dtype: "auto", "float32", "bfloat16" or "float16", for a model that is loaded here.
-        trust_remote_code: Whether code that comes with the model may run, for a model that is loaded here.
+        questions: What to ask: where to load items from and which of them, or the items themselves.
+        generation: How answers are drawn; None takes the study's temperature, length and seeds.
         stamp: The model's columns in the records; None reads them from ``pruning_meta.json``, or calls
             the model dense where there is none. A model pruned in memory needs one.
-        thinking: "off" leaves the thinking part out where the chat template can, and refuses a template that
-            makes the model think all the same; "skip" closes that part with nothing in it.
         verify: Replay this many random records through ``mlx_lm.stream_generate`` and report agreement.
         force: Throw away the records that the run folder holds.
+        trust_remote_code: Whether code that comes with the model may run, for a model that is loaded here.
         progress: Called with stage "answer" and counts of records.
 
     Returns:
@@ -127,12 +109,14 @@ def evaluate(
     report = progress if progress is not None and distributed.rank() == 0 else silent
     if verify < 0:
         raise DataError(f"cannot verify {verify} records; give a number from 0 upwards.")
-    if items is None or isinstance(items, str | Path):
-        items = named(QUESTIONS, items, model, "the questions")
-    chosen = choose_items(items, categories, condition, limit, exclude_label_faults)
-    loaded = open_model(model, dtype, trust_remote_code)
-    drawn = settings or GenerationSettings()
-    job = prepare(loaded, chosen, drawn, engine, batch_size, stamp, report, thinking)
+    if questions is None or isinstance(questions, Bbq):
+        asked = questions or Bbq()
+        source = named(QUESTIONS, asked.source, model, "the questions")
+        questions = dataclasses.replace(asked, source=str(source))
+    chosen = choose_items(questions)
+    drawn = generation or Generation()
+    loaded = open_model(model, drawn.dtype, trust_remote_code)
+    job = prepare(loaded, chosen, drawn, stamp, report)
     unknown = UnknownTokens(job.loaded.tokenizer)
     with contextlib.ExitStack() as stack:
         folder = (
@@ -148,7 +132,7 @@ def evaluate(
         seconds = time.perf_counter() - clock
         table = _in_order(job, _together(tables, folder))
         made = table.num_rows - len(done)
-        session = {**_session(job, engine, made, started, seconds), "unknown_tokens": unknown.count}
+        session = {**_session(job, made, started, seconds), "unknown_tokens": unknown.count}
         verification = None
         if verify and distributed.rank() == 0:
             verification = verify_records(
@@ -218,11 +202,11 @@ def _in_order(job: Job, table: pa.Table) -> pa.Table:
     return table.take(pa.array(order, pa.int64()))
 
 
-def _session(job: Job, engine: str, made: int, started: str, seconds: float) -> dict[str, Any]:
+def _session(job: Job, made: int, started: str, seconds: float) -> dict[str, Any]:
     return {
         "started": started,
         "finished": now(),
-        "engine": engine,
+        "engine": job.configuration["engine"],
         "batch_size": job.engine.batch_size,
         "ranks": distributed.size(),
         "new_records": made,

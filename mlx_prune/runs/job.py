@@ -25,6 +25,7 @@ from mlx_prune.generation.interface import Engine, GenerationSettings, Prompt
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.runs.fingerprint import items_fingerprint, model_fingerprint, tokens_fingerprint
 from mlx_prune.runs.folder import configuration_hash
+from mlx_prune.runs.settings import Bbq, Generation
 
 
 @dataclass(frozen=True)
@@ -99,33 +100,32 @@ class Job:
         return configuration_hash(found) == configuration_hash({**self.configuration, **of_asked})
 
 
-def choose_items(
-    items: Sequence[Item] | str | Path,
-    categories: Sequence[str] | None,
-    condition: str,
-    limit: int | None,
-    exclude_label_faults: bool,
-) -> Chosen:
-    """The questions, and how they were chosen; see ``evaluate``."""
-    if isinstance(items, str | Path):
-        if limit is not None and limit < 1:
-            raise DataError(f"limit must be at least 1, not {limit}")
+def choose_items(questions: Bbq | Sequence[Item]) -> Chosen:
+    """The questions, and how they were chosen.
+
+    Args:
+        questions: Where to load them from, its source named; or the items themselves.
+
+    Raises:
+        DataError: They cannot be loaded, there are none, or two share an id.
+    """
+    if isinstance(questions, Bbq):
+        assert questions.source is not None
         every = load_items(
-            items, categories=categories, condition=condition, exclude_label_faults=exclude_label_faults
+            questions.source,
+            categories=questions.categories,
+            condition=questions.condition,
+            exclude_label_faults=questions.exclude_label_faults,
         )
         source = {
-            "bbq": items if items in ("demo", "hub") else Path(items).name,
-            "categories": None if categories is None else list(categories),
-            "condition": condition,
-            "limit": limit,
-            "exclude_label_faults": exclude_label_faults,
+            "bbq": questions.source if questions.source in ("demo", "hub") else Path(questions.source).name,
+            "categories": None if questions.categories is None else list(questions.categories),
+            "condition": questions.condition,
+            "limit": questions.limit,
+            "exclude_label_faults": questions.exclude_label_faults,
         }
-        return Chosen(limit_items(every, limit), source, every)
-    if categories is not None or condition != "ambig" or limit is not None or exclude_label_faults:
-        raise DataError(
-            "categories, condition, limit and exclude_label_faults choose what to load; filter the list."
-        )
-    chosen = list(items)
+        return Chosen(limit_items(every, questions.limit), source, every)
+    chosen = list(questions)
     if not chosen:
         raise DataError("there are no items to ask; give at least one.")
     if len({item.item_id for item in chosen}) != len(chosen):
@@ -145,16 +145,14 @@ def open_model(model: LoadedModel | str | Path, dtype: str, trust_remote_code: b
 def prepare(
     loaded: LoadedModel,
     chosen: Chosen,
-    settings: GenerationSettings,
-    engine: str,
-    batch_size: int | None,
+    generation: Generation,
     stamp: Configuration | None,
     report: ProgressCallback,
-    thinking: str = "off",
 ) -> Job:
     """Build the prompts and the engine, and write down the configuration; see ``evaluate``."""
     items, source = chosen.items, chosen.source
-    builder = PromptBuilder(loaded.tokenizer, thinking)
+    settings = generation.settings
+    builder = PromptBuilder(loaded.tokenizer, generation.thinking)
     loaded = dataclasses.replace(loaded, tokenizer=ending_also_at(loaded.tokenizer, builder.end_tokens))
     limits = limits_of(loaded.config)
     prompts = {}
@@ -177,9 +175,11 @@ def prepare(
         "max_tokens": settings.max_tokens,
         "seeds": list(settings.seeds),
         "noise": settings.noise,
-        "engine": engine,
+        "engine": generation.engine,
     }
-    made = make_engine(engine, loaded.model, loaded.tokenizer, settings, batch_size=batch_size)
+    engine = make_engine(
+        generation.engine, loaded.model, loaded.tokenizer, settings, batch_size=generation.batch_size
+    )
     about = {
         "model_path": str(loaded.path),
         "prompt": {
@@ -193,7 +193,7 @@ def prepare(
         "items_available": chosen.available,
         "warnings": list(warnings_for(loaded, {QUESTIONS: source["bbq"]})),
     }
-    return Job(loaded, items, prompts, settings, made, stamp, configuration, chosen.every, about)
+    return Job(loaded, items, prompts, settings, engine, stamp, configuration, chosen.every, about)
 
 
 def read_stamp(loaded: LoadedModel) -> Configuration:

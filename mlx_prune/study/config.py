@@ -14,22 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.activations.calibration import Calibration
-from mlx_prune.bbq.items import CONDITIONS
-from mlx_prune.bbq.thinking import MODES
-from mlx_prune.checkpoint.shards import FLOAT_TYPES
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecipeError
-from mlx_prune.generation.engines import ENGINES
-from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.labels import DENSE, Label, nearest, parse_label
 from mlx_prune.pruning.recipe import parse_pattern
+from mlx_prune.runs.settings import Bbq, Generation, require_from
 
 DEFAULT_METHODS = ("random", "magnitude", "wanda")
-
-
-def _require_from(least: int, name: str, value: int | None) -> None:
-    if value is not None and value < least:
-        raise DataError(f"{name} is a whole number from {least} upwards, not {value}.")
 
 
 @dataclass(frozen=True)
@@ -71,60 +62,6 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Bbq:
-    """Questions: source "demo", "hub" or a folder; ``limit`` in total, spread over the categories.
-
-    Without a source they are the embedded ones for the embedded model; any other needs one.
-    """
-
-    source: str | None = None
-    categories: tuple[str, ...] | None = None
-    condition: str = "ambig"
-    limit: int | None = None
-    exclude_label_faults: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuse what is out of range."""
-        if self.condition not in CONDITIONS:
-            raise DataError(f"condition must be one of {', '.join(CONDITIONS)}, not {self.condition!r}.")
-        _require_from(1, "limit", self.limit)
-
-
-@dataclass(frozen=True)
-class Generation:
-    """How answers are drawn; defaults are the published study's, with noise independent across items.
-
-    ``thinking`` is "off" or "skip", as in :func:`mlx_prune.runs.evaluate.evaluate`.
-    """
-
-    seeds: tuple[int, ...] = (42, 123, 456, 789, 1024)
-    temperature: float = 0.3
-    max_tokens: int = 5
-    noise: str = "item"
-    engine: str = "batched"
-    batch_size: int | None = None
-    dtype: str = "auto"
-    thinking: str = "off"
-
-    def __post_init__(self) -> None:
-        """Refuse what is out of range."""
-        _ = self.settings
-        if self.engine not in ENGINES:
-            raise DataError(f"the engine is {' or '.join(ENGINES)}, not {self.engine!r}.")
-        dtypes = ("auto", *FLOAT_TYPES.values())
-        if self.dtype not in dtypes:
-            raise DataError(f"dtype must be one of {', '.join(dtypes)}, not {self.dtype!r}.")
-        if self.thinking not in MODES:
-            raise DataError(f"thinking is {self.thinking!r}; choose 'off' or 'skip'.")
-        _require_from(1, "batch_size", self.batch_size)
-
-    @property
-    def settings(self) -> GenerationSettings:
-        """How answers are drawn, as the engines take it."""
-        return GenerationSettings(self.temperature, self.max_tokens, self.seeds, self.noise)
-
-
-@dataclass(frozen=True)
 class PerplexityMeasure:
     """Held-out text for perplexity; ``None`` takes as much as the text allows (at most 256 x 512 tokens).
 
@@ -138,8 +75,8 @@ class PerplexityMeasure:
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
-        _require_from(1, "sequences", self.sequences)
-        _require_from(2, "sequence_length", self.sequence_length)
+        require_from(1, "sequences", self.sequences)
+        require_from(2, "sequence_length", self.sequence_length)
 
 
 @dataclass(frozen=True)
@@ -152,8 +89,8 @@ class LatencyMeasure:
 
     def __post_init__(self) -> None:
         """Refuse what is out of range."""
-        _require_from(1, "items", self.items)
-        _require_from(1, "rounds", self.rounds)
+        require_from(1, "items", self.items)
+        require_from(1, "rounds", self.rounds)
 
 
 @dataclass(frozen=True)

@@ -156,15 +156,7 @@ def _answer_seconds(
     config: StudyConfig, loaded: LoadedModel, sample: list[Item], progress: ProgressCallback
 ) -> float:
     """Seconds per record of the engine the study will use, on a few questions of every kind."""
-    asked = evaluate(
-        loaded,
-        items=sample,
-        settings=config.generation.settings,
-        engine=config.generation.engine,
-        batch_size=config.generation.batch_size,
-        thinking=config.generation.thinking,
-        progress=progress,
-    )
+    asked = evaluate(loaded, questions=sample, generation=config.generation, progress=progress)
     return asked.seconds / int(asked.table.num_rows)
 
 

@@ -172,15 +172,8 @@ class _Study:
         evaluate(
             made.loaded,
             run,
-            items=config.bbq.source,
-            categories=config.bbq.categories,
-            condition=config.bbq.condition,
-            limit=config.bbq.limit,
-            exclude_label_faults=config.bbq.exclude_label_faults,
-            settings=config.generation.settings,
-            engine=config.generation.engine,
-            batch_size=config.generation.batch_size,
-            thinking=config.generation.thinking,
+            questions=config.bbq,
+            generation=config.generation,
             stamp=name,
             progress=named,
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,13 @@ from mlx_prune.bbq.item import Item
 from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.checkpoint.limits import Limits, limits_of
 from mlx_prune.errors import CheckpointError, DataError
-from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.latency.run import bench
 from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.perplexity import perplexity
+from mlx_prune.runs.settings import Bbq, Generation
 
-SETTINGS = GenerationSettings(seeds=(1,))
+SETTINGS = Generation(seeds=(1,))
 TEXT = "The teacher and the student were at the market. Who was late? " * 400
 
 
@@ -58,7 +58,7 @@ def learned_positions(folder: Path, model_type: str, positions: int) -> Path:
 
 def long_item(words: int) -> Item:
     context = "the teacher and the student " * words
-    return dataclasses.replace(make_items(1)[0], context=context, where="Age.jsonl, line 13")
+    return replace(make_items(1)[0], context=context, where="Age.jsonl, line 13")
 
 
 @pytest.fixture(scope="module", params=["gpt2", "gpt_bigcode", *ARCHITECTURES])
@@ -87,7 +87,12 @@ def test_a_question_that_is_too_long_is_refused_by_file_and_line(
         with pytest.raises(
             DataError, match=r"Age\.jsonl, line 13: the question has [\d,]+ tokens and its answer"
         ):
-            evaluate(loaded, tmp_path / "run", items=items, settings=SETTINGS, engine=engine)
+            evaluate(
+                loaded,
+                tmp_path / "run",
+                questions=items,
+                generation=replace(SETTINGS, engine=engine),
+            )
     assert not (tmp_path / "run").exists()
 
 
@@ -102,7 +107,7 @@ def test_perplexity_calibration_and_clock_keep_to_the_table(
     calibration = Calibration(str(file), samples=1, sequence_length=257)
     with pytest.raises(DataError, match="at most 256 tokens"):
         calibration_tokens(calibration, loaded.tokenizer, loaded.config, 0)
-    whole = dataclasses.replace(calibration, sequence_length=None)
+    whole = replace(calibration, sequence_length=None)
     assert calibration_tokens(whole, loaded.tokenizer, loaded.config, 0).tokens.shape == (1, 256)
     with pytest.raises(DataError, match="takes at most 256 tokens"):
         bench([loaded, loaded], BenchSettings(prompt_lengths=(250,), items=1, rounds=1, new_tokens=7))
@@ -113,7 +118,7 @@ def test_questions_read_from_files_know_their_line(tmp_path: Path) -> None:
     (tmp_path / "Age.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     loaded = checkpoints.load(save_tiny_model(tmp_path / "model", num_hidden_layers=1))
     with pytest.raises(DataError, match=r"Age\.jsonl, line 2: the question has .* takes at most 512"):
-        evaluate(loaded, items=tmp_path, categories=["Age"], settings=SETTINGS)
+        evaluate(loaded, questions=Bbq(str(tmp_path), categories=["Age"]), generation=SETTINGS)
 
 
 def test_tokens_beyond_the_embedding_are_refused_on_every_path(tmp_path: Path) -> None:
@@ -122,7 +127,7 @@ def test_tokens_beyond_the_embedding_are_refused_on_every_path(tmp_path: Path) -
     loaded = checkpoints.load(save_tiny_model(tmp_path / "model", num_hidden_layers=1, vocab_size=200))
     assert len(loaded.tokenizer) > 200
     with pytest.raises(CheckpointError, match=r"Age:0: the question holds token \d+, .* has 200 rows"):
-        evaluate(loaded, items=make_items(1), settings=SETTINGS)
+        evaluate(loaded, questions=make_items(1), generation=SETTINGS)
     with pytest.raises(CheckpointError, match="a sequence of the text holds token"):
         perplexity(loaded, text=file)
     with pytest.raises(CheckpointError, match="a calibration sequence holds token"):

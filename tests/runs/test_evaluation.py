@@ -1,5 +1,5 @@
-import dataclasses
 import json
+from dataclasses import replace
 
 import mlx.core as mx
 import pytest
@@ -11,16 +11,17 @@ from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import CheckpointError, DataError, RecordsError
-from mlx_prune.generation.interface import GenerationSettings, Prompt
+from mlx_prune.generation.interface import Prompt
 from mlx_prune.generation.sequential import SequentialEngine
 from mlx_prune.kernels import choice
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.folder import read_run
 from mlx_prune.runs.job import short_name
 from mlx_prune.runs.records import read_records
+from mlx_prune.runs.settings import Bbq, Generation
 
 ITEMS = make_items(8)
-SETTINGS = GenerationSettings(temperature=1.0, max_tokens=3, seeds=(42, 7))
+SETTINGS = Generation(temperature=1.0, max_tokens=3, seeds=(42, 7))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def loaded(folder):
 def reference(loaded):
     """One call of stream_generate per item and seed, through the project's sampler."""
     builder = PromptBuilder(loaded.tokenizer)
-    engine = SequentialEngine(loaded.model, loaded.tokenizer, SETTINGS)
+    engine = SequentialEngine(loaded.model, loaded.tokenizer, SETTINGS.settings)
     return {
         (item.item_id, seed): engine.one(Prompt(item.item_id, tuple(builder.tokens(item))), seed)[0].text
         for item in ITEMS
@@ -52,7 +53,7 @@ def responses(table):
 
 @pytest.mark.parametrize("engine", ["batched", "sequential"])
 def test_records_are_the_answers_of_stream_generate_in_order(loaded, reference, engine):
-    evaluation = evaluate(loaded, items=ITEMS, settings=SETTINGS, engine=engine)
+    evaluation = evaluate(loaded, questions=ITEMS, generation=replace(SETTINGS, engine=engine))
     assert list(responses(evaluation.table)) == list(reference)
     assert responses(evaluation.table) == reference
     times = evaluation.table["elapsed_s"].to_pylist()
@@ -65,15 +66,15 @@ def test_records_are_the_answers_of_stream_generate_in_order(loaded, reference, 
 
 
 def test_the_engines_agree_on_probabilities(loaded):
-    batched = evaluate(loaded, items=ITEMS, settings=SETTINGS).table
-    sequential = evaluate(loaded, items=ITEMS, settings=SETTINGS, engine="sequential").table
+    batched = evaluate(loaded, questions=ITEMS, generation=SETTINGS).table
+    sequential = evaluate(loaded, questions=ITEMS, generation=replace(SETTINGS, engine="sequential")).table
     assert_same_records(batched, sequential, but=["elapsed_s"])
 
 
 def test_a_finished_run_is_not_done_again(loaded, tmp_path):
-    first = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    first = evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS)
     parts = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "records").iterdir()}
-    second = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    second = evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS)
     assert (first.new_records, second.new_records) == (16, 0)
     assert second.table.equals(first.table)
     assert parts == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "records").iterdir()}
@@ -84,7 +85,7 @@ def test_a_finished_run_is_not_done_again(loaded, tmp_path):
 
 def test_a_run_tells_which_kernels_ran_before_it_was_complete(loaded, tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "_process", choice.KernelRecord())
-    evaluate(loaded, tmp_path / "first", items=ITEMS, settings=SETTINGS)
+    evaluate(loaded, tmp_path / "first", questions=ITEMS, generation=SETTINGS)
     assert read_run(tmp_path / "first")["kernels"] == {"ran": {}, "faults": {}}
     choice.note("prune_rows", mx.float32, "metal")
     choice.note("prune_rows", mx.float16, choice.PORTABLE, "failed")
@@ -92,9 +93,9 @@ def test_a_run_tells_which_kernels_ran_before_it_was_complete(loaded, tmp_path, 
         "ran": {"prune_rows": {"float32": ["metal"], "float16": ["portable"]}},
         "faults": {"prune_rows": {"float16": "failed"}},
     }
-    evaluate(loaded, tmp_path / "second", items=ITEMS, settings=SETTINGS)
+    evaluate(loaded, tmp_path / "second", questions=ITEMS, generation=SETTINGS)
     assert read_run(tmp_path / "second")["kernels"] == wanted
-    assert evaluate(loaded, items=ITEMS, settings=SETTINGS).info["kernels"] == wanted
+    assert evaluate(loaded, questions=ITEMS, generation=SETTINGS).info["kernels"] == wanted
 
 
 @pytest.mark.parametrize("engine", ["batched", "sequential"])
@@ -106,7 +107,7 @@ def test_an_interrupted_run_carries_on(loaded, reference, tmp_path, engine):
         if report.stage == "answer" and report.done >= 4:
             raise StopError
 
-    arguments = {"items": ITEMS, "settings": SETTINGS, "engine": engine, "batch_size": 3}
+    arguments = {"questions": ITEMS, "generation": replace(SETTINGS, engine=engine, batch_size=3)}
     with pytest.raises(StopError):
         evaluate(loaded, tmp_path, **arguments, progress=stop_after_some)
     before = read_records(tmp_path).num_rows
@@ -120,40 +121,40 @@ def test_an_interrupted_run_carries_on(loaded, reference, tmp_path, engine):
 
 
 def test_a_run_grows_with_its_limit_and_equals_one_made_at_once(loaded, tmp_path):
-    small = evaluate(loaded, tmp_path / "grown", items="demo", limit=6, settings=SETTINGS)
-    grown = evaluate(loaded, tmp_path / "grown", items="demo", limit=11, settings=SETTINGS)
+    small = evaluate(loaded, tmp_path / "grown", questions=Bbq("demo", limit=6), generation=SETTINGS)
+    grown = evaluate(loaded, tmp_path / "grown", questions=Bbq("demo", limit=11), generation=SETTINGS)
     assert grown.new_records == 5 * len(SETTINGS.seeds)
-    at_once = evaluate(loaded, tmp_path / "once", items="demo", limit=11, settings=SETTINGS)
+    at_once = evaluate(loaded, tmp_path / "once", questions=Bbq("demo", limit=11), generation=SETTINGS)
     assert responses(grown.table) == responses(at_once.table)
     assert set(responses(small.table)) < set(responses(grown.table))
     for key in ("configuration", "configuration_hash", "status", "totals", "items_available"):
         assert grown.info[key] == at_once.info[key]
     assert sum(grown.info["items_available"].values()) == 720
-    everything = evaluate(loaded, tmp_path / "grown", items="demo", limit=11, settings=SETTINGS)
+    everything = evaluate(loaded, tmp_path / "grown", questions=Bbq("demo", limit=11), generation=SETTINGS)
     assert everything.new_records == 0
 
 
 def test_only_a_larger_limit_grows_a_run(loaded, tmp_path):
-    evaluate(loaded, tmp_path, items="demo", limit=6, settings=SETTINGS)
-    for changes in (
-        {"limit": 5},
-        {"limit": 11, "condition": "all"},
-        {"limit": 11, "categories": ["Age"]},
-        {"limit": 11, "settings": dataclasses.replace(SETTINGS, temperature=0.5)},
+    evaluate(loaded, tmp_path, questions=Bbq("demo", limit=6), generation=SETTINGS)
+    for questions, generation in (
+        (Bbq("demo", limit=5), SETTINGS),
+        (Bbq("demo", limit=11, condition="all"), SETTINGS),
+        (Bbq("demo", limit=11, categories=("Age",)), SETTINGS),
+        (Bbq("demo", limit=11), replace(SETTINGS, temperature=0.5)),
     ):
         with pytest.raises(RecordsError, match="another configuration"):
-            evaluate(loaded, tmp_path, **{"items": "demo", "settings": SETTINGS, **changes})
+            evaluate(loaded, tmp_path, questions=questions, generation=generation)
     assert read_run(tmp_path)["configuration"]["limit"] == 6
 
 
 def test_a_killed_growth_is_carried_on(loaded, tmp_path):
-    evaluate(loaded, tmp_path, items="demo", limit=6, settings=SETTINGS)
+    evaluate(loaded, tmp_path, questions=Bbq("demo", limit=6), generation=SETTINGS)
 
     def stop(report):
         if report.stage == "answer" and report.done > 6 * len(SETTINGS.seeds):
             raise KeyboardInterrupt
 
-    grown = {"items": "demo", "limit": 30, "settings": SETTINGS, "batch_size": 2}
+    grown = {"questions": Bbq("demo", limit=30), "generation": replace(SETTINGS, batch_size=2)}
     with pytest.raises(KeyboardInterrupt):
         evaluate(loaded, tmp_path, **grown, progress=stop)
     assert read_run(tmp_path)["status"] == "running"
@@ -162,30 +163,30 @@ def test_a_killed_growth_is_carried_on(loaded, tmp_path):
 
 
 def test_a_run_killed_after_its_last_record_is_completed_by_the_same_call(loaded, tmp_path):
-    evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS)
     data = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({**data, "status": "running"}))
-    assert evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS).new_records == 0
+    assert evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS).new_records == 0
     assert read_run(tmp_path)["status"] == "complete"
 
 
 def test_missing_seeds_of_an_item_are_filled_in(loaded, reference, tmp_path):
     import pyarrow.parquet as pq
 
-    evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS)
     for part in (tmp_path / "records").iterdir():
         table = pq.read_table(part)
         keep = [row for row, seed in enumerate(table["seed"].to_pylist()) if seed == 42 or row % 4 == 0]
         pq.write_table(table.take(keep), part)
     left = read_records(tmp_path).num_rows
-    evaluation = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
+    evaluation = evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS)
     assert evaluation.new_records == 16 - left > 0
     assert responses(evaluation.table) == reference
 
 
 def test_force_redoes_the_records(loaded, tmp_path):
-    evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS)
-    again = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS, force=True)
+    evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS)
+    again = evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS, force=True)
     assert again.new_records == 16
     assert read_records(tmp_path).num_rows == 16
 
@@ -193,42 +194,42 @@ def test_force_redoes_the_records(loaded, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"settings": dataclasses.replace(SETTINGS, temperature=0.5)}, "temperature"),
-        ({"settings": dataclasses.replace(SETTINGS, noise="seed")}, "noise"),
-        ({"items": ITEMS[:-1]}, "items"),
-        ({"engine": "sequential"}, "engine"),
+        ({"generation": replace(SETTINGS, temperature=0.5)}, "temperature"),
+        ({"generation": replace(SETTINGS, noise="seed")}, "noise"),
+        ({"questions": ITEMS[:-1]}, "items"),
+        ({"generation": replace(SETTINGS, engine="sequential")}, "engine"),
         ({"stamp": Configuration("tiny", "wanda", 50.0)}, "sparsity"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_folder_of_another_configuration_is_refused(loaded, tmp_path, changes, field):
-    evaluate(loaded, tmp_path, items=ITEMS[:2], settings=SETTINGS)
-    arguments = {"items": ITEMS[:2], "settings": SETTINGS, **changes}
+    evaluate(loaded, tmp_path, questions=ITEMS[:2], generation=SETTINGS)
+    arguments = {"questions": ITEMS[:2], "generation": SETTINGS, **changes}
     with pytest.raises(RecordsError, match=rf"another configuration.*\b{field} \("):
         evaluate(loaded, tmp_path, **arguments)
 
 
 def test_a_model_with_other_weights_is_refused(loaded, tmp_path):
     run = tmp_path / "run"
-    evaluate(loaded, run, items=ITEMS[:2], settings=SETTINGS)
+    evaluate(loaded, run, questions=ITEMS[:2], generation=SETTINGS)
     other = checkpoints.load(save_tiny_model(tmp_path / "tiny", chat_template=None, seed=1))
     with pytest.raises(RecordsError, match=r"differs in weights"):
-        evaluate(other, run, items=ITEMS[:2], settings=SETTINGS)
+        evaluate(other, run, questions=ITEMS[:2], generation=SETTINGS)
 
 
 def test_a_model_moved_to_another_folder_of_its_name_is_the_same_model(folder, tmp_path):
     import shutil
 
-    evaluate(folder, tmp_path / "run", items=ITEMS[:2], settings=SETTINGS)
+    evaluate(folder, tmp_path / "run", questions=ITEMS[:2], generation=SETTINGS)
     moved = shutil.copytree(folder, tmp_path / "elsewhere" / "tiny")
-    assert evaluate(moved, tmp_path / "run", items=ITEMS[:2], settings=SETTINGS).new_records == 0
+    assert evaluate(moved, tmp_path / "run", questions=ITEMS[:2], generation=SETTINGS).new_records == 0
 
 
 def test_verify_replays_records_and_finds_what_was_altered(loaded, tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    sound = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS, verify=100).verification
+    sound = evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS, verify=100).verification
     assert (sound.records, sound.identical, sound.same_answer, sound.disagreements) == (16, 16, 16, ())
     part = next((tmp_path / "records").iterdir())
     table = pq.read_table(part)
@@ -236,16 +237,23 @@ def test_verify_replays_records_and_finds_what_was_altered(loaded, tmp_path):
     texts[1] = "altered"
     index = table.column_names.index("raw_response")
     pq.write_table(table.set_column(index, "raw_response", pa.array(texts)), part)
-    caught = evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS, verify=100).verification
+    caught = evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS, verify=100).verification
     assert (caught.records, caught.identical) == (16, 15)
     assert [d.recorded for d in caught.disagreements] == ["altered"]
-    assert evaluate(loaded, tmp_path, items=ITEMS, settings=SETTINGS, verify=3).verification.records == 3
+    assert (
+        evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS, verify=3).verification.records == 3
+    )
     assert read_run(tmp_path)["sessions"][0]["verified"]["identical"] == 16
 
 
 def test_progress_counts_records_up_to_the_end(loaded):
     reports = []
-    evaluate(loaded, items=ITEMS, settings=SETTINGS, batch_size=3, progress=reports.append)
+    evaluate(
+        loaded,
+        questions=ITEMS,
+        generation=replace(SETTINGS, batch_size=3),
+        progress=reports.append,
+    )
     counts = [(r.done, r.total) for r in reports if r.stage == "answer"]
     assert counts[0] == (0, 16)
     assert counts[-1] == (16, 16)
@@ -259,7 +267,7 @@ def test_a_pruned_checkpoint_stamps_its_records(folder, tmp_path):
     pruned = shutil.copytree(folder, tmp_path / "tiny-wanda")
     meta = {"model": "org/tiny", "method": "wanda", "target_sparsity": 50.0, "pattern": "2:4"}
     (pruned / "pruning_meta.json").write_text(json.dumps(meta))
-    row = evaluate(pruned, items=ITEMS[:1], settings=SETTINGS).table.to_pylist()[0]
+    row = evaluate(pruned, questions=ITEMS[:1], generation=SETTINGS).table.to_pylist()[0]
     assert (row["model"], row["prune_method"], row["pattern"], row["sparsity"]) == (
         "tiny",
         "wanda",
@@ -268,11 +276,11 @@ def test_a_pruned_checkpoint_stamps_its_records(folder, tmp_path):
     )
     (pruned / "pruning_meta.json").write_text('{"method": 3')
     with pytest.raises(CheckpointError, match=r"pruning_meta\.json is not valid JSON"):
-        evaluate(pruned, items=ITEMS[:1], settings=SETTINGS)
+        evaluate(pruned, questions=ITEMS[:1], generation=SETTINGS)
 
 
 def test_a_dense_checkpoint_is_called_by_its_folder(folder, monkeypatch):
-    table = evaluate(folder, items=ITEMS[:1], settings=SETTINGS).table
+    table = evaluate(folder, questions=ITEMS[:1], generation=SETTINGS).table
     assert set(table["model"].to_pylist()) == {"tiny"}
     assert set(table["prune_method"].to_pylist()) == {"dense"}
     assert short_name("google/gemma-2-9b-it", folder) == "gemma-2-9b-it"
@@ -282,25 +290,31 @@ def test_a_dense_checkpoint_is_called_by_its_folder(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"engine": "fast"}, "engine is 'fast'"),
-        ({"batch_size": 0}, "batch size is 0"),
+        ({"generation": {"engine": "fast"}}, "engine is 'fast'"),
+        ({"generation": {"batch_size": 0}}, "batch_size is a whole number from 1 upwards, not 0"),
         ({"verify": -1}, "cannot verify -1"),
-        ({"items": []}, "no items"),
-        ({"items": [ITEMS[0], ITEMS[0]]}, "share an item_id"),
-        ({"limit": 3}, "filter the list"),
-        ({"dtype": "bfloat16"}, "loaded already"),
+        ({"questions": []}, "no items"),
+        ({"questions": [ITEMS[0], ITEMS[0]]}, "share an item_id"),
+        ({"generation": {"dtype": "bfloat16"}}, "loaded already"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_senseless_arguments_are_refused_before_any_work(loaded, tmp_path, arguments, message):
     run = tmp_path / "run"
+
+    def ask(generation=None, **rest):
+        asked = replace(SETTINGS, **(generation or {}))
+        evaluate(loaded, run, **{"questions": ITEMS, "generation": asked, **rest})
+
     with pytest.raises(DataError, match=message):
-        evaluate(loaded, run, **{"items": ITEMS, "settings": SETTINGS, **arguments})
+        ask(**arguments)
     assert not run.exists()
 
 
 def test_original_items_can_be_asked(folder, real_data):
-    evaluation = evaluate(folder, items=real_data / "bbq", limit=6, settings=SETTINGS, condition="all")
+    evaluation = evaluate(
+        folder, questions=Bbq(str(real_data / "bbq"), limit=6, condition="all"), generation=SETTINGS
+    )
     assert evaluation.table.num_rows == 12
     assert evaluation.info["configuration"]["bbq"] == "bbq"
     assert evaluation.info["prompt"]["system_placement"] == "plain"

@@ -61,8 +61,8 @@ def kill_repeatedly(model, run, count, kills, rng):
 def check_killed_run(model, tmp_path, count, kills, seed):
     seen = kill_repeatedly(model, tmp_path / "run", count, kills, random.Random(seed))
     assert seen > 0
-    rest = evaluate(model, tmp_path / "run", items=items(count), settings=SETTINGS, batch_size=4)
-    whole = evaluate(model, items=items(count), settings=SETTINGS, batch_size=4)
+    rest = evaluate(model, tmp_path / "run", questions=items(count), generation=SETTINGS)
+    whole = evaluate(model, questions=items(count), generation=SETTINGS)
     assert rest.new_records == 2 * count - seen
     assert read_records(tmp_path / "run").num_rows == 2 * count
     assert answers(rest.table) == answers(whole.table)
@@ -124,6 +124,6 @@ def test_a_full_disk_stops_with_one_sentence_and_carries_on_with_space(model, sm
     kept = read_records(run).num_rows
     assert 0 < kept < 2 * count
     filler.unlink()
-    rest = evaluate(model, run, items=items(count), settings=SETTINGS, batch_size=4)
+    rest = evaluate(model, run, questions=items(count), generation=SETTINGS)
     assert rest.new_records == 2 * count - kept
-    assert answers(rest.table) == answers(evaluate(model, items=items(count), settings=SETTINGS).table)
+    assert answers(rest.table) == answers(evaluate(model, questions=items(count), generation=SETTINGS).table)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from tiny_models import ARCHITECTURES, CHAT_TEMPLATE, save_tiny_model
 from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.errors import CheckpointError
-from mlx_prune.generation.interface import GenerationSettings, Prompt
+from mlx_prune.generation.interface import Prompt
 from mlx_prune.generation.sequential import SequentialEngine
 from mlx_prune.runs.answering import letters_found
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.folder import read_run
+from mlx_prune.runs.settings import Generation
 
 ITEMS = make_items(8)
-WILD = GenerationSettings(temperature=1.0, max_tokens=5, seeds=(42, 7, 9))
+WILD = Generation(temperature=1.0, max_tokens=5, seeds=(42, 7, 9))
 ENDS = [1, *range(60, 160)]
 
 
@@ -31,7 +33,7 @@ def stock_answers(folder: Path) -> list[str]:
     """Answers by mlx-lm's own loader and ``stream_generate``, with the project's sampler."""
     model, tokenizer = mlx_lm.load(str(folder))
     builder = PromptBuilder(tokenizer)
-    engine = SequentialEngine(model, tokenizer, WILD)
+    engine = SequentialEngine(model, tokenizer, WILD.settings)
     prompts = [Prompt(item.item_id, tuple(builder.tokens(item))) for item in ITEMS]
     return [engine.one(prompt, seed)[0].text for prompt in prompts for seed in WILD.seeds]
 
@@ -45,7 +47,7 @@ def test_answers_end_where_those_of_stock_mlx_lm_end(tmp_path: Path, architectur
     (folder / file).write_text(json.dumps({**data, "eos_token_id": ENDS}))
     stock = stock_answers(folder)
     for engine in ("batched", "sequential"):
-        found = evaluate(folder, items=ITEMS, settings=WILD, engine=engine, verify=5)
+        found = evaluate(folder, questions=ITEMS, generation=replace(WILD, engine=engine), verify=5)
         assert found.table["raw_response"].to_pylist() == stock
         assert found.verification is not None
         assert found.verification.identical == 5
@@ -59,11 +61,11 @@ def test_answers_end_where_the_chat_template_ends_a_turn(tmp_path: Path) -> None
     folder = save_tiny_model(tmp_path / "model", num_hidden_layers=1, chat_template=template)
     loaded = checkpoints.load(folder)
     assert loaded.tokenizer.eos_token_ids == {1}
-    found = evaluate(loaded, items=ITEMS, settings=WILD)
+    found = evaluate(loaded, questions=ITEMS, generation=WILD)
     assert found.info["configuration"]["end_tokens"] == [1, 3]
     assert "Answers end at <|user|>" in found.info["prompt"]["note"]
     assert loaded.tokenizer.eos_token_ids == {1}
-    again = evaluate(loaded, items=ITEMS, settings=WILD, engine="sequential", verify=24)
+    again = evaluate(loaded, questions=ITEMS, generation=replace(WILD, engine="sequential"), verify=24)
     assert again.table["raw_response"].equals(found.table["raw_response"])
     assert again.verification is not None
     assert again.verification.identical == 24
@@ -75,8 +77,8 @@ def test_rows_that_the_tokenizer_does_not_know_are_no_text_and_counted(
     tmp_path: Path, architecture: str
 ) -> None:
     folder = save_tiny_model(tmp_path / "model", architecture, num_hidden_layers=1, vocab_size=700)
-    batched = evaluate(folder, tmp_path / "run", items=ITEMS, settings=WILD, verify=24)
-    sequential = evaluate(folder, items=ITEMS, settings=WILD, engine="sequential")
+    batched = evaluate(folder, tmp_path / "run", questions=ITEMS, generation=WILD, verify=24)
+    sequential = evaluate(folder, questions=ITEMS, generation=replace(WILD, engine="sequential"))
     assert batched.table["raw_response"].equals(sequential.table["raw_response"])
     assert batched.verification is not None
     assert batched.verification.identical == 24
@@ -89,9 +91,9 @@ def test_a_model_that_thinks_is_refused_and_can_be_asked_to_skip(tmp_path: Path)
     template = CHAT_TEMPLATE.replace("<|assistant|>\n", "<|assistant|>\n<think>\n")
     folder = save_tiny_model(tmp_path / "model", num_hidden_layers=1, chat_template=template)
     with pytest.raises(CheckpointError, match="--thinking skip"):
-        evaluate(folder, tmp_path / "run", items=ITEMS, settings=WILD)
+        evaluate(folder, tmp_path / "run", questions=ITEMS, generation=WILD)
     assert not (tmp_path / "run").exists()
-    skipped = evaluate(folder, tmp_path / "run", items=ITEMS, settings=WILD, thinking="skip")
+    skipped = evaluate(folder, tmp_path / "run", questions=ITEMS, generation=replace(WILD, thinking="skip"))
     assert read_run(tmp_path / "run")["prompt"]["thinking"] == "skip"
     assert skipped.table.num_rows == 24
 
@@ -113,7 +115,7 @@ def test_answers_that_do_not_begin_with_a_letter_are_told() -> None:
 def test_a_chat_template_in_a_processors_file_is_used_and_told(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model", num_hidden_layers=1, chat_template=None)
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHAT_TEMPLATE}))
-    found = evaluate(folder, items=ITEMS[:1], settings=WILD)
+    found = evaluate(folder, questions=ITEMS[:1], generation=WILD)
     assert found.info["prompt"]["system_placement"] == "system"
     assert any("chat_template.json" in note for note in found.info["load_notes"])
 
@@ -125,4 +127,4 @@ def test_a_chat_template_in_a_processors_file_is_used_and_told(tmp_path: Path) -
 def test_a_template_that_is_no_template_is_one_sentence(tmp_path: Path, template: Any, fault: str) -> None:
     folder = save_tiny_model(tmp_path / "model", num_hidden_layers=1, chat_template=template)
     with pytest.raises(CheckpointError, match=fault):
-        evaluate(folder, items=ITEMS[:1], settings=WILD)
+        evaluate(folder, questions=ITEMS[:1], generation=WILD)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.gate.sources import measured_run
 from mlx_prune.report.about import read_about
@@ -69,7 +70,7 @@ def test_what_is_absent_is_no_damage(tmp_path: Path) -> None:
     assert read_run_file(run / RUN_FILE) == GOOD
     (run / RUN_FILE).write_text("{}")
     assert read_run_file(run / RUN_FILE) == {}
-    assert run_states(tmp_path)[0].configuration == ("alpha", "wanda", 50.0, None)
+    assert run_states(tmp_path)[0].configuration == Configuration("alpha", "wanda", 50.0)
 
 
 def test_a_run_that_tells_no_configuration_cannot_be_carried_on(tmp_path: Path) -> None:

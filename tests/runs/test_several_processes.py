@@ -29,7 +29,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def alone(model):
-    table = evaluate(model, items=make_items(COUNT), settings=SETTINGS, batch_size=4).table
+    table = evaluate(model, questions=make_items(COUNT), generation=SETTINGS).table
     return table.select(["item_id", "seed", "raw_response"]).to_pylist()
 
 
@@ -89,7 +89,7 @@ def test_a_job_whose_rank_died_is_finished_by_any_number_of_ranks(tmp_path, mode
     launch(tmp_path, model, run, DIE_AFTER="24")
     kept = read_records(run).num_rows
     assert 0 < kept < 2 * COUNT
-    evaluation = evaluate(model, run, items=make_items(COUNT), settings=SETTINGS, batch_size=4)
+    evaluation = evaluate(model, run, questions=make_items(COUNT), generation=SETTINGS)
     assert evaluation.new_records == 2 * COUNT - kept
     assert evaluation.table.select(["item_id", "seed", "raw_response"]).to_pylist() == alone
     assert read_records(run).num_rows == 2 * COUNT

@@ -10,10 +10,10 @@ from pathlib import Path
 from agreement import make_items
 
 from mlx_prune.errors import MlxPruneError
-from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.runs.evaluate import evaluate
+from mlx_prune.runs.settings import Generation
 
-SETTINGS = GenerationSettings(temperature=1.0, max_tokens=2, seeds=(42, 7))
+SETTINGS = Generation(temperature=1.0, max_tokens=2, seeds=(42, 7), batch_size=4)
 
 
 def items(count):
@@ -41,7 +41,7 @@ def main() -> int:
                 time.sleep(float(pause))
 
     try:
-        evaluate(model, run, items=items(count), settings=SETTINGS, batch_size=4, progress=report)
+        evaluate(model, run, questions=items(count), generation=SETTINGS, progress=report)
     except MlxPruneError as error:
         say(f"Error: {error}")
         return 1

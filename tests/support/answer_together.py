@@ -10,10 +10,10 @@ from agreement import make_items
 import mlx_prune  # noqa: F401  (first: puts OpenBLAS in front of MLX's BLAS on Linux)
 from mlx_prune import distributed
 from mlx_prune.errors import MlxPruneError
-from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.runs.evaluate import evaluate
+from mlx_prune.runs.settings import Generation
 
-SETTINGS = GenerationSettings(temperature=1.0, max_tokens=2, seeds=(42, 7))
+SETTINGS = Generation(temperature=1.0, max_tokens=2, seeds=(42, 7), batch_size=4)
 
 
 def main() -> None:
@@ -37,9 +37,8 @@ def main() -> None:
         evaluation = evaluate(
             model,
             Path(run.format(rank)),
-            items=make_items(count),
-            settings=SETTINGS,
-            batch_size=4,
+            questions=make_items(count),
+            generation=SETTINGS,
             progress=report if die_after < 0 else die,
         )
         told |= {
