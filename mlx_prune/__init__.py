@@ -31,7 +31,7 @@ _EXPORTS: dict[str, str] = {
     "Perplexity": "mlx_prune.stats.perplexity",
     "PruneReport": "mlx_prune.pruning.report",
     "Quantization": "mlx_prune.pruning.methods.quantize",
-    "QuantizationReport": "mlx_prune.pruning.methods.quantize",
+    "QuantizationReport": "mlx_prune.pruning.quantization_report",
     "Rates": "mlx_prune.stats.rates",
     "Recipe": "mlx_prune.pruning.recipe",
     "StructuredRecipe": "mlx_prune.pruning.structure.recipe",
@@ -48,7 +48,7 @@ _EXPORTS: dict[str, str] = {
     "prune_and_quantize": "mlx_prune.pruning.job",
     "prune_checkpoint": "mlx_prune.pruning.streaming",
     "prune_structured": "mlx_prune.pruning.structure.prune",
-    "quantize_checkpoint": "mlx_prune.pruning.methods.quantize",
+    "quantize_checkpoint": "mlx_prune.pruning.quantizing",
     "rates": "mlx_prune.stats.rates:from_table",
     "run_study": "mlx_prune.study.runner",
     "save": "mlx_prune.pruning.saving",
@@ -111,7 +111,9 @@ if TYPE_CHECKING:
     from mlx_prune.pruning.in_memory import prune
     from mlx_prune.pruning.inspection import inspect
     from mlx_prune.pruning.job import prune_and_quantize
-    from mlx_prune.pruning.methods.quantize import Quantization, QuantizationReport, quantize_checkpoint
+    from mlx_prune.pruning.methods.quantize import Quantization
+    from mlx_prune.pruning.quantization_report import QuantizationReport
+    from mlx_prune.pruning.quantizing import quantize_checkpoint
     from mlx_prune.pruning.recipe import Recipe
     from mlx_prune.pruning.report import PruneReport
     from mlx_prune.pruning.saving import save

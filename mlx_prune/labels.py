@@ -8,81 +8,42 @@ Nothing here needs MLX.
 from __future__ import annotations
 
 import difflib
-import re
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
+from typing import Protocol
 
 from mlx_prune.errors import RecipeError
+from mlx_prune.registry import MASK, QUANTIZATION, STRUCTURE, cached, methods, modifiers, with_modifier
 
 DENSE = "dense"
-MASK_BASES = ("random", "magnitude", "wanda", "sparsegpt")
-STRUCTURED_BASES = ("width", "depth")
-
-AFFINE_BITS = (2, 3, 4, 6, 8)
-AFFINE_GROUPS = (32, 64, 128)
-AFFINE_GROUP = 64
-# Of the other modes, the bits and the group size that the format fixes.
-FIXED_MODES = {"mxfp4": (4, 32), "nvfp4": (4, 16), "mxfp8": (8, 32)}
-MODES = ("affine", *FIXED_MODES)
-
-# Modifiers in the order of a label, with the bases that they change.
-_MODIFIERS: dict[str, tuple[str, ...]] = {
-    "owl": ("wanda", "sparsegpt"),
-    "heads": ("width",),
-    "both": ("width",),
-    "contiguous": ("depth",),
-    "repair": STRUCTURED_BASES,
-}
-_AFFINE = re.compile(r"q(\d{1,2})(?:-g(\d{1,3}))?")
-_KNOWN = (*MASK_BASES, *STRUCTURED_BASES, *_MODIFIERS, *(f"q{bits}" for bits in AFFINE_BITS), *FIXED_MODES)
 
 
-@dataclass(frozen=True)
-class Quantization:
-    """How weights are stored in few bits, in a format of MLX.
+class BitFormat(Protocol):
+    """How weights are stored in few bits, :class:`~mlx_prune.pruning.methods.quantize.Quantization` for one.
 
     Attributes:
-        mode: "affine" (integers with a scale and an offset per group), or "mxfp4", "nvfp4", "mxfp8" (small
-            floats with a shared scale per group, no offset).
-        bits: Per weight: 2, 3, 4, 6 or 8 in mode affine, where None means 4; fixed in the other modes.
-        group_size: Weights that share a scale: 32, 64 or 128 in mode affine, where None means 64; fixed in
-            the other modes.
-
-    Raises:
-        RecipeError: A value is out of range, or not the one that the mode fixes.
+        label: Its token in a method label: "q4", "q4-g32", "mxfp4".
+        mode: A format of MLX.
+        bits: Per weight.
+        group_size: Weights that share a scale.
+        arguments: As given to ``mlxprune prune``.
     """
 
-    mode: str = "affine"
-    bits: int | None = None
-    group_size: int | None = None
-
-    def __post_init__(self) -> None:
-        """Check the values and fill in what the mode fixes."""
-        if self.mode not in MODES:
-            raise RecipeError(f"Unknown quantization mode {self.mode!r}{nearest(self.mode, MODES)}")
-        fixed_bits, fixed_group = FIXED_MODES.get(self.mode, (4, AFFINE_GROUP))
-        bits = fixed_bits if self.bits is None else self.bits
-        group = fixed_group if self.group_size is None else self.group_size
-        if self.mode == "affine":
-            if bits not in AFFINE_BITS:
-                raise RecipeError(f"Mode affine has 2, 3, 4, 6 or 8 bits, not {bits}.")
-            if group not in AFFINE_GROUPS:
-                raise RecipeError(f"Mode affine has groups of 32, 64 or 128 weights, not {group}.")
-        elif (bits, group) != (fixed_bits, fixed_group):
-            raise RecipeError(
-                f"Mode {self.mode} has {fixed_bits} bits in groups of {fixed_group}; "
-                "leave out bits and group size."
-            )
-        object.__setattr__(self, "bits", bits)
-        object.__setattr__(self, "group_size", group)
+    @property
+    def label(self) -> str: ...  # noqa: D102
 
     @property
-    def label(self) -> str:
-        """Its token in a method label: "q4", "q4-g32", "mxfp4"."""
-        if self.mode != "affine":
-            return self.mode
-        return f"q{self.bits}" + ("" if self.group_size == AFFINE_GROUP else f"-g{self.group_size}")
+    def mode(self) -> str: ...  # noqa: D102
+
+    @property
+    def bits(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def group_size(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def arguments(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -90,25 +51,31 @@ class Label:
     """A method label, taken apart.
 
     Attributes:
-        base: "random", "magnitude", "wanda", "sparsegpt", "width" or "depth"; "dense" where nothing was
-            pruned (then either nothing at all was done, or the model was quantized).
+        base: The method, "wanda" or "width" for two; "dense" where nothing was pruned (then either nothing at
+            all was done, or the model was quantized).
         modifiers: Those of the base, in the order of a label.
         quantization: The last step, if any.
     """
 
     base: str
     modifiers: tuple[str, ...] = ()
-    quantization: Quantization | None = None
+    quantization: BitFormat | None = None
 
     @property
     def masked(self) -> bool:
         """Whether single weights are set to zero."""
-        return self.base in MASK_BASES
+        return self.base in methods(MASK)
+
+    @property
+    def allocated(self) -> bool:
+        """Whether each block has a sparsity of its own."""
+        known = modifiers()
+        return any(known[name].field == "allocation" for name in self.modifiers)
 
     @property
     def structured(self) -> bool:
         """Whether neurons, heads or blocks are removed."""
-        return self.base in STRUCTURED_BASES
+        return self.base in methods(STRUCTURE)
 
     @property
     def pruned(self) -> str:
@@ -141,25 +108,29 @@ def parse_label(text: str) -> Label:
     if last is not None:
         words = words[:-1]
     base = words[0] if words else DENSE
-    if base not in (*MASK_BASES, *STRUCTURED_BASES) and words:
+    method = methods(MASK, STRUCTURE).get(base)
+    if method is None and words:
         raise RecipeError(f"Unknown method {text!r}{_hint(base)}")
+    known = modifiers()
+    own = {word.name: word for word in method.modifiers} if method else {}
     for word in words[1:]:
-        if word not in _MODIFIERS:
+        if word not in known:
             if _quantization(word) is not None:
                 raise RecipeError(f"In {text!r} the quantization {word} must come last, and once.")
             raise RecipeError(f"Unknown method {text!r}: there is no modifier {word!r}{_hint(word)}")
-        if base not in _MODIFIERS[word]:
-            raise RecipeError(f"In {text!r}, {word} goes with {' and '.join(_MODIFIERS[word])} only.")
-    modifiers = tuple(name for name in _MODIFIERS if name in words[1:])
-    if "heads" in modifiers and "both" in modifiers:
-        raise RecipeError(f"In {text!r}, heads and both exclude each other.")
-    label = Label(base, modifiers, last)
+        if word not in own:
+            raise RecipeError(f"In {text!r}, {word} goes with {' and '.join(with_modifier(word))} only.")
+    found = [word for name, word in own.items() if name in words[1:]]
+    for first, second in itertools.pairwise(found):
+        if first.field == second.field:
+            raise RecipeError(f"In {text!r}, {first.name} and {second.name} exclude each other.")
+    label = Label(base, tuple(word.name for word in found), last)
     if str(label) != text:
         raise RecipeError(f"{text!r} is written {str(label)!r}, so that a configuration has one name.")
     return label
 
 
-@cache
+@cached
 def known_label(method: str) -> Label | None:
     """A method's label taken apart, or None if it is not one of this package's."""
     try:
@@ -168,7 +139,7 @@ def known_label(method: str) -> Label | None:
         return None
 
 
-def extend(label: str, quantization: Quantization) -> str:
+def extend(label: str, quantization: BitFormat) -> str:
     """The label of a model with this label after it was quantized.
 
     Raises:
@@ -187,19 +158,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}."
 
 
-def _quantization(word: str) -> Quantization | None:
+def _quantization(word: str) -> BitFormat | None:
     """The quantization a word names, or None if it names none."""
-    if word in FIXED_MODES:
-        return Quantization(word)
-    match = _AFFINE.fullmatch(word)
-    if match is None:
-        return None
-    bits, group = int(match[1]), int(match[2]) if match[2] else AFFINE_GROUP
-    if bits not in AFFINE_BITS or group not in AFFINE_GROUPS:
-        sizes = ", ".join(str(size) for size in AFFINE_GROUPS)
-        raise RecipeError(f"There is no quantization {word!r}; known are 2, 3, 4, 6 and 8 bits, -g {sizes}.")
-    return Quantization("affine", bits, group)
+    found = (method.read(word) for method in methods(QUANTIZATION).values())
+    return next((quantization for quantization in found if quantization is not None), None)
 
 
 def _hint(word: str) -> str:
-    return nearest(word, _KNOWN)
+    formats = [word for method in methods(QUANTIZATION).values() for word in method.known_words()]
+    return nearest(word, [*methods(MASK, STRUCTURE), *modifiers(), *formats])

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_prune.errors import RecipeError
+from mlx_prune.registry import option
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,23 @@ class Calibration:
         sequence_length: Tokens per sequence; None takes what the text and the model allow, at most 2048.
     """
 
-    source: str | Path | None = None
-    samples: int | None = None
-    sequence_length: int | None = None
+    source: str | Path | None = option(
+        None,
+        name="calibration",
+        metavar="SOURCE",
+        order=81,
+        help="Where activations are measured: c4, a text or JSONL file, or demo, an invented text and the "
+        "default of the embedded model only.",
+    )
+    samples: int | None = option(
+        None, least=1, order=82, help="Calibration sequences. [default: 128, or all there are]"
+    )
+    sequence_length: int | None = option(
+        None,
+        least=2,
+        order=83,
+        help="Tokens per sequence. [default: 2048, or what the model and the text allow]",
+    )
 
     def __post_init__(self) -> None:
         """Refuse sizes that make no sense."""

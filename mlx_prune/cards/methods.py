@@ -7,30 +7,10 @@ from pathlib import Path
 
 from mlx_prune.cards.base import DEMO_MODEL, BaseModel
 from mlx_prune.checkpoint.record import PruningRecord, Quantized
-from mlx_prune.labels import DENSE, FIXED_MODES, Label, known_label
+from mlx_prune.labels import DENSE, Label, known_label
 from mlx_prune.outside_names import plain
+from mlx_prune.registry import Method, methods, options_of
 
-_BASES = {
-    "random": "weights are zeroed by chance, whatever their value; a control for what sparsity alone does",
-    "magnitude": "the weights of smallest absolute value are zeroed",
-    "wanda": "of the weights of one output, those of smallest |w| · ‖x‖ are zeroed, x being the inputs that "
-    "calibration text brings to that weight (Sun et al., ICLR 2024)",
-    "sparsegpt": "the weights whose loss the others make up for best are zeroed, and the others changed "
-    "accordingly, after the inverse Hessian of the layer on calibration text (Frantar & Alistarh, ICML 2023)",
-    "width": "units of the same number in every block are removed, those that matter least on calibration "
-    "text or by their weights; the configuration says the smaller size",
-    "depth": "whole transformer blocks are removed, those that change their input least on calibration text "
-    "(Men et al., 2024)",
-}
-_MODIFIERS = {
-    "owl": "each block has a sparsity of its own, lower where outliers are many (OWL, Yin et al., 2024)",
-    "heads": "the units are key-value groups with their query heads",
-    "both": "the units are MLP neurons, and key-value groups with their query heads",
-    "contiguous": "the blocks are neighbors, chosen by the angle between what enters and leaves them "
-    "(Gromov et al., 2024)",
-    "repair": "projections next to what was removed are corrected by least squares on the calibration text; "
-    "nothing was trained",
-}
 _UNITS = {
     "neurons": "MLP neurons per block",
     "groups": "Key-value groups per block",
@@ -124,7 +104,9 @@ def configuration_lines(record: PruningRecord) -> list[str]:
 def _explained(label: Label | None) -> str:
     if label is None or label.base == DENSE:
         return ""
-    return f": {'; '.join([_BASES[label.base], *(_MODIFIERS[name] for name in label.modifiers)])}"
+    method = methods()[label.base]
+    said = [word.words for word in method.modifiers if word.name in label.modifiers]
+    return f": {'; '.join([method.words, *said])}"
 
 
 def _sparsity(record: PruningRecord) -> list[str]:
@@ -202,11 +184,12 @@ def command_of(record: PruningRecord, base: BaseModel) -> str:
     if method != "quantize":
         target = f"--pattern {record.pattern}" if record.pattern else f"-s {record.target_sparsity:g}"
         words.append(target)
-    if label is not None:
-        words += _modifier_options(label, record)
+    chosen = None if label is None else methods().get(label.base)
+    if label is not None and chosen is not None:
+        words += _own_options(chosen, label, record)
     if record.scope not in (None, "blocks"):
         words.append(f"--scope {record.scope}")
-    if record.statistics and method != "depth":
+    if record.statistics and (chosen is None or "statistics" in chosen.settings):
         words.append(f"--statistics {record.statistics}")
     used = record.calibration
     if used is not None:
@@ -216,19 +199,19 @@ def command_of(record: PruningRecord, base: BaseModel) -> str:
     if record.seed is not None:
         words.append(f"--seed {record.seed}")
     if label is not None and label.quantization is not None:
-        done = label.quantization
-        fixed = done.mode in FIXED_MODES
-        words.append(f"--mode {done.mode}" if fixed else f"--bits {done.bits} --group-size {done.group_size}")
+        words.append(label.quantization.arguments)
     return " ".join(words)
 
 
-def _modifier_options(label: Label, record: PruningRecord) -> list[str]:
+def _own_options(method: Method, label: Label, record: PruningRecord) -> list[str]:
+    """Options of the method away from their defaults: those of its modifiers, and others of its own."""
+    set_by = {word.field: word.argument for word in method.modifiers if word.name in label.modifiers}
+    modifying = {word.field for word in method.modifiers}
     words = []
-    if "owl" in label.modifiers:
-        words.append("--allocation owl")
-    words += [f"--units {unit}" for unit in ("heads", "both") if unit in label.modifiers]
-    if label.base == "width" and record.scores not in (None, "wanda"):
-        words.append(f"--scores {record.scores}")
-    if record.multiple:
-        words.append(f"--multiple {record.multiple}")
-    return words + [f"--{name}" for name in ("contiguous", "repair") if name in label.modifiers]
+    for name, (field, _) in options_of(method.recipe).items():
+        value = record.entries.get(field.name)
+        if field.name in set_by:
+            words.append(set_by[field.name])
+        elif name in method.own and field.name not in modifying and value not in (None, field.default):
+            words.append(f"--{name.replace('_', '-')} {value}")
+    return words

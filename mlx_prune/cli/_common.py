@@ -101,7 +101,7 @@ def refuse_ignored(context: click.Context, names: Collection[str], reason: str) 
     Raises:
         UsageError: One was given.
     """
-    for parameter in context.command.params:
+    for parameter in context.command.get_params(context):
         if parameter.name in names and given(context, parameter.name):
             raise click.UsageError(f"{parameter.opts[-1]} would be ignored: {reason}.", context)
 

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_prune.cli._common import given, refuse_ignored
+from mlx_prune.activations.calibration import Calibration
+from mlx_prune.cli._common import given, parse_percent, refuse_ignored
+from mlx_prune.registry import (
+    MASK,
+    QUANTIZATION,
+    STRUCTURE,
+    Method,
+    Option,
+    methods,
+    modifiers,
+    options_of,
+)
 
 if TYPE_CHECKING:
-    from mlx_prune.activations.calibration import Calibration
-    from mlx_prune.labels import Quantization
+    from mlx_prune.labels import BitFormat
     from mlx_prune.pruning.recipe import Recipe
     from mlx_prune.pruning.structure.recipe import StructuredRecipe
-
-METHODS = ("random", "magnitude", "wanda", "sparsegpt", "width", "depth", "quantize")
-
-_CALIBRATION = ("statistics", "calibration", "samples", "sequence_length", "seed", "dtype")
-_MASK = ("sparsity", "pattern", "scope", "allocation", *_CALIBRATION)
-_TAKES = {
-    "width": ("sparsity", "units", "scores", "multiple", "repair", *_CALIBRATION),
-    "depth": ("sparsity", "contiguous", "repair", *_CALIBRATION),
-    "quantize": (),
-}
-_WHY = {
-    "width": "width removes neurons or heads",
-    "depth": "depth removes whole blocks",
-    "quantize": "quantizing alone prunes nothing",
-}
-_QUANTIZATION = ("bits", "mode", "group_size")
-_CHECKED = tuple(dict.fromkeys((*_MASK, *_TAKES["width"], *_TAKES["depth"])))
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,27 @@ class Request:
     """
 
     recipe: Recipe | StructuredRecipe | None
-    quantization: Quantization | None
+    quantization: BitFormat | None
+
+
+def method_option() -> click.Option:
+    """``--method``: one of those that there are."""
+    return click.Option(
+        ["-m", "--method"], type=click.Choice(list(methods())), required=True, help="What to drop."
+    )
+
+
+def recipe_options() -> list[click.Option]:
+    """The options of all methods, made from the fields of their recipes."""
+    found: dict[str, tuple[dataclasses.Field[Any], Option]] = {}
+    for method in methods().values():
+        fields = options_of(method.recipe)
+        if "calibration" in {field.name for field in dataclasses.fields(method.recipe)}:
+            fields |= options_of(Calibration)
+        for name, entry in fields.items():
+            found.setdefault(name, entry)
+    ordered = sorted(found.items(), key=lambda item: item[1][1].order)
+    return [_click_option(name, field, said) for name, (field, said) in ordered]
 
 
 def read_request(context: click.Context, method: str, options: dict[str, Any]) -> Request:
@@ -51,68 +65,99 @@ def read_request(context: click.Context, method: str, options: dict[str, Any]) -
 
     Args:
         context: Of the command, which knows what was given.
-        method: One of ``METHODS``.
+        method: The name of a method.
         options: The command's options by parameter name.
 
     Raises:
         UsageError: An option would be ignored, or the sparsity is missing.
         RecipeError: A value is out of range or conflicts with another.
     """
-    takes = _TAKES.get(method, _MASK)
-    ignored = set(_CHECKED) - {*takes, *_QUANTIZATION}
-    refuse_ignored(context, ignored, _WHY.get(method, f"{method} sets single weights to zero"))
+    chosen = methods()[method]
+    pruning = methods(MASK, STRUCTURE).values()
+    refuse_ignored(context, {"dtype", *_taken(*pruning)} - _taken(chosen), chosen.does)
+    formats = list(methods(QUANTIZATION).values())
     quantization = None
-    if method == "quantize" or any(given(context, name) for name in _QUANTIZATION):
-        from mlx_prune.labels import Quantization
-
-        quantization = Quantization(options["mode"], options["bits"], options["group_size"])
-    if method == "quantize":
+    for form in formats:
+        if method == form.name or any(given(context, name) for name in form.options):
+            quantization = form.recipe(**_values(form, options))
+    if chosen in formats:
         return Request(None, quantization)
     if options["sparsity"] is None and options["pattern"] is None:
-        hint = "" if method in _TAKES else " or a pattern (--pattern 2:4)"
+        hint = " or a pattern (--pattern 2:4)" if "pattern" in chosen.options else ""
         raise click.UsageError(f"Give a sparsity (-s 50){hint}.", context)
-    recipe = _structured(method, options) if method in _TAKES else _mask(method, options)
-    return Request(recipe, quantization)
+    values = _values(chosen, options)
+    source, samples, length = (options[name] for name in options_of(Calibration))
+    if (source, samples, length) != (None, None, None):
+        values["calibration"] = Calibration(source, samples, length)
+    if values["sparsity"] is not None:
+        from mlx_prune.pruning.recipe import fraction_from_percent
+
+        values["sparsity"] = fraction_from_percent(values["sparsity"])
+    return Request(chosen.recipe(method=method, **values), quantization)
 
 
-def _mask(method: str, options: dict[str, Any]) -> Recipe:
-    from mlx_prune.pruning.recipe import Recipe, fraction_from_percent
+def _taken(*several: Method) -> set[str]:
+    """The options that go with some methods."""
+    found = {name for method in several for name in method.options}
+    measured = {*options_of(Calibration), "dtype"}
+    return found | measured if any("statistics" in method.options for method in several) else found
 
-    sparsity = options["sparsity"]
-    return Recipe(
-        method=method,
-        sparsity=None if sparsity is None else fraction_from_percent(sparsity),
-        pattern=options["pattern"],
-        scope=options["scope"],
-        statistics=options["statistics"],
-        seed=options["seed"],
-        calibration=_calibration(options),
-        allocation=None if options["allocation"] == "uniform" else options["allocation"],
+
+def _values(method: Method, options: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a recipe as they were given."""
+    found = {}
+    for name, (field, said) in options_of(method.recipe).items():
+        if name in method.options:
+            value = options[name]
+            found[field.name] = None if said.nothing is not None and value == said.nothing else value
+    return found
+
+
+def _click_option(name: str, field: dataclasses.Field[Any], said: Option) -> click.Option:
+    """One option of the command line."""
+    flag = f"--{name.replace('_', '-')}"
+    help_text = said.help.replace("{methods}", _takers(field.name))
+    if said.metavar == "PERCENT":
+        return click.Option(["-s", flag], callback=parse_percent, metavar=said.metavar, help=help_text)
+    if isinstance(field.default, bool):
+        return click.Option([flag], is_flag=True, default=field.default, help=help_text)
+    choices = said.choices
+    if said.nothing is not None:
+        words = [word.value for word in modifiers().values() if word.field == field.name]
+        choices = (said.nothing, *choices, *words)
+    kind: Any = None
+    if choices:
+        whole = all(choice.isdigit() for choice in choices)
+        kind = _WholeChoice(choices) if whole else click.Choice(choices)
+    elif said.least is not None:
+        kind = click.IntRange(min=said.least)
+    elif isinstance(field.default, int | float):
+        kind = type(field.default)
+    default = said.nothing if field.default is None else field.default
+    return click.Option(
+        [flag],
+        type=kind,
+        default=None if field.default is dataclasses.MISSING else default,
+        show_default=default is not None,
+        metavar=said.metavar,
+        help=help_text,
     )
 
 
-def _structured(method: str, options: dict[str, Any]) -> StructuredRecipe:
-    from mlx_prune.pruning.recipe import fraction_from_percent
-    from mlx_prune.pruning.structure.recipe import StructuredRecipe
+class _WholeChoice(click.Choice[str]):
+    """A choice of whole numbers."""
 
-    return StructuredRecipe(
-        method=method,
-        sparsity=fraction_from_percent(options["sparsity"]),
-        units=options["units"],
-        scores=options["scores"],
-        contiguous=options["contiguous"],
-        repair=options["repair"],
-        multiple=options["multiple"],
-        statistics=options["statistics"],
-        seed=options["seed"],
-        calibration=_calibration(options),
-    )
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As a number."""
+        return int(super().convert(str(value), param, ctx))
 
 
-def _calibration(options: dict[str, Any]) -> Calibration | None:
-    from mlx_prune.activations.calibration import Calibration
-
-    source, samples, length = (options[name] for name in ("calibration", "samples", "sequence_length"))
-    if source is None and samples is None and length is None:
-        return None
-    return Calibration(source, samples, length)
+def _takers(field: str) -> str:
+    """The methods whose modifiers or own options set a field: "Wanda, SparseGPT"."""
+    names = [
+        str(method)
+        for method in methods().values()
+        if field in method.own or any(word.field == field for word in method.modifiers)
+    ]
+    said = ", ".join(names)
+    return said[:1].upper() + said[1:]

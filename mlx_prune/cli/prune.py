@@ -12,105 +12,50 @@ from mlx_prune.cli._common import (
     dtype_option,
     emit_json,
     json_option,
-    parse_percent,
     progress_bars,
     trust_option,
     warn,
 )
-from mlx_prune.cli._prune_request import METHODS, read_request
+from mlx_prune.cli._prune_request import method_option, read_request, recipe_options
+from mlx_prune.registry import MASK, STRUCTURE, methods
 
 if TYPE_CHECKING:
     from mlx_prune.cli._prune_request import Request
     from mlx_prune.cli._prune_table import Rows
 
 
-@click.command("prune", short_help="Write a pruned or quantized copy of a model.")
+class _PruneCommand(click.Command):
+    """Its options and its help follow from the methods that there are when it is called."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The fixed options around those of the methods."""
+        first = [param for param in self.params if param.name in ("model", "out")]
+        last = [param for param in super().get_params(ctx) if param not in first]
+        return [*first, method_option(), *recipe_options(), *last]
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """What each kind of method does, from their own words."""
+        masks = list(methods(MASK))
+        structures = [method.does for method in methods(STRUCTURE).values()]
+        names = f"{', '.join(masks[:-1])} and {masks[-1]}"
+        rest = [said.replace(" removes ", " ", 1) for said in structures[1:]]
+        self.help = _HELP.format(masks=names, structures=", ".join([*structures[:1], *rest]))
+        super().format_help_text(ctx, formatter)
+
+
+_HELP = """Prune MODEL into a folder that stock mlx-lm loads.
+
+{masks} set single weights to zero; {structures}. --bits or --mode quantizes the result, and -m quantize the \
+model as it is.
+
+Pruning holds one block of the model in memory at a time, and carries on where it was stopped.
+"""
+
+
+@click.command("prune", cls=_PruneCommand, short_help="Write a pruned or quantized copy of a model.")
 @click.argument("model")
 @click.option(
     "-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Folder to write."
-)
-@click.option("-m", "--method", type=click.Choice(METHODS), required=True, help="What to drop.")
-@click.option(
-    "-s",
-    "--sparsity",
-    callback=parse_percent,
-    metavar="PERCENT",
-    help="Share of weights set to zero, or of neurons or blocks removed, 1-99.",
-)
-@click.option("--pattern", metavar="N:M", help="Keep N of every M consecutive weights, such as 2:4.")
-@click.option(
-    "--scope",
-    type=click.Choice(["blocks", "paper"]),
-    default="blocks",
-    show_default=True,
-    help="All linears in the blocks, or (Wanda) without o_proj and down_proj as in the study.",
-)
-@click.option(
-    "--allocation",
-    type=click.Choice(["uniform", "owl"]),
-    default="uniform",
-    show_default=True,
-    help="Wanda, SparseGPT: one sparsity for all blocks, or more where there are fewer outliers.",
-)
-@click.option(
-    "--units",
-    type=click.Choice(["mlp", "heads", "both"]),
-    default="mlp",
-    show_default=True,
-    help="Width: MLP neurons, key-value groups with their query heads, or both.",
-)
-@click.option(
-    "--scores",
-    type=click.Choice(["wanda", "magnitude"]),
-    default="wanda",
-    show_default=True,
-    help="Width: what makes a neuron or head worth keeping.",
-)
-@click.option(
-    "--multiple",
-    type=click.IntRange(min=1),
-    help="Width: keep a multiple of so many neurons. [default: by size]",
-)
-@click.option("--contiguous", is_flag=True, help="Depth: remove one run of neighboring blocks.")
-@click.option("--repair", is_flag=True, help="Width, depth: make up for what is gone by least squares.")
-@click.option(
-    "--statistics",
-    type=click.Choice(["sequential", "dense"]),
-    help="Measure each block behind the pruned ones, or on the dense model. [default: sequential]",
-)
-@click.option(
-    "--calibration",
-    metavar="SOURCE",
-    help="Where activations are measured: c4, a text or JSONL file, or demo, an invented text and the "
-    "default of the embedded model only.",
-)
-@click.option(
-    "--samples", type=click.IntRange(min=1), help="Calibration sequences. [default: 128, or all there are]"
-)
-@click.option(
-    "--sequence-length",
-    type=click.IntRange(min=2),
-    help="Tokens per sequence. [default: 2048, or what the model and the text allow]",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), help="Of random masks or of the choice of text. [default: 0]"
-)
-@click.option(
-    "--bits",
-    type=click.Choice(["2", "3", "4", "6", "8"]),
-    help="Quantize, after pruning if any. [default: 4, or what the mode fixes]",
-)
-@click.option(
-    "--mode",
-    type=click.Choice(["affine", "mxfp4", "nvfp4", "mxfp8"]),
-    default="affine",
-    show_default=True,
-    help="Format of the quantized weights.",
-)
-@click.option(
-    "--group-size",
-    type=click.Choice(["32", "64", "128"]),
-    help="Weights that share a scale. [default: 64, or what the mode fixes]",
 )
 @dtype_option
 @click.option("--force", is_flag=True, help="Replace what the folder holds.")
@@ -128,15 +73,7 @@ def command(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Prune MODEL into a folder that stock mlx-lm loads.
-
-    random, magnitude, wanda and sparsegpt set single weights to zero; width removes neurons or heads, depth
-    whole blocks. --bits or --mode quantizes the result, and -m quantize the model as it is.
-
-    Pruning holds one block of the model in memory at a time, and carries on where it was stopped.
-    """
-    for name in ("bits", "group_size"):
-        options[name] = None if options[name] is None else int(options[name])
+    """Read what was asked for, do it, and tell."""
     request = read_request(context, method, options)
     found = _run(model, out, request, options["dtype"], trust_remote_code, force)
     if found is None:
@@ -161,7 +98,7 @@ def _run(
     from mlx_prune.cli._prune_table import cost_rows, mask_costs, mask_rows, structured_rows
     from mlx_prune.kernels.choice import KernelWarning
     from mlx_prune.pruning.job import prune_and_quantize, write_pruned
-    from mlx_prune.pruning.methods.quantize import quantize_checkpoint
+    from mlx_prune.pruning.quantizing import quantize_checkpoint
     from mlx_prune.pruning.report import PruneReport
 
     recipe, quantization = request.recipe, request.quantization

@@ -15,7 +15,7 @@ from mlx_prune.activations.text import CalibrationTokens
 from mlx_prune.checkpoint.matrices import blocks, in_memory
 from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.progress import Progress, ProgressCallback
-from mlx_prune.pruning.methods.owl import outlier_ratio
+from mlx_prune.pruning.methods.base import AllocationRule
 from mlx_prune.pruning.recipe import Recipe
 
 
@@ -40,10 +40,11 @@ class DensePass:
         self._hidden_limit = hidden_limit
         self._cached = cache
 
-    def outliers(self, recipe: Recipe, progress: ProgressCallback) -> list[float]:
-        """Outlier ratio of each block (:func:`mlx_prune.pruning.methods.owl.outlier_ratio`).
+    def measure(self, rule: AllocationRule, recipe: Recipe, progress: ProgressCallback) -> list[float]:
+        """What a rule of allocation finds in each block.
 
         Args:
+            rule: That of the recipe.
             recipe: Says which matrices count.
             progress: Told after each block, stage "calibrate".
         """
@@ -62,7 +63,7 @@ class DensePass:
                 if measure:
                     sums |= steps.watch(index, advance=index + 1 < steps.count)
                 inside = [linear for linear in linears if linear.block == index]
-                found.append(outlier_ratio(recipe, inside, sums))
+                found.append(rule.of_block(recipe, inside, sums))
             progress(Progress("calibrate", index + 1, steps.count, f"block {index}"))
         if cache is not None and measure:
             cache.store_dense(sums)

@@ -18,8 +18,8 @@ from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.masking import Stopwatch, check_fits, peak_rss_bytes, prune_blocks
-from mlx_prune.pruning.methods.owl import Allocation, allocate, outlier_ratio
+from mlx_prune.pruning.masking import Measuring, Stopwatch, check_fits, peak_rss_bytes, prune_blocks
+from mlx_prune.pruning.methods.base import Allocation, AllocationRule
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
 from mlx_prune.pruning.report import MatrixZeros, PruneReport
 from mlx_prune.wired import wired_limit
@@ -73,9 +73,8 @@ def _prune(
     started = time.perf_counter()
     watch = Stopwatch()
     mx.reset_peak_memory()
-    masks_from_dense = recipe.method == "wanda" and recipe.statistics == "dense"
     if statistics is not None and (
-        not (masks_from_dense or recipe.allocation)
+        not (recipe.masks_from_dense or recipe.allocation)
         or any(linear.name not in statistics.sums for linear in linears)
     ):
         raise RecipeError(
@@ -83,18 +82,19 @@ def _prune(
             "allocation, on the same model."
         )
     allocation = None
-    if recipe.allocation is not None:
+    rule = recipe.allocation_rule
+    if rule is not None:
         assert recipe.seed is not None
         with watch.timing("calibrate"):
             statistics = statistics or calibrate(
                 model, recipe.calibration, seed=recipe.seed, progress=progress
             )
-            allocation = _allocation(recipe, linears, statistics.sums)
+            allocation = _allocation(rule, recipe, linears, statistics.sums)
     if statistics is not None:
         kernels.add(statistics.kernels)
     steps, described = None, None
     known: Mapping[str, SquareSums] = {}
-    if statistics is not None and masks_from_dense:
+    if statistics is not None and recipe.masks_from_dense:
         known, described = statistics.sums, statistics.calibration
     elif recipe.calibrated:
         assert recipe.calibration is not None
@@ -108,14 +108,10 @@ def _prune(
         linears,
         recipe,
         _InMemory(),
-        steps=steps,
-        known=known,
-        measured=lambda _block, _sums: None,
-        start=0,
-        watch=watch,
-        progress=progress or silent,
+        Measuring(steps, known, watch=watch),
         allocation=allocation,
-        stored=_stored_types(model.checkpoint, linears) if recipe.method == "sparsegpt" else None,
+        stored=_stored_types(model.checkpoint, linears) if recipe.mask.changes_weights else None,
+        progress=progress or silent,
     )
     return PruneReport(
         model=model.name,
@@ -130,19 +126,19 @@ def _prune(
         versions=versions(),
         device=dict(device()),
         left_out=other_projections(model.model),
-        allocation=None if allocation is None else allocation.to_json(),
+        allocation=None if allocation is None else dict(allocation.record),
         kernels=kernels.to_json(),
     )
 
 
-def _allocation(recipe: Recipe, linears: list[PrunableLinear], sums: Mapping[str, SquareSums]) -> Allocation:
-    """Sparsities by the outliers of the dense model."""
-    count = linears[-1].block + 1
-    outliers = []
-    for index in range(count):
-        inside = [linear for linear in linears if linear.block == index]
-        outliers.append(outlier_ratio(recipe, inside, sums))
-    return allocate(recipe, linears, outliers)
+def _allocation(
+    rule: AllocationRule, recipe: Recipe, linears: list[PrunableLinear], sums: Mapping[str, SquareSums]
+) -> Allocation:
+    """Sparsities by what the rule finds in the dense model."""
+    blocks = range(linears[-1].block + 1)
+    inside = [[linear for linear in linears if linear.block == index] for index in blocks]
+    measured = [rule.of_block(recipe, block, sums) for block in inside]
+    return rule.allocate(recipe, linears, measured)
 
 
 def _stored_types(source: Checkpoint, linears: list[PrunableLinear]) -> dict[str, mx.Dtype]:

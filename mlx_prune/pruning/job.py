@@ -12,10 +12,11 @@ from mlx_prune import distributed
 from mlx_prune.activations.text import named_source
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.errors import RecipeError
-from mlx_prune.labels import Quantization
+from mlx_prune.labels import BitFormat
 from mlx_prune.paths import expanded
 from mlx_prune.progress import ProgressCallback
-from mlx_prune.pruning.methods.quantize import QuantizationReport, finished, quantize_checkpoint
+from mlx_prune.pruning.quantization_report import QuantizationReport
+from mlx_prune.pruning.quantizing import finished, quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
 from mlx_prune.pruning.report import PruneReport
 from mlx_prune.pruning.streaming import prune_checkpoint
@@ -43,7 +44,7 @@ def prune_and_quantize(
     model: Checkpoint | str | Path,
     out: str | Path,
     recipe: Recipe | StructuredRecipe,
-    quantization: Quantization,
+    quantization: BitFormat,
     *,
     dtype: str = "auto",
     trust_remote_code: bool = False,

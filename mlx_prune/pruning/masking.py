@@ -11,21 +11,20 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import mlx.core as mx
 
-from mlx_prune.activations.grams import gram_sums
 from mlx_prune.activations.norms import SquareSums
 from mlx_prune.activations.passes import BlockSteps
 from mlx_prune.checkpoint.matrices import PrunableLinear
-from mlx_prune.errors import CheckpointError, RecipeError
+from mlx_prune.errors import RecipeError
 from mlx_prune.progress import Progress, ProgressCallback
-from mlx_prune.pruning.methods.owl import Allocation
-from mlx_prune.pruning.methods.sparsegpt import BlockUpdates
+from mlx_prune.pruning.methods.base import SQUARE_SUMS, Allocation, Matrix
 from mlx_prune.pruning.recipe import PAPER_LEFT_OUT, Recipe
 from mlx_prune.pruning.report import MatrixZeros
-from mlx_prune.pruning.selection import count_zeros, prune_weight
+from mlx_prune.pruning.selection import count_zeros
 
 
 class Weights(Protocol):
@@ -70,19 +69,33 @@ class Stopwatch:
         return self.seconds.get(part, 0.0)
 
 
+@dataclass
+class Measuring:
+    """How the loop comes by what a method wants to know of the inputs.
+
+    Attributes:
+        steps: The calibration pass, its states at the first block; None where none is needed.
+        known: Statistics measured already, by layer name. A block found here is not measured again.
+        measured: Told the statistics of each block that was measured.
+        watch: Gets the seconds of "calibrate", "select" and "write".
+    """
+
+    steps: BlockSteps | None = None
+    known: Mapping[str, SquareSums] = field(default_factory=dict)
+    measured: Callable[[int, dict[str, SquareSums]], None] = lambda _block, _sums: None
+    watch: Stopwatch = field(default_factory=Stopwatch)
+
+
 def prune_blocks(
     linears: list[PrunableLinear],
     recipe: Recipe,
     weights: Weights,
+    measuring: Measuring,
     *,
-    steps: BlockSteps | None,
-    known: Mapping[str, SquareSums],
-    measured: Callable[[int, dict[str, SquareSums]], None],
-    start: int,
-    watch: Stopwatch,
-    progress: ProgressCallback,
+    start: int = 0,
     allocation: Allocation | None = None,
     stored: Mapping[str, mx.Dtype] | None = None,
+    progress: ProgressCallback,
 ) -> list[MatrixZeros]:
     """Prune the blocks of a model from ``start`` on.
 
@@ -90,15 +103,12 @@ def prune_blocks(
         linears: All prunable linears, block by block.
         recipe: What to prune.
         weights: Where weights come from and go to.
-        steps: The calibration pass, its states at block ``start``; None where none is needed.
-        known: Wanda's sums already measured, by layer name. A block found here is not measured again.
-        measured: Told Wanda's sums of each block that was measured.
+        measuring: Where statistics come from.
         start: First block to prune.
-        watch: Gets the seconds of "calibrate", "select" and "write".
-        progress: Told after each block, stage "prune".
         allocation: Each matrix's own sparsity, if the recipe has them differ.
         stored: Types that changed weights are rounded to, by layer name, where they are not those of the
             originals.
+        progress: Told after each block, stage "prune".
 
     Returns:
         The zeros of every matrix from ``start`` on.
@@ -107,44 +117,37 @@ def prune_blocks(
     by_block: list[list[PrunableLinear]] = [[] for _ in range(count)]
     for linear in linears:
         by_block[linear.block].append(linear)
+    steps, watch = measuring.steps, measuring.watch
     found: list[MatrixZeros] = []
     for index in range(start, count):
         weights.enter(index)
         last = index + 1 == count
-        sums: Mapping[str, SquareSums] = known
-        updates: BlockUpdates | None = None
-        unseen: set[str] = set()
+        inputs: Mapping[str, Any] = measuring.known
         advanced = False
-        if recipe.calibrated and any(linear.name not in known for linear in by_block[index]):
+        if recipe.calibrated and any(linear.name not in inputs for linear in by_block[index]):
             assert steps is not None
             advanced = recipe.statistics == "dense" and not last
             with watch.timing("calibrate"):
-                if recipe.method == "sparsegpt":
-                    grams = steps.watch_with(gram_sums, index, advance=advanced)
-                    unseen = {name for name, gram in grams.items() if gram.count == 0}
-                    updates = BlockUpdates(grams)
-                    del grams
-                else:
-                    sums = steps.watch(index, advance=advanced)
-                    measured(index, dict(sums))
-        unseen |= {name for name, entry in sums.items() if entry.count == 0}
+                inputs = steps.watch_with(recipe.mask.measure(), index, advance=advanced)
+                if recipe.mask.statistic == SQUARE_SUMS:
+                    measuring.measured(index, dict(inputs))
+        unseen = {name for name, entry in inputs.items() if entry.count == 0}
+        prune = recipe.mask.in_block(inputs)
+        del inputs  # what the method does not hold on to may go, matrix by matrix
         zeros = []
         for linear in by_block[index]:
             with watch.timing("select"):
                 weight = weights.original(linear)
                 if recipe.prunes(linear.projection):
                     own = recipe if allocation is None else allocation.recipe(recipe, linear.name)
-                    if updates is not None:
-                        changed = updates.prune(weight, own, linear.name)
-                        weight = _rounded(changed, linear.name, weight.dtype, stored or {})
-                    else:
-                        scale = sums[linear.name].root_mean_square() if recipe.method == "wanda" else None
-                        weight = prune_weight(weight, own, linear.name, scale, in_place=weights.private)
+                    kept = (stored or {}).get(linear.name, weight.dtype)
+                    weight = prune(weight, Matrix(linear.name, own, kept, in_place=weights.private))
                 zeros.append(MatrixZeros.of(linear, count_zeros(weight), unseen=linear.name in unseen))
             if recipe.prunes(linear.projection):
                 with watch.timing("write"):
                     weights.pruned(linear, weight)
             del weight
+        del prune
         if steps is not None and not last and not advanced:
             with watch.timing("calibrate"):
                 steps.advance(index)
@@ -152,19 +155,6 @@ def prune_blocks(
         found += zeros
         progress(Progress("prune", index + 1, count, f"block {index}"))
     return found
-
-
-def _rounded(weight: mx.array, name: str, original: mx.Dtype, stored: Mapping[str, mx.Dtype]) -> mx.array:
-    """Changed weights as the checkpoint can hold them, in the type of the original."""
-    kept = weight.astype(stored.get(name, original))
-    # Back and forth once more: what the original's type cannot hold is not what would be run.
-    result = kept.astype(original).astype(kept.dtype).astype(original)
-    if not mx.isfinite(result).all().item():
-        raise CheckpointError(
-            f"The changed weights of {name} are too large for {str(kept.dtype).rpartition('.')[2]}; "
-            "convert the checkpoint to bfloat16 or float32 first, or use Wanda."
-        )
-    return result
 
 
 def check_fits(recipe: Recipe, linears: list[PrunableLinear]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlx_prune.checkpoint.costs import CONTEXT
 from mlx_prune.checkpoint.record import PruningRecord, Quantized
-from mlx_prune.labels import Quantization
+from mlx_prune.labels import BitFormat
 from mlx_prune.pruning.report import zeros_by
 from mlx_prune.pruning.zero_survival import Survival
 
@@ -106,7 +106,7 @@ def quantization_record(
     *,
     model: str,
     label: str,
-    quantization: Quantization,
+    quantization: BitFormat,
     survivals: Sequence[Survival],
     left_out: Sequence[str],
     layers: int,

@@ -8,20 +8,28 @@ import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
+from mlx_prune.pruning.methods.base import (
+    CHANCE,
+    ROW,
+    SQUARE_SUMS,
+    STATISTICS,
+    AllocationRule,
+    Mask,
+    seed_option,
+    sparsity_option,
+    statistics_option,
+)
+from mlx_prune.registry import MASK, methods, modifiers, option, with_modifier
 
 if TYPE_CHECKING:
     from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
     from mlx_prune.pruning.structure.recipe import StructuredRecipe
 
-METHODS = ("random", "magnitude", "wanda", "sparsegpt")
-CALIBRATED = ("wanda", "sparsegpt")  # methods that look at activations
-ALLOCATIONS = ("owl",)
 SCOPES = ("blocks", "paper")
-STATISTICS = ("sequential", "dense")
 PAPER_LEFT_OUT = ("o_proj", "down_proj")
 
 _PATTERN = re.compile(r"(\d{1,4}):(\d{1,4})")
@@ -37,8 +45,9 @@ class Recipe:
     Attributes:
         method: "random" (each weight with probability ``sparsity``), "magnitude" (the smallest ``|w|`` of
             each matrix), "wanda" (per output row, the smallest ``|w| * sqrt(mean of squared inputs)``;
-            Sun et al. 2024, arXiv 2306.11695, equation 1) or "sparsegpt" (the weights whose loss the others
-            make up for best, and these changed accordingly; Frantar & Alistarh 2023, arXiv 2301.00774).
+            Sun et al. 2024, arXiv 2306.11695, equation 1), "sparsegpt" (the weights whose loss the others
+            make up for best, and these changed accordingly; Frantar & Alistarh 2023, arXiv 2301.00774), or
+            another that is registered (docs/methods.md).
         sparsity: Fraction of the weights of a matrix to set to zero, in [0, 1). Implied by a pattern.
         pattern: "N:M" keeps N of every M consecutive input weights ("2:4" is NVIDIA's); None is unstructured.
             A last, incomplete group of r weights loses floor(r * (M - N) / M).
@@ -59,29 +68,43 @@ class Recipe:
     """
 
     method: str
-    sparsity: float | None = None
-    pattern: str | None = None
-    scope: str = "blocks"
-    statistics: str | None = None
-    seed: int | None = None
+    sparsity: float | None = sparsity_option(default=None)
+    pattern: str | None = option(
+        None, metavar="N:M", order=10, help="Keep N of every M consecutive weights, such as 2:4."
+    )
+    scope: str = option(
+        "blocks",
+        choices=SCOPES,
+        order=11,
+        help="All linears in the blocks, or (Wanda) without o_proj and down_proj as in the study.",
+    )
+    statistics: str | None = statistics_option()
+    seed: int | None = seed_option()
     calibration: Calibration | None = None
-    allocation: str | None = None
+    allocation: str | None = option(
+        None,
+        nothing="uniform",
+        order=12,
+        help="{methods}: one sparsity for all blocks, or more where there are fewer outliers.",
+    )
     groups: tuple[int, int] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """Check every argument and fill in the defaults."""
-        if self.method not in METHODS:
-            raise RecipeError(f"Unknown method {self.method!r}; choose one of {', '.join(METHODS)}.")
+        known = methods(MASK)
+        if self.method not in known:
+            raise RecipeError(f"Unknown method {self.method!r}; choose one of {', '.join(known)}.")
         if self.pattern is not None:
             self._set("groups", parse_pattern(self.pattern))
         self._set("sparsity", self._resolved_sparsity())
         self._check_scope()
         self._check_calibrated_only()
         self._check_allocation()
-        if self.method == "magnitude":
+        if "seed" not in self.mask.settings:
             if self.seed is not None:
                 raise RecipeError(
-                    "Magnitude pruning draws nothing, so a seed would be ignored; leave it out."
+                    f"{self.method.capitalize()} pruning draws nothing, so a seed would be ignored; leave it "
+                    "out."
                 )
         elif self.seed is None:
             self._set("seed", 0)
@@ -89,14 +112,30 @@ class Recipe:
             raise RecipeError(f"The seed must not be negative, not {self.seed}.")
 
     @property
+    def mask(self) -> Mask:
+        """The method itself."""
+        return cast(Mask, methods(MASK)[self.method])
+
+    @property
     def label(self) -> str:
         """The method with its modifiers, as recorded beside a result: "wanda+owl"."""
-        return self.method if self.allocation is None else f"{self.method}+{self.allocation}"
+        return self.mask.label(self)
 
     @property
     def calibrated(self) -> bool:
         """Whether the recipe looks at activations."""
-        return self.method in CALIBRATED
+        return self.mask.statistic is not None
+
+    @property
+    def masks_from_dense(self) -> bool:
+        """Whether the masks follow from sums of squares of the dense network, good for every sparsity."""
+        return self.mask.statistic == SQUARE_SUMS and self.statistics == "dense"
+
+    @property
+    def allocation_rule(self) -> AllocationRule | None:
+        """What gives each block a sparsity of its own; None for one sparsity in all."""
+        rules = (rule for rule in self.mask.modifiers if isinstance(rule, AllocationRule))
+        return next((rule for rule in rules if rule.set_in(self)), None)
 
     @property
     def target_sparsity(self) -> float:
@@ -127,7 +166,7 @@ class Recipe:
     def _check_scope(self) -> None:
         if self.scope not in SCOPES:
             raise RecipeError(f"Unknown scope {self.scope!r}; choose one of {', '.join(SCOPES)}.")
-        if self.scope == "paper" and self.method != "wanda":
+        if self.scope not in self.mask.scopes:
             raise RecipeError(
                 f"Scope paper describes the study's Wanda; {self.method} pruned every linear there, "
                 "so use scope blocks."
@@ -152,15 +191,17 @@ class Recipe:
     def _check_allocation(self) -> None:
         if self.allocation is None:
             return
-        if self.allocation not in ALLOCATIONS:
+        rules = allocations()
+        if self.allocation not in rules:
             raise RecipeError(
-                f"Unknown allocation {self.allocation!r}; choose {' or '.join(ALLOCATIONS)}, or leave it out "
+                f"Unknown allocation {self.allocation!r}; choose {' or '.join(rules)}, or leave it out "
                 "for the same sparsity in every block."
             )
-        if not self.calibrated:
+        if self.allocation_rule is None:
+            takers = with_modifier(rules[self.allocation].name)
             raise RecipeError(
                 f"Allocation {self.allocation} follows from activations, and {self.method} pruning looks at "
-                "none; use wanda or sparsegpt."
+                f"none; use {' or '.join(takers)}."
             )
         if self.groups is not None:
             raise RecipeError(
@@ -170,6 +211,11 @@ class Recipe:
 
     def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
+
+
+def allocations() -> dict[str, AllocationRule]:
+    """The rules that spread a sparsity over the blocks, by their word in a recipe."""
+    return {rule.value: rule for rule in modifiers().values() if isinstance(rule, AllocationRule)}
 
 
 def parse_pattern(pattern: str) -> tuple[int, int]:
@@ -219,7 +265,7 @@ def group_prune_count(length: int, keep: int, size: int) -> int:
 
 
 def row_prune_count(in_features: int, recipe: Recipe) -> int:
-    """Weights that the recipe removes from each row, where it works on rows (Wanda, or any N:M pattern)."""
+    """Weights that the recipe removes from each row, where it works on rows or has an N:M pattern."""
     if recipe.groups is None:
         return prune_count(in_features, recipe.target_sparsity)
     keep, size = recipe.groups
@@ -231,11 +277,11 @@ def planned_zeros(out_features: int, in_features: int, recipe: Recipe) -> int | 
     """Zeros that the recipe puts in a matrix; None where chance or the outliers decide."""
     if recipe.allocation is not None:
         return None
-    if recipe.groups is not None or recipe.method == "wanda":
+    if recipe.groups is not None or recipe.mask.per == ROW:
         return out_features * row_prune_count(in_features, recipe)
-    if recipe.method in ("magnitude", "sparsegpt"):
-        return prune_count(out_features * in_features, recipe.target_sparsity)
-    return None
+    if recipe.mask.per == CHANCE:
+        return None
+    return prune_count(out_features * in_features, recipe.target_sparsity)
 
 
 def recipe_for_model(recipe: R, model: Checkpoint | LoadedModel | str | Path) -> R:

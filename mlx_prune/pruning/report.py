@@ -12,12 +12,12 @@ from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import choice
-from mlx_prune.pruning.methods.sparsegpt import BLOCK_SIZE, DAMPING
+from mlx_prune.pruning.methods.base import Mask
 from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.registry import MASK, methods
 
 _SHORTFALL = 0.01
 _NAMED = 4  # experts in a warning
-_SPARSEGPT = {"damping": DAMPING, "block_size": BLOCK_SIZE}
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ class PruneReport:
             "seed": recipe.seed,
             "calibration": self.calibration,
             "allocation": self.allocation,
-            "sparsegpt": _SPARSEGPT if recipe.method == "sparsegpt" else None,
+            **_constants(recipe),
             "projections": _with_percent(self.projections),
             "blocks": _with_percent(self.blocks),
             "matrix_zeros": {matrix.name: matrix.zeros for matrix in self.matrices},
@@ -200,6 +200,16 @@ class PruneReport:
     def to_json(self) -> dict[str, Any]:
         """The content of pruning_meta.json; sparsities are in percent there."""
         return self.record.entries
+
+
+def _constants(recipe: Recipe) -> dict[str, Any]:
+    """Numbers of the method's own under its name; null under the names of others that have some."""
+    found = {name: method.constants for name, method in methods(MASK).items() if isinstance(method, Mask)}
+    return {
+        name: dict(constants) if name == recipe.method else None
+        for name, constants in found.items()
+        if constants
+    }
 
 
 def report_from_record(

@@ -58,24 +58,27 @@ def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: boo
         writer.create(layout.rewritten(linears), stored)
         originals = Originals(layout, shards, stored)
         updated = None
-        if report.recipe.method == "sparsegpt":
+        if report.recipe.mask.changes_weights:
             updated = {matrix.name: matrix.zeros for matrix in report.matrices}
         for linear in linears:
             source = originals.read(linear)
-            weight = _with_zeros_of(linear, source) if updated is None else _updated(linear, source, updated)
+            if updated is None:
+                weight = _with_zeros_of(linear, source)
+            else:
+                weight = _updated(linear, source, updated, str(report.recipe.mask))
             writer.write_part(layout.places[linear.name], weight)
             del source, weight
         finish(folder, writer, model.checkpoint, report)
     return out
 
 
-def _updated(linear: PrunableLinear, source: mx.array, zeros: dict[str, int]) -> mx.array:
+def _updated(linear: PrunableLinear, source: mx.array, zeros: dict[str, int], method: str) -> mx.array:
     pruned = linear.weight
     result = pruned.astype(source.dtype)
     same = mx.array_equal(result.astype(pruned.dtype), pruned).item()
     if not same or count_zeros(result) != zeros[linear.name]:
         raise CheckpointError(
-            f"{linear.name} is not as SparseGPT left it, so it cannot be saved as a pruned copy; prune the "
+            f"{linear.name} is not as {method} left it, so it cannot be saved as a pruned copy; prune the "
             "model again."
         )
     return result

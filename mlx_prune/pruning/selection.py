@@ -13,6 +13,7 @@ from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import choice, launch
 from mlx_prune.kernels import cpu as select_cpu
 from mlx_prune.kernels import portable as select_portable
+from mlx_prune.pruning.methods.base import CHANCE, ROW, SQUARE_SUMS
 from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count, row_prune_count
 
 _BITS = {mx.float32: mx.uint32, mx.bfloat16: mx.uint16, mx.float16: mx.uint16}
@@ -23,13 +24,13 @@ _NAMES = {mx.float32: "float32", mx.bfloat16: "bfloat16", mx.float16: "float16"}
 def prune_weight(
     weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None = None, *, in_place: bool = False
 ) -> mx.array:
-    """Zero the weights that a recipe removes from one matrix.
+    """Zero the weights of smallest ``|w|`` or ``|w| * scale`` in one matrix, or draw them, as a recipe says.
 
     Args:
         weight: [out, in]; float32, bfloat16 or float16. Decided on these very values.
         recipe: What to remove. Scope and calibration do not matter here.
         name: The matrix's name: it seeds random masks, and errors carry it.
-        scale: [in] float32 root mean square of the inputs; Wanda needs it, other methods take None.
+        scale: [in] float32 root mean square of the inputs, of a method that measures it; else None.
         in_place: The memory of ``weight`` may be written over (on a CPU); it must not be used afterwards.
 
     Returns:
@@ -40,11 +41,12 @@ def prune_weight(
     """
     if weight.dtype not in _BITS:
         raise CheckpointError(f"{name} is stored as {weight.dtype}, and only float weights can be pruned.")
-    if recipe.method == "sparsegpt":
-        raise ValueError("SparseGPT changes weights, so prune_with_updates takes its place")
-    if (recipe.method == "wanda") != (scale is not None):
-        raise ValueError("Wanda, and only Wanda, takes a scale")
-    if backend() == "cpu" or recipe.method == "random":
+    method = recipe.mask
+    if method.changes_weights:
+        raise ValueError(f"{method} changes weights, so its own prune takes this one's place")
+    if (method.statistic == SQUARE_SUMS) != (scale is not None):
+        raise ValueError("methods with sums of squares, and only these, take a scale")
+    if backend() == "cpu" or method.per == CHANCE:
         return _on_cpu(weight, recipe, name, scale, in_place)
     if not mx.isfinite(weight).all().item():
         raise not_finite(name)
@@ -56,7 +58,7 @@ def _on_gpu(weight: mx.array, recipe: Recipe, scale: mx.array | None) -> mx.arra
     arguments: tuple[Any, ...]
     if recipe.groups is not None:
         function, arguments = "prune_groups", (scale, _group_counts(weight, recipe.groups))
-    elif scale is not None:
+    elif recipe.mask.per == ROW:
         function, arguments = "prune_rows", (scale, row_prune_count(weight.shape[1], recipe))
     else:
         function, arguments = "prune_matrix", (prune_count(weight.size, recipe.target_sparsity),)
@@ -76,7 +78,7 @@ def _on_cpu(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None,
         raise not_finite(name)
     factors = None if scale is None else np.array(scale, copy=False)
     function = None
-    if recipe.method == "random":
+    if recipe.mask.per == CHANCE:
         assert recipe.seed is not None
         if recipe.groups is not None:
             select_cpu.prune_random_groups(bits, _group_counts(weight, recipe.groups), recipe.seed, name)
@@ -85,7 +87,7 @@ def _on_cpu(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None,
     elif recipe.groups is not None:
         function = "prune_groups"
         select_cpu.prune_groups(bits, dtype, factors, _group_counts(weight, recipe.groups))
-    elif recipe.method == "wanda":
+    elif recipe.mask.per == ROW:
         function = "prune_rows"
         select_cpu.prune_rows(bits, dtype, factors, row_prune_count(weight.shape[1], recipe))
     else:
@@ -94,6 +96,38 @@ def _on_cpu(weight: mx.array, recipe: Recipe, name: str, scale: mx.array | None,
     if function is not None:  # random masks are drawn on the CPU everywhere
         choice.note(function, weight.dtype, choice.NUMPY)
     return held.view(weight.dtype)
+
+
+def zero_smallest(weight: mx.array, scores: mx.array, recipe: Recipe, name: str) -> mx.array:
+    """Zero the weights of smallest score in one matrix, on the CPU.
+
+    Args:
+        weight: [out, in]; float32, bfloat16 or float16.
+        scores: [out, in], of equal ones the first goes.
+        recipe: How many go, and among which: those of each group, each row, or of the whole matrix.
+        name: The matrix's name, for errors.
+
+    Returns:
+        The pruned matrix: zeros where pruned, every other bit unchanged.
+
+    Raises:
+        CheckpointError: Weights or scores are not finite.
+    """
+    if not mx.isfinite(weight).all().item():
+        raise not_finite(name)
+    values = np.array(scores.astype(mx.float32))
+    if values.shape != weight.shape or not np.isfinite(values).all():
+        raise CheckpointError(
+            f"{recipe.mask} gives {name} scores that are not finite or not one per weight; mend its method."
+        )
+    if recipe.groups is not None:
+        marked = select_cpu.smallest_in_groups(values, _group_counts(weight, recipe.groups))
+    elif recipe.mask.per == ROW:
+        marked = select_cpu.smallest_in_rows(values, row_prune_count(weight.shape[1], recipe))
+    else:
+        count = prune_count(weight.size, recipe.target_sparsity)
+        marked = select_cpu.smallest_in_rows(values.reshape(1, -1), count).reshape(values.shape)
+    return mx.where(mx.array(marked), mx.zeros_like(weight), weight)
 
 
 def count_zeros(weight: mx.array) -> int:

@@ -30,8 +30,8 @@ from mlx_prune.checkpoint.writer import CheckpointWriter
 from mlx_prune.environment import device, versions
 from mlx_prune.kernels.choice import KernelRecord
 from mlx_prune.progress import ProgressCallback
-from mlx_prune.pruning.masking import Stopwatch, peak_rss_bytes, prune_blocks
-from mlx_prune.pruning.methods.owl import Allocation, allocate
+from mlx_prune.pruning.masking import Measuring, Stopwatch, peak_rss_bytes, prune_blocks
+from mlx_prune.pruning.methods.base import SQUARE_SUMS, Allocation, AllocationRule
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import MatrixZeros, PruneReport
 from mlx_prune.pruning.saving import check_space, finish
@@ -105,17 +105,18 @@ class StreamedPrune:
         self._writer.create(rewritten, self._stored)
         self._record()
 
-    def allocate(self, measure: Callable[[], list[float]]) -> None:
+    def allocate(self, rule: AllocationRule, measure: Callable[[], list[float]]) -> None:
         """Give every matrix its sparsity.
 
         Args:
-            measure: Finds the outlier ratio of each block, unless an earlier attempt has.
+            rule: That of the recipe.
+            measure: Finds what the rule looks for in each block, unless an earlier attempt has.
         """
         if self._outliers is None:
             with self._watch.timing("calibrate"):
                 self._outliers = measure()
             self._record()
-        self._allocation = allocate(self._recipe, self._linears, self._outliers)
+        self._allocation = rule.allocate(self._recipe, self._linears, self._outliers)
 
     def calibrate_on(self, data: CalibrationTokens, *, hidden_limit: int, cache: bool) -> None:
         """Bring the hidden states to the first block that is still to be pruned, unless none are needed.
@@ -128,7 +129,7 @@ class StreamedPrune:
         with self._watch.timing("calibrate"):
             steps = BlockSteps(self._network, self._linears, data, config=self._model.checkpoint.config)
             self._described = {**data.describe(), "batch_size": steps.batch_size}
-            if cache and self._recipe.method == "wanda":
+            if cache and self._recipe.mask.statistic == SQUARE_SUMS:
                 self._cache = StatisticsCache(self._model, data, batch_size=steps.batch_size)
                 if self._recipe.statistics == "dense":
                     self._known = self._cache.dense()
@@ -145,13 +146,10 @@ class StreamedPrune:
             self._linears,
             self._recipe,
             self,
-            steps=self._steps,
-            known=self._known,
-            measured=self._keep,
+            Measuring(self._steps, self._known, self._keep, self._watch),
             start=self._done,
-            watch=self._watch,
-            progress=progress,
             allocation=self._allocation,
+            progress=progress,
         )
         if self._cache is not None and len(self._measured) == len(self._linears):
             self._cache.store_dense(self._measured)
@@ -174,7 +172,7 @@ class StreamedPrune:
             device=dict(device()),
             fingerprint=self._fingerprint,
             left_out=self._left_out,
-            allocation=None if self._allocation is None else self._allocation.to_json(),
+            allocation=None if self._allocation is None else dict(self._allocation.record),
             kernels=self._kernels.to_json(),
         )
         for states in self._folder.partial.glob("hidden-*"):

@@ -122,11 +122,12 @@ def prune_checkpoint(
         # Processes of one job go through the blocks in step, so none may carry on from where it once was.
         job.prepare(force=force or several)
         cache = cache and not several
-        if data is not None and recipe.allocation is not None:
+        rule = recipe.allocation_rule
+        if data is not None and rule is not None:
             dense = DensePass(
                 source.on_disk(dtype), data, folder=folder.partial, hidden_limit=hidden_limit, cache=cache
             )
-            job.allocate(lambda: dense.outliers(recipe, progress or silent))
+            job.allocate(rule, lambda: dense.measure(rule, recipe, progress or silent))
         if data is not None:
             job.calibrate_on(data, hidden_limit=hidden_limit, cache=cache)
         return job.run(progress or silent)

@@ -6,13 +6,17 @@ come from elsewhere, so an unknown label is no error here: it is a method of its
 
 from __future__ import annotations
 
-from mlx_prune.labels import DENSE, MASK_BASES, STRUCTURED_BASES, known_label
+from mlx_prune.labels import DENSE, known_label
+from mlx_prune.registry import MASK, STRUCTURE, methods
 
 MethodOrder = tuple[int, bool, str, bool, int, str]
 
 QUANTIZED = "quantized"
-FAMILIES = (DENSE, *MASK_BASES, *STRUCTURED_BASES, QUANTIZED)
-"""Kinds of methods in the order of a report; what is quantized and nothing else is a kind of its own."""
+
+
+def families() -> tuple[str, ...]:
+    """Kinds of methods in the order of a report; what is quantized and nothing else is a kind of its own."""
+    return (DENSE, *methods(MASK), *methods(STRUCTURE), QUANTIZED)
 
 
 def family(method: str) -> str:
@@ -56,11 +60,11 @@ def method_order(method: str) -> MethodOrder:
     """Sort key: by family, plain before modified, unquantized before quantized, many bits before few."""
     label = known_label(method)
     if label is None:
-        return len(FAMILIES), False, "", False, 0, method
+        return len(families()), False, "", False, 0, method
     quantization = label.quantization
     bits = 0 if quantization is None else quantization.bits or 0
     return (
-        FAMILIES.index(family(method)),
+        families().index(family(method)),
         bool(label.modifiers),
         "+".join(label.modifiers),
         quantization is not None,

@@ -130,8 +130,8 @@ class StudyConfig:
                 names.append(Configuration(model, method))
                 continue
             names += [Configuration(model, method, float(s)) for s in self.grid.sparsities]
-            # A pattern fixes what OWL would choose block by block.
-            if label.masked and "owl" not in label.modifiers:
+            # A pattern fixes what an allocation would choose block by block.
+            if label.masked and not label.allocated:
                 names += [Configuration(model, method, pattern_sparsity(p), p) for p in self.grid.patterns]
         return names
 

@@ -18,7 +18,7 @@ from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.job import prune_and_quantize, write_pruned
-from mlx_prune.pruning.methods.quantize import quantize_checkpoint
+from mlx_prune.pruning.quantizing import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import PruneReport
 from mlx_prune.study.config import StudyConfig
@@ -153,7 +153,7 @@ class ModelMaker:
 
     def _masked(self, recipe: Recipe, progress: ProgressCallback) -> Made:
         statistics = None
-        if recipe.allocation is not None or (recipe.method == "wanda" and recipe.statistics == "dense"):
+        if recipe.allocation is not None or recipe.masks_from_dense:
             if self._statistics is None:
                 self._statistics = calibrate(
                     self._source.dense(), recipe.calibration, seed=recipe.seed or 0, progress=progress

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.labels import DENSE
-from mlx_prune.pruning.recipe import CALIBRATED, Recipe, fraction_from_percent
+from mlx_prune.pruning.recipe import Recipe, fraction_from_percent
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.registry import methods
 from mlx_prune.study.config import StudyConfig
 
 
@@ -18,26 +19,18 @@ def recipe_of(config: StudyConfig, name: Configuration) -> Recipe | StructuredRe
     label, grid = name.label, config.grid
     if label.base == DENSE:
         return None
-    if label.structured:
-        units = next((unit for unit in ("heads", "both") if unit in label.modifiers), "mlp")
-        return StructuredRecipe(
-            method=label.base,
-            sparsity=fraction_from_percent(name.sparsity),
-            units=units,
-            contiguous="contiguous" in label.modifiers,
-            repair="repair" in label.modifiers,
-            statistics=grid.statistics if label.base == "width" else None,
-            seed=grid.seed,
-            calibration=config.calibration,
-        )
-    calibrated = label.base in CALIBRATED
-    return Recipe(
-        method=label.base,
-        sparsity=None if name.pattern else fraction_from_percent(name.sparsity),
-        pattern=name.pattern,
-        scope=grid.scope if label.base == "wanda" else "blocks",
-        statistics=grid.statistics if calibrated else None,
-        seed=None if label.base == "magnitude" else grid.seed,
-        calibration=config.calibration if calibrated else None,
-        allocation="owl" if "owl" in label.modifiers else None,
-    )
+    method = methods()[label.base]
+    given = {
+        "scope": grid.scope,
+        "statistics": grid.statistics,
+        "seed": grid.seed,
+        "calibration": config.calibration,
+    }
+    asked = {setting: value for setting, value in given.items() if setting in method.settings}
+    asked |= {word.field: word.value for word in method.modifiers if word.name in label.modifiers}
+    if name.pattern:
+        asked["pattern"] = name.pattern
+    else:
+        asked["sparsity"] = fraction_from_percent(name.sparsity)
+    recipe: Recipe | StructuredRecipe = method.recipe(method=label.base, **asked)
+    return recipe

@@ -13,7 +13,8 @@ from tiny_models import random_weights, save_tokenizer, save_weights
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import MlxPruneError
-from mlx_prune.pruning.methods.quantize import Quantization, quantize_checkpoint
+from mlx_prune.pruning.methods.quantize import Quantization
+from mlx_prune.pruning.quantizing import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.pruning.structure.prune import prune_structured

@@ -7,15 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_prune.errors import RecipeError
-from mlx_prune.labels import (
-    AFFINE_BITS,
-    AFFINE_GROUPS,
-    FIXED_MODES,
-    Label,
-    Quantization,
-    extend,
-    parse_label,
-)
+from mlx_prune.labels import Label, extend, parse_label
+from mlx_prune.pruning.methods.quantize import AFFINE_BITS, AFFINE_GROUPS, FIXED_MODES, Quantization
 
 quantizations = st.one_of(
     st.builds(Quantization, st.just("affine"), st.sampled_from(AFFINE_BITS), st.sampled_from(AFFINE_GROUPS)),

@@ -12,9 +12,9 @@ from tiny_models import save_tiny_model
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import RecipeError
-from mlx_prune.labels import Quantization
 from mlx_prune.pruning.job import prune_and_quantize, write_pruned
-from mlx_prune.pruning.methods.quantize import quantize_checkpoint
+from mlx_prune.pruning.methods.quantize import Quantization
+from mlx_prune.pruning.quantizing import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.report.data import read_study

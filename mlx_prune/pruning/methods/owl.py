@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import mlx.core as mx
-import numpy as np
+from mlx_prune.pruning.methods.base import ROW, Allocation, AllocationRule
 
-from mlx_prune.activations.norms import SquareSums
-from mlx_prune.checkpoint.matrices import PrunableLinear
-from mlx_prune.pruning.recipe import Recipe
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+    from mlx_prune.activations.norms import SquareSums
+    from mlx_prune.checkpoint.matrices import PrunableLinear
+    from mlx_prune.pruning.recipe import Recipe
 
 OUTLIER_THRESHOLD = 5.0  # M
 SPREAD = 0.08  # lambda
@@ -27,60 +29,60 @@ _BISECTIONS = 100
 
 
 @dataclass(frozen=True)
-class Allocation:
-    """Sparsities that differ between blocks.
+class Owl(AllocationRule):
+    """Sparsities by the outliers of the dense network."""
 
-    Attributes:
-        outliers: Of each block, the share of Wanda scores above :data:`OUTLIER_THRESHOLD` times their mean.
-        sparsities: Of each block, as a fraction, before it is rounded to whole weights.
-        matrices: By layer name, the fraction that a method's exact count takes; rounding errors are carried
-            from matrix to matrix, so that the model as a whole meets the target.
-    """
+    def of_block(
+        self, recipe: Recipe, linears: Sequence[PrunableLinear], sums: Mapping[str, SquareSums]
+    ) -> float:
+        """The share of Wanda scores of the block above :data:`OUTLIER_THRESHOLD` times their mean.
 
-    outliers: tuple[float, ...]
-    sparsities: tuple[float, ...]
-    matrices: Mapping[str, float]
+        A fraction; 0 where nothing is to be pruned.
+        """
+        import mlx.core as mx
+        import numpy as np
 
-    def recipe(self, recipe: Recipe, name: str) -> Recipe:
-        """The recipe of one matrix."""
-        return replace(recipe, sparsity=self.matrices[name], allocation=None)
+        # Experts that no token reached have no scores to compare.
+        pruned = [
+            linear for linear in linears if recipe.prunes(linear.projection) and sums[linear.name].count
+        ]
+        if not pruned:
+            return 0.0
+        total = sum(linear.size for linear in pruned)
+        # Rows in float32, their sums in float64.
+        sizes = [np.array(_scores(linear, sums).sum(axis=1)).sum(dtype=np.float64) for linear in pruned]
+        limit = OUTLIER_THRESHOLD * float(sum(sizes)) / total
+        above = [int(mx.sum(_scores(linear, sums) > limit).item()) for linear in pruned]  # type: ignore[arg-type]
+        return sum(above) / total
 
-    def to_json(self) -> dict[str, Any]:
-        """As recorded beside a result; in percent, and percentage points for the spread."""
-        return {
-            "name": "owl",
+    def allocate(
+        self, recipe: Recipe, linears: Sequence[PrunableLinear], measured: Sequence[float]
+    ) -> Allocation:
+        """The fewer outliers, the sparser (:func:`spread_out`)."""
+        pruned = [linear for linear in linears if recipe.prunes(linear.projection)]
+        params = [0] * len(measured)
+        for linear in pruned:
+            params[linear.block] += linear.size
+        sparsities = spread_out(measured, params, recipe.target_sparsity)
+        # Some methods take the same number from each row.
+        unit = [linear.out_features if recipe.mask.per == ROW else 1 for linear in pruned]
+        units = [linear.size // one for linear, one in zip(pruned, unit, strict=True)]
+        wanted = [count * sparsities[linear.block] for linear, count in zip(pruned, units, strict=True)]
+        counts = whole_counts(wanted, units, unit)
+        matrices = {
+            linear.name: count / most for linear, count, most in zip(pruned, counts, units, strict=True)
+        }
+        # In percent, and percentage points for the spread.
+        record = {
+            "name": self.name,
             "outlier_threshold": OUTLIER_THRESHOLD,
             "spread": 100 * SPREAD,
             "blocks": [
                 {"outliers": round(100 * outliers, 6), "sparsity": round(100 * sparsity, 6)}
-                for outliers, sparsity in zip(self.outliers, self.sparsities, strict=True)
+                for outliers, sparsity in zip(measured, sparsities, strict=True)
             ],
         }
-
-
-def allocate(recipe: Recipe, linears: Sequence[PrunableLinear], outliers: Sequence[float]) -> Allocation:
-    """Give every matrix its sparsity.
-
-    Args:
-        recipe: Its target, and what it prunes.
-        linears: All prunable linears, block by block.
-        outliers: Outlier ratio of each block.
-
-    Returns:
-        The sparsities; weighted by parameters, they average to the target, to the rounding of one matrix.
-    """
-    pruned = [linear for linear in linears if recipe.prunes(linear.projection)]
-    params = [0] * len(outliers)
-    for linear in pruned:
-        params[linear.block] += linear.size
-    sparsities = spread_out(outliers, params, recipe.target_sparsity)
-    # Wanda takes the same number from each row.
-    unit = [linear.out_features if recipe.method == "wanda" else 1 for linear in pruned]
-    units = [linear.size // one for linear, one in zip(pruned, unit, strict=True)]
-    wanted = [count * sparsities[linear.block] for linear, count in zip(pruned, units, strict=True)]
-    counts = whole_counts(wanted, units, unit)
-    matrices = {linear.name: count / most for linear, count, most in zip(pruned, counts, units, strict=True)}
-    return Allocation(tuple(outliers), tuple(sparsities), matrices)
+        return Allocation(tuple(measured), tuple(sparsities), matrices, record)
 
 
 def whole_counts(wanted: Sequence[float], units: Sequence[int], sizes: Sequence[int]) -> list[int]:
@@ -122,6 +124,8 @@ def spread_out(outliers: Sequence[float], params: Sequence[int], target: float) 
         below 0 or above 0.99 (or halfway from the target to 1, if that is more); where that cuts some short,
         the others are shifted together to keep the mean.
     """
+    import numpy as np
+
     ratios, weights = np.array(outliers, dtype=np.float64), np.array(params, dtype=np.float64)
     span = ratios.max() - ratios.min()
     kept = (ratios - ratios.min()) / span * 2 * SPREAD if span > 0 else np.zeros_like(ratios)
@@ -139,28 +143,15 @@ def spread_out(outliers: Sequence[float], params: Sequence[int], target: float) 
     return [float(sparsity) for sparsity in np.clip(free + shift, 0, top)]
 
 
-def outlier_ratio(recipe: Recipe, linears: Sequence[PrunableLinear], sums: Mapping[str, SquareSums]) -> float:
-    """The share of Wanda scores of one block that lie above :data:`OUTLIER_THRESHOLD` times their mean.
-
-    Args:
-        recipe: Matrices it does not prune are not looked at.
-        linears: Of the block, their weights in memory.
-        sums: By layer name, measured on the dense network.
-
-    Returns:
-        A fraction; 0 where nothing is to be pruned.
-    """
-    # Experts that no token reached have no scores to compare.
-    pruned = [linear for linear in linears if recipe.prunes(linear.projection) and sums[linear.name].count]
-    if not pruned:
-        return 0.0
-    total = sum(linear.size for linear in pruned)
-    # Rows in float32, their sums in float64.
-    sizes = [np.array(_scores(linear, sums).sum(axis=1)).sum(dtype=np.float64) for linear in pruned]
-    limit = OUTLIER_THRESHOLD * float(sum(sizes)) / total
-    above = [int(mx.sum(_scores(linear, sums) > limit).item()) for linear in pruned]  # type: ignore[arg-type]
-    return sum(above) / total
-
-
 def _scores(linear: PrunableLinear, sums: Mapping[str, SquareSums]) -> mx.array:
+    import mlx.core as mx
+
     return mx.abs(linear.weight.astype(mx.float32)) * sums[linear.name].root_mean_square()
+
+
+OWL = Owl(
+    "owl",
+    "allocation",
+    "owl",
+    "each block has a sparsity of its own, lower where outliers are many (OWL, Yin et al., 2024)",
+)

@@ -1,199 +1,127 @@
-"""Quantize a checkpoint, dense or pruned, through mlx-lm's own quantizer."""
+"""Quantize: weights in few bits, alone or after pruning, in the formats of MLX."""
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
-import time
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-import mlx.core as mx
-import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_map_with_path
-from mlx_lm.utils import quantize_model, save_config, save_model
+from mlx_prune.errors import RecipeError
+from mlx_prune.labels import nearest
+from mlx_prune.registry import QUANTIZATION, Look, Method, option
 
-from mlx_prune.checkpoint.config import is_quantized
-from mlx_prune.checkpoint.dimensions import build
-from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
-from mlx_prune.checkpoint.matrices import other_projections
-from mlx_prune.checkpoint.open import Checkpoint
-from mlx_prune.checkpoint.other_parts import add_parts, names_beside
-from mlx_prune.checkpoint.record import PruningRecord
-from mlx_prune.environment import device, versions
-from mlx_prune.errors import CheckpointError, RecipeError
-from mlx_prune.labels import DENSE, Quantization, extend
-from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.quantization_report import QuantizationReport, quantization_record
-from mlx_prune.pruning.report import check_same
-from mlx_prune.pruning.saving import check_space, publish
-from mlx_prune.pruning.zero_survival import compare_zeros
+AFFINE_BITS = (2, 3, 4, 6, 8)
+AFFINE_GROUPS = (32, 64, 128)
+AFFINE_GROUP = 64
+# Of the other modes, the bits and the group size that the format fixes.
+FIXED_MODES = {"mxfp4": (4, 32), "nvfp4": (4, 16), "mxfp8": (8, 32)}
+MODES = ("affine", *FIXED_MODES)
 
-__all__ = ["Quantization", "QuantizationReport", "quantize_checkpoint"]
-
-_STORED_TYPES = ("float16", "bfloat16", "float32")
+_AFFINE = re.compile(r"q(\d{1,2})(?:-g(\d{1,3}))?")
 
 
 @dataclass(frozen=True)
-class _Quantized:
-    """What the quantizer left: the network, its configuration, and which layers it touched."""
+class Quantization:
+    """How weights are stored in few bits, in a format of MLX.
 
-    network: nn.Module
-    config: dict[str, Any]
-    layers: int
-    left: tuple[str, ...]
-    indivisible: tuple[str, ...]
-
-
-def quantize_checkpoint(
-    model: Checkpoint | str | Path,
-    out: str | Path,
-    quantization: Quantization,
-    *,
-    trust_remote_code: bool = False,
-    force: bool = False,
-    origin: str | None = None,
-    progress: ProgressCallback | None = None,
-) -> QuantizationReport:
-    """Write a quantized copy of a checkpoint, the one that ``mlx_lm.convert -q`` would write.
-
-    Linear layers and embeddings are quantized where the group size divides their input size and the
-    architecture does not object; the others stay as they are, and are reported. A folder that holds this very
-    quantization already is left as it is.
-
-    Args:
-        model: A folder (a pruned one, too: its record is carried on), a Hub id, or "demo".
-        out: The folder to write; it appears whole or not at all.
-        quantization: The format.
-        trust_remote_code: Run Python files that come with the model.
-        force: Replace what is in the folder already.
-        origin: What stands for the source when a finished folder is recognized; None takes its weights.
-        progress: Told about the count of zeros, stage "count zeros".
-
-    Returns:
-        What was done, with the zeros before and after.
+    Attributes:
+        mode: "affine" (integers with a scale and an offset per group), or "mxfp4", "nvfp4", "mxfp8" (small
+            floats with a shared scale per group, no offset).
+        bits: Per weight: 2, 3, 4, 6 or 8 in mode affine, where None means 4; fixed in the other modes.
+        group_size: Weights that share a scale: 32, 64 or 128 in mode affine, where None means 64; fixed in
+            the other modes.
 
     Raises:
-        CheckpointError: The model cannot be read or is quantized already, or the folder cannot be written or
-            holds something else.
-        RecipeError: No layer's input size is a multiple of the group size.
+        RecipeError: A value is out of range, or not the one that the mode fixes.
     """
-    checkpoint, out = Checkpoint.open(model, trust_remote_code=trust_remote_code), Path(out)
-    _ = checkpoint.shards
-    if is_quantized(checkpoint.path, checkpoint.config):
-        raise _quantized_already(checkpoint.path)
-    source = PruningRecord.find(checkpoint.path)
-    label = extend(DENSE if source is None else source.method or "", quantization)
-    origin = origin or f"{checkpoint.quick_hash} {source and source.fingerprint}"
-    if out.exists() and not force:
-        return finished(out, origin, quantization)
-    started = time.perf_counter()
-    with output_folder(out, source=checkpoint.path, force=force) as folder:
-        folder.restart()
-        done = _quantize(checkpoint, quantization)
-        _write_weights(folder, checkpoint, done)
-        written = Checkpoint(folder.partial, checkpoint.trust_remote_code)
-        before, after = checkpoint.network(), written.network()
-        costs = checkpoint.costs(before)
-        left_out = other_projections(before)
-        survivals = compare_zeros(before, after, progress or silent)
-        record = quantization_record(
-            source,
-            model=checkpoint.name,
-            label=label,
-            quantization=quantization,
-            survivals=[survival for survival in survivals if survival.after.projection not in left_out],
-            left_out=left_out,
-            layers=done.layers,
-            left=done.left,
-            indivisible=done.indivisible,
-            parameters=costs.parameters,
-            flops=costs.flops_per_token,
-            bytes_before=costs.bytes,
-            bytes_after=written.shards.nbytes,
-            seconds=round(time.perf_counter() - started, 3),
-            versions=versions(),
-            device=dict(device()),
-            fingerprint=_fingerprint(origin, quantization),
-        )
-        publish(folder, record)
-    return QuantizationReport(record)
 
-
-def _quantize(source: Checkpoint, quantization: Quantization) -> _Quantized:
-    """The quantized network, nothing of it evaluated yet."""
-    network, config = source.network_and_config("stored")
-    if any("scales" in module for _, module in network.named_modules()):
-        raise _quantized_already(source.path)
-    config = {key: value for key, value in config.items() if key != "quantization"}  # null, if there at all
-    _store_as_declared(network, config)
-    layers = dict(_quantizable(network))
-    group = quantization.group_size
-    assert group is not None
-    indivisible = [name for name, module in layers.items() if module.weight.shape[-1] % group]
-    if len(indivisible) == len(layers):
-        raise RecipeError(
-            f"No layer of {source.path} has an input size that is a multiple of {group}, so nothing would be "
-            "quantized; choose a smaller group size or another mode."
-        )
-    # It prints to stdout, which is the caller's.
-    with contextlib.redirect_stdout(io.StringIO()):
-        network, config = quantize_model(network, config, group, quantization.bits, mode=quantization.mode)
-    kept = [name for name, _ in _quantizable(network)]
-    return _Quantized(network, config, len(layers) - len(kept), tuple(kept), tuple(indivisible))
-
-
-def _quantizable(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """The layers that have a quantized form and are not quantized, in the model's order."""
-    for name, module in reversed(network.named_modules()):
-        if hasattr(module, "to_quantized") and "weight" in module:
-            yield name, module
-
-
-def _store_as_declared(network: nn.Module, config: dict[str, Any]) -> None:
-    """Take the type that config.json declares, as mlx-lm's conversion does; most files hold it already."""
-    declared = config.get("torch_dtype") or (config.get("text_config") or {}).get("dtype")
-    if declared not in _STORED_TYPES:
-        return
-    wanted, may_cast = getattr(mx, declared), getattr(network, "cast_predicate", lambda _: True)
-
-    def convert(name: str, value: mx.array) -> mx.array:
-        return value.astype(wanted) if may_cast(name) and mx.issubdtype(value.dtype, mx.floating) else value
-
-    network.update(tree_map_with_path(convert, network.parameters()))
-
-
-def _write_weights(folder: OutputFolder, source: Checkpoint, done: _Quantized) -> None:
-    parts = names_beside(source.shards, done.network, build(source.config))
-    needed = sum(array.nbytes for _, array in tree_flatten(done.network.parameters()))
-    check_space(needed + sum(source.shards.tensors[name].nbytes for name in parts), folder)
-    # Models with a vision tower cannot be built without its part of the configuration.
-    has_vision = bool(parts) or "vision_tower" in getattr(done.network, "model", {})
-    save_model(folder.partial, done.network, donate_model=True)
-    add_parts(folder.partial, source.shards, parts)
-    copy_side_files(source.path, folder.partial)
-    save_config(done.config, folder.partial / "config.json", keep_vision_config=has_vision)
-
-
-def _quantized_already(path: Path) -> CheckpointError:
-    return CheckpointError(
-        f"{path} is quantized already; quantize the dense or pruned checkpoint it was made from."
+    mode: str = option("affine", choices=MODES, order=91, help="Format of the quantized weights.")
+    bits: int | None = option(
+        None,
+        choices=tuple(map(str, AFFINE_BITS)),
+        order=90,
+        help="Quantize, after pruning if any. [default: 4, or what the mode fixes]",
+    )
+    group_size: int | None = option(
+        None,
+        choices=tuple(map(str, AFFINE_GROUPS)),
+        order=92,
+        help="Weights that share a scale. [default: 64, or what the mode fixes]",
     )
 
+    def __post_init__(self) -> None:
+        """Check the values and fill in what the mode fixes."""
+        if self.mode not in MODES:
+            raise RecipeError(f"Unknown quantization mode {self.mode!r}{nearest(self.mode, MODES)}")
+        fixed_bits, fixed_group = FIXED_MODES.get(self.mode, (4, AFFINE_GROUP))
+        bits = fixed_bits if self.bits is None else self.bits
+        group = fixed_group if self.group_size is None else self.group_size
+        if self.mode == "affine":
+            if bits not in AFFINE_BITS:
+                raise RecipeError(f"Mode affine has 2, 3, 4, 6 or 8 bits, not {bits}.")
+            if group not in AFFINE_GROUPS:
+                raise RecipeError(f"Mode affine has groups of 32, 64 or 128 weights, not {group}.")
+        elif (bits, group) != (fixed_bits, fixed_group):
+            raise RecipeError(
+                f"Mode {self.mode} has {fixed_bits} bits in groups of {fixed_group}; "
+                "leave out bits and group size."
+            )
+        object.__setattr__(self, "bits", bits)
+        object.__setattr__(self, "group_size", group)
 
-def finished(folder: Path, origin: str, quantization: Quantization) -> QuantizationReport:
-    """The report of a folder that holds this very quantization.
+    @property
+    def label(self) -> str:
+        """Its token in a method label: "q4", "q4-g32", "mxfp4"."""
+        if self.mode != "affine":
+            return self.mode
+        return f"q{self.bits}" + ("" if self.group_size == AFFINE_GROUP else f"-g{self.group_size}")
 
-    Raises:
-        CheckpointError: It holds something else.
-    """
-    return QuantizationReport(
-        check_same(folder, PruningRecord.find(folder), _fingerprint(origin, quantization))
-    )
+    @property
+    def arguments(self) -> str:
+        """As given to ``mlxprune prune``."""
+        if self.mode != "affine":
+            return f"--mode {self.mode}"
+        return f"--bits {self.bits} --group-size {self.group_size}"
 
 
-def _fingerprint(origin: str, quantization: Quantization) -> str:
-    return hashlib.sha256(f"{origin} {quantization.label}".encode()).hexdigest()
+class Quantize(Method):
+    """The last step of a configuration, or its only one; its word in a label is the format's."""
+
+    name, kind = "quantize", QUANTIZATION
+    words = "weights are stored in few bits"
+    look = Look("cyan", "*", "-")
+
+    @property
+    def recipe(self) -> type[Quantization]:
+        """The format."""
+        return Quantization
+
+    @property
+    def does(self) -> str:
+        """For a sentence that refuses an option of pruning."""
+        return "quantizing alone prunes nothing"
+
+    def known_words(self) -> list[str]:
+        """Words of a label, for a hint; group sizes left out."""
+        return [*(f"q{bits}" for bits in AFFINE_BITS), *FIXED_MODES]
+
+    def read(self, word: str) -> Quantization | None:
+        """The format that a word of a label names, or None if it names none.
+
+        Raises:
+            RecipeError: It has the form of one, and there is none such.
+        """
+        if word in FIXED_MODES:
+            return Quantization(word)
+        match = _AFFINE.fullmatch(word)
+        if match is None:
+            return None
+        bits, group = int(match[1]), int(match[2]) if match[2] else AFFINE_GROUP
+        if bits not in AFFINE_BITS or group not in AFFINE_GROUPS:
+            sizes = ", ".join(str(size) for size in AFFINE_GROUPS)
+            raise RecipeError(
+                f"There is no quantization {word!r}; known are 2, 3, 4, 6 and 8 bits, -g {sizes}."
+            )
+        return Quantization("affine", bits, group)
+
+
+METHOD = Quantize()

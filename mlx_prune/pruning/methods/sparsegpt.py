@@ -8,23 +8,52 @@ right, removing ``w_j`` costs ``w_j^2 / U_jj^2``, and the best answer changes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import mlx.core as mx
-import numpy as np
-
-from mlx_prune.activations.grams import GramSums
 from mlx_prune.errors import CheckpointError
-from mlx_prune.kernels.cpu import Floats, Mask, smallest_in_groups, smallest_in_rows
-from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count
-from mlx_prune.pruning.selection import not_finite
+from mlx_prune.pruning.methods.base import GRAMS, MATRIX, Mask, Matrix
+from mlx_prune.pruning.methods.owl import OWL
+from mlx_prune.pruning.recipe import group_prune_count, prune_count
+from mlx_prune.registry import Look
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+    from mlx_prune.activations.grams import GramSums
+    from mlx_prune.kernels.cpu import Floats
+    from mlx_prune.kernels.cpu import Mask as Marks
+    from mlx_prune.pruning.recipe import Recipe
 
 DAMPING = 0.01  # of the mean diagonal of the Hessian, added to it
 BLOCK_SIZE = 128  # inputs whose mask is decided together
 
 _STRIP = 16  # inputs that correct each other one by one; beyond them, products of matrices do
 _PIECE = 1 << 22  # weights corrected at a time: 16 MiB
+
+
+class SparseGPT(Mask):
+    """The weights whose loss the others make up for best, and these changed accordingly."""
+
+    name, title, per, statistic = "sparsegpt", "SparseGPT", MATRIX, GRAMS
+    changes_weights = True
+    constants = {"damping": DAMPING, "block_size": BLOCK_SIZE}  # noqa: RUF012
+    modifiers = (OWL,)
+    words = (
+        "the weights whose loss the others make up for best are zeroed, and the others changed accordingly, "
+        "after the inverse Hessian of the layer on calibration text (Frantar & Alistarh, ICML 2023)"
+    )
+    look = Look("green", "v", "-.", {("owl",): "left"})
+
+    def in_block(self, inputs: Mapping[str, GramSums]) -> Callable[[mx.array, Matrix], mx.array]:
+        """Matrices that share their inputs share one factorization."""
+        updates = BlockUpdates(inputs)
+
+        def prune(weight: mx.array, matrix: Matrix) -> mx.array:
+            return as_stored(updates.prune(weight, matrix.recipe, matrix.name), weight.dtype, matrix)
+
+        return prune
 
 
 @dataclass(frozen=True)
@@ -37,7 +66,7 @@ class InverseFactor:
     """
 
     upper: Floats
-    dead: Mask
+    dead: Marks
 
 
 def inverse_factor(gram: GramSums, name: str) -> InverseFactor:
@@ -56,6 +85,9 @@ def inverse_factor(gram: GramSums, name: str) -> InverseFactor:
     Raises:
         CheckpointError: The inputs are too large or too close to linearly dependent to be factored.
     """
+    import mlx.core as mx
+    import numpy as np
+
     size = gram.sums.shape[0]
     if gram.count == 0:
         return InverseFactor(np.eye(size, dtype=np.float32), np.zeros(size, dtype=np.bool_))
@@ -107,6 +139,12 @@ def prune_with_updates(weight: mx.array, factor: InverseFactor, recipe: Recipe, 
     Raises:
         CheckpointError: The matrix holds NaN or infinity.
     """
+    import mlx.core as mx
+    import numpy as np
+
+    from mlx_prune.kernels.cpu import smallest_in_rows
+    from mlx_prune.pruning.selection import not_finite
+
     # By inputs, so that what is worked on together lies together.
     columns: Floats = np.ascontiguousarray(np.array(weight.astype(mx.float32), copy=False).T)
     if not np.isfinite(columns).all():
@@ -130,7 +168,7 @@ def prune_with_updates(weight: mx.array, factor: InverseFactor, recipe: Recipe, 
     return mx.array(np.ascontiguousarray(columns.T))
 
 
-def _remove(block: Floats, upper: Floats, mask: Mask, dead: Mask, groups: tuple[int, int] | None) -> Floats:
+def _remove(block: Floats, upper: Floats, mask: Marks, dead: Marks, groups: tuple[int, int] | None) -> Floats:
     """Remove the masked weights of some inputs in place, correcting those that follow among them.
 
     Args:
@@ -143,6 +181,10 @@ def _remove(block: Floats, upper: Floats, mask: Mask, dead: Mask, groups: tuple[
     Returns:
         [inputs, out] errors for the correction of all other inputs: ``w / U_jj`` where removed, else 0.
     """
+    import numpy as np
+
+    from mlx_prune.kernels.cpu import smallest_in_groups
+
     keep, size = groups or (0, 1)
     strip = max(size, _STRIP // size * size)
     errors = np.empty_like(block)
@@ -170,8 +212,10 @@ def _correct(columns: Floats, upper: Floats, errors: Floats) -> None:
         columns[start : start + step] -= upper[:, start : start + step].T @ errors
 
 
-def _costs(block: Floats, upper: Floats, dead: Mask) -> Floats:
+def _costs(block: Floats, upper: Floats, dead: Marks) -> Floats:
     """What removing each weight costs, up to a constant: [inputs, out]."""
+    import numpy as np
+
     costs: Floats = np.square(block / upper.diagonal()[:, None])
     costs[dead] = 0
     return costs
@@ -185,11 +229,6 @@ class BlockUpdates:
     """
 
     def __init__(self, grams: Mapping[str, GramSums]) -> None:
-        """Nothing is factored yet.
-
-        Args:
-            grams: By layer name.
-        """
         self._grams = dict(grams)
         self._factors: dict[int, InverseFactor] = {}
 
@@ -200,3 +239,25 @@ class BlockUpdates:
         if any(other is gram for other in self._grams.values()):
             self._factors[id(gram)] = factor
         return prune_with_updates(weight, factor, recipe, name)
+
+
+def as_stored(weight: mx.array, original: mx.Dtype, matrix: Matrix) -> mx.array:
+    """Changed weights as the checkpoint can hold them, in the type of the original.
+
+    Raises:
+        CheckpointError: They are too large for it.
+    """
+    import mlx.core as mx
+
+    kept = weight.astype(matrix.stored)
+    # Back and forth once more: what the original's type cannot hold is not what would be run.
+    result = kept.astype(original).astype(kept.dtype).astype(original)
+    if not mx.isfinite(result).all().item():
+        raise CheckpointError(
+            f"The changed weights of {matrix.name} are too large for {str(kept.dtype).rpartition('.')[2]}; "
+            "convert the checkpoint to bfloat16 or float32 first, or use Wanda."
+        )
+    return result
+
+
+METHOD = SparseGPT()

@@ -74,8 +74,8 @@ def prune_structured(
         raise RecipeError("Width and depth run in one process; start the command without mlx.launch.")
     if not recipe.measures and dtype != "auto":
         raise RecipeError(
-            "Width by magnitude without repair computes nothing with the model, so dtype "
-            f"{dtype} would be ignored; leave it out."
+            f"{recipe.structure.unmeasured} computes nothing with the model, so dtype {dtype} would be "
+            "ignored; leave it out."
         )
     out = Path(out)
     recipe = recipe_for_model(recipe, model)

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlx_prune.labels import known_label
+from mlx_prune.labels import DENSE, known_label
+from mlx_prune.registry import QUANTIZATION, Look, methods
 from mlx_prune.stats.methods import QUANTIZED, family
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ AMBER = Tone("amber", "#c98a00", "#f0b429")
 VIOLET = Tone("violet", "#4b2e83", "#9a78f0")
 CYAN = Tone("cyan", "#1f9db5", "#5fd3e0")
 TONES = (INK, MUTED, GRID, PAPER, BLUE, VERMILION, PINK, GREEN, AMBER, VIOLET, CYAN)
+_BY_NAME = {tone.variable: tone for tone in TONES}
+_DENSE = Look("ink", "s")
 
 
 @dataclass(frozen=True)
@@ -76,51 +79,34 @@ class MethodStyle:
         }
 
 
-_FAMILIES = {
-    "dense": (INK, "s", "-"),
-    "random": (PINK, "^", ":"),
-    "magnitude": (BLUE, "o", "--"),
-    "wanda": (VERMILION, "D", "-"),
-    "sparsegpt": (GREEN, "v", "-."),
-    "width": (AMBER, "P", "-"),
-    "depth": (VIOLET, "X", "--"),
-    QUANTIZED: (CYAN, "*", "-"),
-}
 _OTHERS = ((MUTED, ">", "--"), (MUTED, "<", "-."))
 _MODIFIED_LINE = (0, (4, 1, 1, 1, 1, 1))
 _QUANTIZED_LINE = (0, (1, 1))
-_FILLS = {
-    (): "full",
-    ("owl",): "left",
-    ("repair",): "left",
-    ("heads",): "top",
-    ("both",): "bottom",
-    ("heads", "repair"): "right",
-    ("both", "repair"): "none",
-    ("contiguous",): "top",
-    ("contiguous", "repair"): "right",
-}
 _BITS = {8: "full", 6: "top", 4: "left", 3: "bottom", 2: "none"}
 
 
 def method_style(method: str) -> MethodStyle:
     """The style of a method; methods that are not this package's own share two further styles."""
-    kind = family(method)
-    if kind not in _FAMILIES:
+    label, kind = known_label(method), family(method)
+    if label is None:
         tone, marker, line = _OTHERS[sum(method.encode()) % len(_OTHERS)]
         return MethodStyle(tone.light, marker, line, "full", tone.light)
-    tone, marker, line = _FAMILIES[kind]
-    label = known_label(method)
-    if label is None or label.quantization is None:
-        modifiers = label.modifiers if label else ()
-        return MethodStyle(
-            tone.light, marker, _MODIFIED_LINE if modifiers else line, _FILLS[modifiers], tone.light
-        )
+    look = _look(kind)
+    tone = _BY_NAME.get(look.tone, MUTED)
+    fill = look.fills.get(label.modifiers, "left") if label.modifiers else "full"
+    if label.quantization is None:
+        own_line = _MODIFIED_LINE if label.modifiers else look.line
+        return MethodStyle(tone.light, look.marker, own_line, fill, tone.light)
     if kind == QUANTIZED:
-        marker = marker if label.quantization.mode == "affine" else "H"
-        fill = _BITS[label.quantization.bits or 8]
-        return MethodStyle(tone.light, marker, line, fill, tone.light)
-    return MethodStyle(tone.light, marker, _QUANTIZED_LINE, _FILLS[label.modifiers], INK.light)
+        marker = look.marker if label.quantization.mode == "affine" else "H"
+        return MethodStyle(tone.light, marker, look.line, _BITS[label.quantization.bits or 8], tone.light)
+    return MethodStyle(tone.light, look.marker, _QUANTIZED_LINE, fill, INK.light)
+
+
+def _look(kind: str) -> Look:
+    if kind == DENSE:
+        return _DENSE
+    return next(iter(methods(QUANTIZATION).values())).look if kind == QUANTIZED else methods()[kind].look
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mlx_prune.checkpoint.matrices import blocks, prunable_linears
 from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.methods.owl import allocate, spread_out, whole_counts
+from mlx_prune.pruning.methods.owl import OWL, spread_out, whole_counts
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.saving import save
 from mlx_prune.pruning.streaming import prune_checkpoint
@@ -132,7 +132,7 @@ def test_targets_near_the_ends_stay_inside():
 def test_rounding_errors_do_not_add_up(tmp_path):
     linears = prunable_linears(load(save_tiny_model(tmp_path / "m", "llama", num_hidden_layers=12)).model)
     recipe = Recipe("wanda", 0.51, allocation="owl")
-    allocation = allocate(recipe, linears, [0.01 * (i % 5) for i in range(12)])
+    allocation = OWL.allocate(recipe, linears, [0.01 * (i % 5) for i in range(12)])
     total = 0
     for linear in linears:
         own = allocation.recipe(recipe, linear.name)

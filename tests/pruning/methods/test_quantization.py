@@ -15,7 +15,8 @@ from tiny_models import ARCHITECTURES, save_tiny_model
 
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.pruning.inspection import inspect
-from mlx_prune.pruning.methods.quantize import Quantization, quantize_checkpoint
+from mlx_prune.pruning.methods.quantize import Quantization
+from mlx_prune.pruning.quantizing import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.streaming import prune_checkpoint
 

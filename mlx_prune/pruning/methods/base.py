@@ -1,0 +1,281 @@
+"""What the two kinds of pruning methods have in common; a method's file derives from one of these."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mlx_prune.errors import RecipeError
+from mlx_prune.registry import MASK, STRUCTURE, Method, Modifier, option
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+    from mlx_prune.activations.norms import SquareSums
+    from mlx_prune.checkpoint.matrices import PrunableLinear
+    from mlx_prune.pruning.recipe import Recipe
+    from mlx_prune.pruning.structure.recipe import StructuredRecipe
+
+SQUARE_SUMS, GRAMS = "square sums", "grams"
+ROW, MATRIX, CHANCE = "row", "matrix", "chance"
+
+STATISTICS = ("sequential", "dense")
+MEASURED = frozenset({"statistics", "seed", "calibration"})
+
+
+def sparsity_option(**default: Any) -> Any:
+    """The field ``sparsity`` of a recipe: a fraction there, percent on the command line."""
+    return option(
+        *default.values(),
+        metavar="PERCENT",
+        order=0,
+        help="Share of weights set to zero, or of neurons or blocks removed, 1-99.",
+    )
+
+
+def statistics_option() -> Any:
+    """The field ``statistics`` of a recipe."""
+    return option(
+        None,
+        choices=STATISTICS,
+        order=80,
+        help="Measure each block behind the pruned ones, or on the dense model. [default: sequential]",
+    )
+
+
+def seed_option() -> Any:
+    """The field ``seed`` of a recipe."""
+    return option(None, least=0, order=84, help="Of random masks or of the choice of text. [default: 0]")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One weight matrix that is about to be pruned.
+
+    Attributes:
+        name: Its path in the model; it seeds draws, and errors carry it.
+        recipe: How many weights go; an allocation has been worked into its sparsity.
+        stored: The type that the checkpoint holds it in.
+        in_place: The memory of the weight may be written over.
+    """
+
+    name: str
+    recipe: Recipe
+    stored: mx.Dtype
+    in_place: bool = False
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """Sparsities that differ between blocks.
+
+    Attributes:
+        measured: What the rule found in each block of the dense network.
+        sparsities: Of each block, as a fraction, before it is rounded to whole weights.
+        matrices: By layer name, the fraction that a method's exact count takes; rounding errors are carried
+            from matrix to matrix, so that the model as a whole meets the target.
+        record: As recorded beside a result.
+    """
+
+    measured: tuple[float, ...]
+    sparsities: tuple[float, ...]
+    matrices: Mapping[str, float]
+    record: Mapping[str, Any]
+
+    def recipe(self, recipe: Recipe, name: str) -> Recipe:
+        """The recipe of one matrix."""
+        return replace(recipe, sparsity=self.matrices[name], allocation=None)
+
+
+@dataclass(frozen=True)
+class AllocationRule(Modifier, ABC):
+    """A modifier that gives each block a sparsity of its own, by what it finds in the dense network."""
+
+    @abstractmethod
+    def of_block(
+        self, recipe: Recipe, linears: Sequence[PrunableLinear], sums: Mapping[str, SquareSums]
+    ) -> float:
+        """What it looks for in one block.
+
+        Args:
+            recipe: Matrices it does not prune are not looked at.
+            linears: Of the block, their weights in memory.
+            sums: By layer name, measured on the dense network.
+        """
+
+    @abstractmethod
+    def allocate(
+        self, recipe: Recipe, linears: Sequence[PrunableLinear], measured: Sequence[float]
+    ) -> Allocation:
+        """Give every matrix its sparsity.
+
+        Args:
+            recipe: Its target, and what it prunes.
+            linears: All prunable linears, block by block.
+            measured: Of each block.
+
+        Returns:
+            The sparsities; weighted by parameters, they average to the target, to the rounding of one matrix.
+        """
+
+
+class Mask(Method):
+    """A method that sets single weights to zero, matrix by matrix.
+
+    Attributes:
+        per: Among which weights the smallest are sought where the recipe has no N:M pattern: those of a ROW
+            (the inputs of one output) or of the whole MATRIX; CHANCE where each is drawn on its own.
+        statistic: What is measured of each matrix's inputs on the calibration text: SQUARE_SUMS
+            (:class:`~mlx_prune.activations.norms.SquareSums`, kept between prunes), GRAMS
+            (:class:`~mlx_prune.activations.grams.GramSums`), or None.
+        draws: It draws at random, so it takes a seed.
+        changes_weights: Weights that stay change, too.
+        scopes: Scopes of a recipe that it knows.
+        constants: Numbers of the method's own, recorded beside a result.
+    """
+
+    kind = MASK
+    per: ClassVar[str] = ROW
+    statistic: ClassVar[str | None] = None
+    draws: ClassVar[bool] = False
+    changes_weights: ClassVar[bool] = False
+    scopes: ClassVar[tuple[str, ...]] = ("blocks",)
+    constants: ClassVar[Mapping[str, Any]] = {}
+
+    @property
+    def recipe(self) -> type[Recipe]:
+        """Its recipe; a method with options of its own gives a subclass with more fields."""
+        from mlx_prune.pruning.recipe import Recipe
+
+        return Recipe
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """Follows from what it measures and draws."""
+        found = MEASURED if self.statistic is not None else frozenset({"seed"} if self.draws else ())
+        return found | {"scope"} if len(self.scopes) > 1 else found
+
+    def measure(self) -> Callable[[mx.array], Any]:
+        """The function that reduces the inputs of a matrix in one batch, [..., in], to the statistic.
+
+        What it returns has ``sums`` (an array), ``count`` (tokens) and ``+``.
+        """
+        if self.statistic == GRAMS:
+            from mlx_prune.activations.grams import gram_sums
+
+            return gram_sums
+        from mlx_prune.activations.norms import square_sums
+
+        return square_sums
+
+    def in_block(self, inputs: Mapping[str, Any]) -> Callable[[mx.array, Matrix], mx.array]:
+        """What prunes the matrices of one block, one after the other and each once.
+
+        Args:
+            inputs: The statistics by matrix name; empty without any.
+        """
+        return lambda weight, matrix: self.prune(weight, matrix, inputs.get(matrix.name))
+
+    def prune(self, weight: mx.array, matrix: Matrix, inputs: Any) -> mx.array:
+        """Prune one matrix; as it stands, zero the weights of smallest :meth:`scores`.
+
+        Args:
+            weight: [out, in]; float32, bfloat16 or float16, as stored.
+            matrix: What it is, and how many weights go.
+            inputs: Its statistic, or None.
+
+        Returns:
+            The pruned matrix in the same type.
+        """
+        from mlx_prune.pruning.selection import zero_smallest
+
+        return zero_smallest(weight, self.scores(weight, inputs), matrix.recipe, matrix.name)
+
+    def scores(self, weight: mx.array, inputs: Any) -> mx.array:
+        """[out, in] float32: what each weight is worth; the smallest go, of equal ones the first."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Share:
+    """What every recipe of this kind begins with; a method's own options derive from it.
+
+    Attributes:
+        method: Its name.
+        sparsity: Fraction of the neurons, groups or blocks to remove, in (0, 1).
+    """
+
+    method: str
+    sparsity: float = sparsity_option()
+
+    def removed(self, count: int, what: str) -> int:
+        """How many of so many go; one stays.
+
+        Raises:
+            RecipeError: Rounding would remove none.
+        """
+        removed = min(round(count * self.sparsity), count - 1)
+        if removed == 0:
+            raise RecipeError(
+                f"{100 * self.sparsity:g} % of {count} {what} is none to remove; remove more, or another way."
+            )
+        return removed
+
+
+class Structure(Method):
+    """A method that removes neurons, heads or blocks.
+
+    Attributes:
+        removes: What, as the end of a sentence: "neurons or heads".
+        refusal: The beginning of a sentence that ends in "so units would be ignored".
+        unmeasured: Where it may do without calibration text: what does, as the beginning of a sentence.
+    """
+
+    kind = STRUCTURE
+    removes: ClassVar[str]
+    refusal: ClassVar[str]
+    unmeasured: ClassVar[str] = ""
+
+    @property
+    def recipe(self) -> type[StructuredRecipe]:
+        """Its recipe; a method with options of its own gives a subclass with more fields."""
+        from mlx_prune.pruning.structure.recipe import StructuredRecipe
+
+        return StructuredRecipe
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """All but the scope, if nothing else is said."""
+        return MEASURED
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Its own, and those that every method of this kind takes."""
+        from mlx_prune.registry import methods
+
+        others = {
+            name
+            for method in methods(STRUCTURE).values()
+            if isinstance(method, Structure)
+            for name in method.own
+        }
+        return tuple(name for name in super().options if name in self.own or name not in others)
+
+    @property
+    def does(self) -> str:
+        """Such as "width removes neurons or heads"."""
+        return f"{self.name} removes {self.removes}"
+
+    def measures(self, recipe: StructuredRecipe) -> bool:  # noqa: ARG002
+        """Whether it runs the model on calibration text."""
+        return True
+
+    @abstractmethod
+    def check(self, recipe: StructuredRecipe) -> None:
+        """Refuse a recipe that makes no sense.
+
+        Raises:
+            RecipeError: As said.
+        """

@@ -1,0 +1,37 @@
+"""Wanda: per output row, the smallest ``|w| * rms(x)`` (Sun et al. 2024, arXiv 2306.11695, equation 1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mlx_prune.pruning.methods.base import ROW, SQUARE_SUMS, Mask, Matrix
+from mlx_prune.pruning.methods.owl import OWL
+from mlx_prune.registry import Look
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+    from mlx_prune.activations.norms import SquareSums
+
+
+class Wanda(Mask):
+    """Of the weights of one output, those of smallest ``|w| * sqrt(mean of squared inputs)``."""
+
+    name, title, per, statistic = "wanda", "Wanda", ROW, SQUARE_SUMS
+    scopes = ("blocks", "paper")
+    modifiers = (OWL,)
+    words = (
+        "of the weights of one output, those of smallest |w| · ‖x‖ are zeroed, x being the inputs that "
+        "calibration text brings to that weight (Sun et al., ICLR 2024)"
+    )
+    look = Look("vermilion", "D", "-", {("owl",): "left"})
+
+    def prune(self, weight: mx.array, matrix: Matrix, inputs: SquareSums) -> mx.array:
+        """By a kernel where there is one."""
+        from mlx_prune.pruning.selection import prune_weight
+
+        scale = inputs.root_mean_square()
+        return prune_weight(weight, matrix.recipe, matrix.name, scale, in_place=matrix.in_place)
+
+
+METHOD = Wanda()
