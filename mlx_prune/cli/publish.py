@@ -83,7 +83,7 @@ def command(
 
 def _results(checkpoint: Path, run: Path | None, dense_run: Path | None) -> CardResults | None:
     from mlx_prune.checkpoint.record import PruningRecord
-    from mlx_prune.report.card_sources import results_of_runs
+    from mlx_prune.study.card_results import results_of_runs
 
     if run is not None:
         return results_of_runs(PruningRecord.read(checkpoint), run, dense_run)

@@ -15,8 +15,8 @@ from mlx_prune.errors import PublishError
 from mlx_prune.paths import expanded
 from mlx_prune.publishing.folder import publishable_files
 from mlx_prune.publishing.names import check_repo_id, repository_name
-from mlx_prune.report.card_sources import results_of_study
 from mlx_prune.store import RECORDS_FOLDER
+from mlx_prune.study.card_results import results_of_study
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.errors import RecordsError
 from mlx_prune.runs.run_file import RUN_FILE, read_run_file
+from mlx_prune.study.settings import read_settings, table_of
 
-STUDY_FILE = "study.toml"
 # What a run depends on that a reader of a report wants to know.
 _SETTINGS = ("bbq", "engine", "temperature", "max_tokens", "seeds", "noise", "dtype")
 
@@ -65,12 +63,6 @@ def read_about(folder: Path) -> StudyAbout:
     )
 
 
-def table_of(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """One table of ``study.toml``; empty where there is none."""
-    found = settings.get(name)
-    return found if isinstance(found, dict) else {}
-
-
 def _together(values: Iterable[Any]) -> str:
     texts = dict.fromkeys(_text(value) for value in values if value is not None)
     return " / ".join(texts)
@@ -86,18 +78,3 @@ def _text(value: Any) -> str:
 def _device(device: Mapping[str, Any]) -> str:
     words = [str(device.get(name) or "") for name in ("machine", "device_name", "backend", "system")]
     return ", ".join(dict.fromkeys(word for word in words if word))
-
-
-def read_settings(folder: Path) -> dict[str, Any]:
-    """What ``study.toml`` says; nothing where there is none.
-
-    Raises:
-        RecordsError: If it cannot be read.
-    """
-    path = folder / STUDY_FILE
-    if not path.is_file():
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError, OSError) as error:
-        raise RecordsError(f"{path} cannot be read ({error}); restore it, or remove it.") from error

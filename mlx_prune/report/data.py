@@ -19,10 +19,8 @@ from mlx_prune.stats.counting import NEEDED_COLUMNS, RunData, count_run
 from mlx_prune.stats.levels import NORMAL
 from mlx_prune.stats.outcomes import Outcomes, assemble, configuration_order
 from mlx_prune.stats.rates import CategoryRates
-from mlx_prune.study.results import read_results
+from mlx_prune.study.results import PERPLEXITY_FILE, SIZES_FILE, read_results
 
-PERPLEXITY_FILE = "perplexity.json"
-SIZES_FILE = "sizes.json"
 # Wider no interval is on the log scale; its end is still a float.
 _LARGEST_LOG = 700.0
 

@@ -14,11 +14,11 @@ from typing import Any
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import MlxPruneError
-from mlx_prune.report.about import STUDY_FILE
 from mlx_prune.runs.records import count_records
 from mlx_prune.runs.run_file import RUN_FILE, read_run_file
 from mlx_prune.stats.outcomes import configuration_order
 from mlx_prune.study.config import config_from_dict
+from mlx_prune.study.settings import STUDY_FILE
 
 COMPLETE, UNFINISHED, NOT_BEGUN = "complete", "unfinished", "not begun"
 

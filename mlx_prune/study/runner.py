@@ -22,20 +22,19 @@ from mlx_prune.latency.run import bench
 from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.saving import save
-from mlx_prune.report.card_sources import results_of_study
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.folder import read_run
 from mlx_prune.runs.job import short_name
 from mlx_prune.runs.perplexity import perplexity
 from mlx_prune.runs.run_file import RUN_FILE
 from mlx_prune.store import locked, write_atomically
+from mlx_prune.study.card_results import results_of_study
 from mlx_prune.study.config import StudyConfig, config_to_dict
 from mlx_prune.study.data import require_sources, with_named_data
 from mlx_prune.study.models import Made, ModelMaker, Source, checkpoint_folder
 from mlx_prune.study.recipes import recipe_of
 from mlx_prune.study.results import LATENCY_FILE, PERPLEXITY_FILE, SIZES_FILE, ResultsFile, latencies_together
-
-STUDY_FILE = "study.toml"
+from mlx_prune.study.settings import STUDY_FILE
 
 # What a study may gain when it is run again with a longer grid; everything else must stay as it was.
 _MAY_GROW = ("models", "name", "save_checkpoints")

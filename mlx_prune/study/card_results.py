@@ -10,17 +10,17 @@ from typing import Any
 from mlx_prune.cards.base import base_model
 from mlx_prune.cards.results import CardResults, Figure, figure
 from mlx_prune.checkpoint.record import PruningRecord
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.labels import DENSE
-from mlx_prune.report.about import read_settings, table_of
-from mlx_prune.report.data import PERPLEXITY_FILE, SIZES_FILE
 from mlx_prune.runs.records import read_records
 from mlx_prune.runs.run_file import RUN_FILE, read_run_file
 from mlx_prune.stats.compare import comparable, compare
 from mlx_prune.stats.counting import RunData, count_run
 from mlx_prune.stats.outcomes import assemble
 from mlx_prune.stats.rates import CategoryRates
-from mlx_prune.study.results import read_latencies, read_results
+from mlx_prune.study.results import PERPLEXITY_FILE, SIZES_FILE, read_latencies, read_results
+from mlx_prune.study.settings import read_settings, table_of
 
 # Fields of a run's configuration that must agree before its rates are set beside a dense run's.
 _CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
@@ -40,38 +40,33 @@ def results_of_runs(record: PruningRecord, run: Path, dense: Path | None = None)
         RecordsError: A run is unfinished, damaged or another model's, or the two were asked differently.
     """
     about = _finished_run(run)
-    configuration = about["configuration"]
-    _require_checkpoint(record, configuration, run)
-    pruned, reference = _count(run), None
+    asked = about["configuration"]
+    _require_checkpoint(record, asked, run)
+    pruned, reference = count_run(read_records(run)), None
     if dense is not None:
-        _require_comparable(configuration, _finished_run(dense)["configuration"], dense)
-        reference = _count(dense)
+        _require_comparable(asked, _finished_run(dense)["configuration"], dense)
+        reference = count_run(read_records(dense))
     overall = pruned.rates.overall
     before = reference.rates.overall if reference else None
-    by_category = {
-        rates.category: _beside(rates, reference.rates[rates.category] if reference else None)
-        for rates in pruned.rates.categories
-    }
+    of_category: dict[str, dict[str, Figure]] = {"srs": {}, "answered": {}}
+    for rates in pruned.rates.categories:
+        other = reference.rates[rates.category] if reference else None
+        for name, interval in (("srs", (rates.srs_low, rates.srs_high)), ("answered", (None, None))):
+            if found := _rate(name, rates, other, *interval):
+                of_category[name][rates.category] = found
     observed, null = _emergence(pruned, reference) if reference else (None, None)
+    whole = ("srs", "usr", "anti_rate", "parse_failure_rate", "answered", "strict_srs")
+    rates_of_all: dict[str, Any] = {name: _rate(name, overall, before) for name in whole}
     return CardResults(
-        srs=_rate("srs", overall, before),
-        srs_by_category={name: found for name, found in by_category.items() if found is not None},
-        usr=_rate("usr", overall, before),
-        anti_rate=_rate("anti_rate", overall, before),
-        parse_failure_rate=_rate("parse_failure_rate", overall, before),
-        answered=_rate("answered", overall, before),
-        answered_by_category={
-            rates.category: found
-            for rates in pruned.rates.categories
-            if (found := _rate("answered", rates, reference.rates[rates.category] if reference else None))
-        },
-        strict_srs=_rate("strict_srs", overall, before),
+        **rates_of_all,
+        srs_by_category=of_category["srs"],
+        answered_by_category=of_category["answered"],
         emergence=observed,
         emergence_null=null,
         items=overall.n_items,
-        seeds=len(configuration["seeds"]),
-        temperature=float(configuration["temperature"]),
-        bbq=str(configuration["bbq"]),
+        seeds=len(asked["seeds"]),
+        temperature=float(asked["temperature"]),
+        bbq=str(asked["bbq"]),
         device=_device(about),
     )
 
@@ -88,10 +83,10 @@ def results_of_study(study: Path, record: PruningRecord) -> CardResults | None:
     """
     for file in sorted(study.glob(f"runs/*/*/{RUN_FILE}")):
         about = read_run_file(file)
-        configuration = about.get("configuration", {})
-        if about.get("status") == "complete" and _is_of(record, configuration):
+        asked = about.get("configuration", {})
+        if about.get("status") == "complete" and _is_of(record, asked):
             found = results_of_runs(record, file.parent, _dense_run(file.parent))
-            return _with_measures(found, study, configuration)
+            return _with_measures(found, study, Configuration.of(asked))
     return None
 
 
@@ -101,27 +96,26 @@ def _dense_run(run: Path) -> Path | None:
     return dense if about.get("status") == "complete" else None
 
 
-def _with_measures(results: CardResults, study: Path, configuration: Json) -> CardResults:
-    dense = {**configuration, "prune_method": DENSE, "sparsity": 0.0, "pattern": None}
+def _with_measures(results: CardResults, study: Path, name: Configuration) -> CardResults:
     perplexities, sizes = (read_results(study / file) for file in (PERPLEXITY_FILE, SIZES_FILE))
-    found = _row(perplexities, configuration)
+    found = _row(perplexities, name)
     if found.get("perplexity") is not None:
-        before = _row(perplexities, dense).get("perplexity")
+        before = _row(perplexities, name.dense).get("perplexity")
         results = replace(
             results,
             perplexity=figure(found["perplexity"], before),
             perplexity_text=", ".join(filter(None, (_text(study), _length(found)))),
         )
-    found = _row(read_latencies(study), configuration)
+    found = _row(read_latencies(study), name)
     if found.get("ratio") is not None:
         results = replace(
             results,
             latency_ratio=figure(found["ratio"], None, found.get("low"), found.get("high")),
             latency_s=figure(found["pruned_ms"] / 1000, found["dense_ms"] / 1000),
         )
-    found = _row(sizes, configuration)
+    found = _row(sizes, name)
     if found.get("size_bytes") is not None:
-        before = _row(sizes, dense).get("size_bytes")
+        before = _row(sizes, name.dense).get("size_bytes")
         results = replace(results, size_bytes=figure(found["size_bytes"], before))
     return results
 
@@ -136,21 +130,18 @@ def _length(found: Json) -> str:
     return "" if count is None or tokens is None else f"{count} x {tokens} tokens"
 
 
-def _row(rows: Sequence[Json], configuration: Mapping[str, Any]) -> Json:
-    keys = ("model", "prune_method", "sparsity", "pattern")
-    return next((row for row in rows if all(row.get(k) == configuration.get(k) for k in keys)), {})
+def _row(rows: Sequence[Json], name: Configuration) -> Json:
+    return next((row for row in rows if Configuration.of(row) == name), {})
 
 
-def _count(run: Path) -> RunData:
-    return count_run(read_records(run))
-
-
-def _rate(name: str, pruned: CategoryRates, dense: CategoryRates | None) -> Figure | None:
-    return figure(getattr(pruned, name), getattr(dense, name) if dense else None)
-
-
-def _beside(pruned: CategoryRates, dense: CategoryRates | None) -> Figure | None:
-    return figure(pruned.srs, dense.srs if dense else None, pruned.srs_low, pruned.srs_high)
+def _rate(
+    name: str,
+    pruned: CategoryRates,
+    dense: CategoryRates | None,
+    low: float | None = None,
+    high: float | None = None,
+) -> Figure | None:
+    return figure(getattr(pruned, name), getattr(dense, name) if dense else None, low, high)
 
 
 def _emergence(pruned: RunData, dense: RunData) -> tuple[float | None, float | None]:
@@ -171,24 +162,19 @@ def _finished_run(run: Path) -> Json:
     return about
 
 
-def _is_of(record: PruningRecord, configuration: Mapping[str, Any]) -> bool:
-    names = {Path(str(record.model)).name, base_model(record).name}
-    return (
-        configuration.get("model") in names
-        and configuration.get("prune_method") == record.method
-        and configuration.get("sparsity") == record.target_sparsity
-        and configuration.get("pattern") == record.pattern
-    )
+def _is_of(record: PruningRecord, asked: Mapping[str, Any]) -> bool:
+    if "prune_method" not in asked:
+        return False
+    names = (Path(str(record.model)).name, base_model(record).name)
+    return Configuration.of(asked) in [replace(record.configuration, model=name) for name in names]
 
 
-def _require_checkpoint(record: PruningRecord, configuration: Mapping[str, Any], run: Path) -> None:
+def _require_checkpoint(record: PruningRecord, asked: Mapping[str, Any], run: Path) -> None:
     # A run of a study records what its model was pruned to; equal counts of zeros are the same mask for us.
     recorded = PruningRecord.find(run) or record
-    if not _is_of(record, configuration) or recorded.zero_params != record.zero_params:
-        asked = f"{configuration.get('model')} {configuration.get('prune_method')}"
-        raise RecordsError(
-            f"{run} asked another model ({asked} {configuration.get('sparsity')} %) than this checkpoint."
-        )
+    if not _is_of(record, asked) or recorded.zero_params != record.zero_params:
+        other = f"{asked.get('model')} {asked.get('prune_method')} {asked.get('sparsity')} %"
+        raise RecordsError(f"{run} asked another model ({other}) than this checkpoint.")
 
 
 def _require_comparable(pruned: Mapping[str, Any], dense: Mapping[str, Any], run: Path) -> None:

@@ -14,7 +14,7 @@ from recorded_run import SEEDS, save_run
 from mlx_prune.cards.results import Figure
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import RecordsError
-from mlx_prune.report.card_sources import results_of_runs, results_of_study
+from mlx_prune.study.card_results import results_of_runs, results_of_study
 
 CATEGORIES = {"Age": 10, "SES": 6}
 META: dict[str, Any] = {
