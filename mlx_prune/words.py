@@ -113,12 +113,14 @@ def interval(low: Number, high: Number, write: Write = fixed, between: str = " t
 
 
 def magnitude(value: Number) -> str:
-    """A positive number that may span many orders, such as a perplexity: 8.94, 1,234, 5.5e+06, inf."""
+    """A positive number that may span many orders, such as a perplexity: 8.94, 1,234, 5.5e+06, ∞."""
     if value is None or math.isnan(value):
         return NONE
-    if round(value, 2) < 100:
+    if math.isinf(value):
+        return "∞"
+    if round(value, 2) < 1000:
         return f"{value:.2f}"
-    return f"{value:,.0f}" if value < 1e5 or math.isinf(value) else f"{value:.1e}"
+    return f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"
 
 
 def number(value: Number) -> str:

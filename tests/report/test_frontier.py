@@ -16,7 +16,7 @@ from mlx_prune.cli._frontier_table import FRONTIER_LEGEND, frontier_table
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure, draw, render
 from mlx_prune.report.figures.panels import configuration_label, key_of
 from mlx_prune.report.figures.style import MUTED, NARROW, WIDE
-from mlx_prune.report.page.frontier import frontier_section
+from mlx_prune.report.page.page import frontier_part, templates
 from mlx_prune.report.tables.frontier import CRITERIA, criteria
 from mlx_prune.report.words.finding import find
 from mlx_prune.report.words.frontier import frontier_sentences, undominated_sentences
@@ -24,6 +24,12 @@ from mlx_prune.report.write import report_tables
 from mlx_prune.stats.dominance import Cost
 
 FEW = tuple(entry for entry in MIXED if entry[0] in ("dense", "wanda", "width", "q4", "random"))
+
+
+def frontier_section(tables, figures):
+    """The page's section of gain and price, as HTML."""
+    parts = templates().get_template("parts.html.j2").module
+    return str(parts.frontier_section(frontier_part(tables, figures)))
 
 
 @pytest.fixture(scope="module")

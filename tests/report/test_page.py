@@ -13,9 +13,10 @@ from report_study import GRID, write_full_study
 from mlx_prune.report.about import read_about
 from mlx_prune.report.figures.draw import FIGURES, DrawnFigure, draw, render
 from mlx_prune.report.figures.style import NARROW, TONES, WIDE
-from mlx_prune.report.page.figures import inline_svg
-from mlx_prune.report.page.page import report_page
-from mlx_prune.report.page.tables import Cell, fixed_cell, html_table
+from mlx_prune.report.page import grids
+from mlx_prune.report.page.drawings import drawing
+from mlx_prune.report.page.grids import Cell, Column
+from mlx_prune.report.page.page import report_page, templates
 from mlx_prune.report.write import report_tables
 
 SMALL = (*GRID[:1], *GRID[7:], ("wanda", 50.0, "2:4"))
@@ -47,6 +48,11 @@ class Outline(HTMLParser):
     def handle_endtag(self, tag):
         assert self.open, f"stray </{tag}>"
         assert self.open.pop() == tag
+
+
+def part(name, *values):
+    """One of the parts that the page is made of, as HTML."""
+    return str(getattr(templates().get_template("parts.html.j2").module, name)(*values))
 
 
 @pytest.fixture(scope="module")
@@ -112,12 +118,12 @@ def test_finding_limits_citation_and_exact_versions_are_on_it(page):
 def test_svg_takes_the_page_s_colors_and_font(study):
     _, tables = study
     svg = render(draw(FIGURES[0], tables), "svg").decode()
-    inside = inline_svg(svg, "first", 'about "it"', "wide")
+    inside = part("drawing", drawing(svg, "first", "wide"), 'about "it"')
     for tone in TONES:
         assert tone.light not in inside
     assert "var(--ink)" in inside
     assert "DejaVu" not in inside
-    assert 'aria-label="about &quot;it&quot;"' in inside
+    assert 'aria-label="about &#34;it&#34;"' in inside
     assert not re.search(r'id="(?!first-)', inside)
     assert not re.search(r"<svg[^>]* (width|height)=", inside)
 
@@ -150,15 +156,19 @@ def test_category_data_are_the_tables_figures(study, page):
 
 
 def test_table_cells_sort_by_their_exact_value():
-    html = html_table([("what", False), ("how much", True)], [[Cell("a"), Cell("0.123", 0.1234567, "up")]])
+    columns = [
+        Column("what", lambda row: Cell(row["name"]), numeric=False),
+        Column("how much", lambda row: Cell("0.123", row["value"], "up")),
+    ]
+    html = part("grid", grids.grid([{"name": "a", "value": 0.1234567}], columns))
     assert '<td class="n up" data-v="0.1234567">0.123</td>' in html
     assert '<th scope="col"><button type="button">what</button></th>' in html
 
 
 def test_what_rounds_to_zero_has_no_minus():
-    assert fixed_cell(-1e-5, 3, sign=True).text == "+0.000"
-    assert fixed_cell(-1e-5, 3).text == "0.000"
-    assert fixed_cell(-6e-4, 3, sign=True).text == "-0.001"
+    assert grids.fixed(-1e-5, 3, sign=True).text == "+0.000"
+    assert grids.fixed(-1e-5, 3).text == "0.000"
+    assert grids.fixed(-6e-4, 3, sign=True).text == "-0.001"
 
 
 def test_a_study_without_figures_or_dense_model_has_a_page(tmp_path):

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from html import escape
-from importlib.resources import files
-from string import Template
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from mlx_prune import __version__
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from mlx_prune import __version__, words
 from mlx_prune.cards.sections import CITATION
 from mlx_prune.labels import DENSE
 from mlx_prune.report.about import StudyAbout
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure
-from mlx_prune.report.figures.panels import Tables, configuration_label, key_of, number, sparsity_axis
+from mlx_prune.report.figures.panels import (
+    Tables,
+    configuration_label,
+    distinct,
+    key_of,
+    number,
+    sparsity_axis,
+)
 from mlx_prune.report.figures.style import TONES, method_style
-from mlx_prune.report.page.figures import figure_html, tone_variables
-from mlx_prune.report.page.frontier import HEADING, frontier_section
-from mlx_prune.report.page.tables import any_table, overview
+from mlx_prune.report.page import grids
+from mlx_prune.report.page.drawings import shown, tone_variables
 from mlx_prune.report.tables.table import Table
-from mlx_prune.report.words.answered import floor_of, percent
+from mlx_prune.report.words.answered import floor_of
 from mlx_prune.report.words.finding import find
+from mlx_prune.report.words.frontier import changing_sentence, frontier_sentences, reported_sentence
 from mlx_prune.report.words.limits import limits
 
 _OVERVIEW_NOTE = (
@@ -28,7 +37,15 @@ _OVERVIEW_NOTE = (
     "choose “unknown”, which is right. SRS − anti: bias in a direction, BBQ's own score. All are means over "
     "categories. Colored changes are significant (q < 0.05) with answers to one question template kept "
     "together. Answered: share of answers understood, by one of the first three parsing rules; where it is "
-    "less than $floor, rates are struck out and nothing is compared."
+    "less than {floor}, rates are struck out and nothing is compared."
+)
+_FRONTIER = "Gain and price"
+_FRONTIER_NOTE = (
+    "Names in bold: undominated. size and time: relative to dense; zeros alone change neither shapes nor "
+    "types, so their time is taken as the dense model's. Δ bias: change of SRS − anti from dense, paired and "
+    "clustered. The intervals of all configurations hold at once with 95 % confidence. emergence: share of "
+    "unbiased items that become biased, above what the dense model does when asked afresh. Colored: beyond "
+    "chance (q or p < 0.05)."
 )
 _SETTINGS = {
     "bbq": "Questions",
@@ -39,6 +56,20 @@ _SETTINGS = {
     "noise": "Sampling noise per",
     "dtype": "Computed in",
 }
+
+
+@cache
+def templates() -> Environment:
+    """The page's templates, which escape whatever they are given."""
+    found = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    # As the tables have them: in their order, and no number that is none.
+    found.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
+    return found
 
 
 def report_page(tables: Mapping[str, Table], figures: Sequence[DrawnFigure], about: StudyAbout) -> str:
@@ -52,82 +83,92 @@ def report_page(tables: Mapping[str, Table], figures: Sequence[DrawnFigure], abo
     Returns:
         A complete HTML document.
     """
-    found = find(tables)
-    web = files(__package__)
-    read = {name: web.joinpath(f"page.{name}").read_text(encoding="utf-8") for name in ("html", "css", "js")}
-    published, frontier = _published(tables), frontier_section(tables, figures)
-    shown = "\n".join(figure_html(figure) for figure in figures if figure.kind is not FRONTIER)
-    return Template(read["html"]).substitute(
-        title=escape(about.name),
-        subtitle=escape(_subtitle(tables, about)),
-        css=tone_variables() + read["css"],
-        script=read["js"],
-        navigation=_navigation(frontier=bool(frontier), published=bool(published)),
-        unfinished=f'<p class="unfinished">{escape(found.unfinished)}</p>' if found.unfinished else "",
-        headline=escape(found.headline),
-        paragraph=escape(found.paragraph),
-        overview_note=escape(Template(_OVERVIEW_NOTE).substitute(floor=percent(floor_of(tables)))),
-        overview=overview(tables),
-        frontier=frontier,
-        published=published,
-        figures=shown or "<p>No figure can be drawn from these records.</p>",
-        tables="\n".join(_details(t) for t in tables.values() if len(t) and t.name != "published"),
-        limits="\n".join(f"<li>{escape(text)}</li>" for text in limits(tables, about)),
-        citation=escape(CITATION),
-        versions=_versions(about),
-        version=escape(__version__),
-        data=_drill_data(tables),
+    here = Path(__file__).parent
+    style, script = (here.joinpath(f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js"))
+    published, frontier = tables.get("published"), frontier_part(tables, figures)
+    published = published if published is not None and len(published) else None
+    return (
+        templates()
+        .get_template("page.html.j2")
+        .render(
+            about=about,
+            subtitle=_subtitle(tables, about),
+            style=Markup(tone_variables() + style),
+            script=Markup(script),
+            navigation=list(_navigation(frontier=frontier is not None, published=published is not None)),
+            finding=find(tables),
+            overview_note=_OVERVIEW_NOTE.format(floor=words.some_percent(floor_of(tables))),
+            overview=grids.overview(tables),
+            frontier=frontier,
+            published=published and _whole(published),
+            figures=[shown(figure) for figure in figures if figure.kind is not FRONTIER],
+            tables=[_whole(table) for table in tables.values() if len(table) and table.name != "published"],
+            limits=limits(tables, about),
+            citation=CITATION,
+            versions=list(_versions(about)),
+            version=__version__,
+            drill=drill_data(tables),
+        )
     )
+
+
+def frontier_part(tables: Tables, figures: Sequence[DrawnFigure]) -> dict[str, Any] | None:
+    """The part that weighs what was bought against its price; None where nothing was compressed."""
+    if not len(tables["frontier"]):
+        return None
+    said = (changing_sentence(tables), reported_sentence(tables))
+    return {
+        "heading": _FRONTIER,
+        "note": _FRONTIER_NOTE,
+        "sentences": frontier_sentences(tables),
+        "figures": [shown(figure) for figure in figures if figure.kind is FRONTIER],
+        "grids": grids.frontier(tables),
+        "changing": tables["items_changing"],
+        "changing_words": " ".join(filter(None, said)),
+        "changing_grid": grids.changing(tables),
+    }
+
+
+def _whole(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "title": table.title,
+        "note": table.note,
+        "count": words.counted(len(table), "row"),
+        "grid": grids.whole_table(table),
+    }
 
 
 def _subtitle(tables: Tables, about: StudyAbout) -> str:
-    rows = tables["overall"].rows
-    models = list(dict.fromkeys(str(row["model"]) for row in rows))
-    methods = list(dict.fromkeys(str(row["prune_method"]) for row in rows if row["prune_method"] != DENSE))
-    parts = [", ".join(models), ", ".join(methods), about.finished]
+    table = tables["overall"]
+    methods = [method for method in distinct(table, "prune_method") if method != DENSE]
+    parts = [", ".join(distinct(table, "model")), ", ".join(methods), about.finished]
     return " · ".join(part for part in parts if part)
 
 
-def _navigation(*, frontier: bool, published: bool) -> str:
-    entries = [("finding", "Finding"), ("overview", "At a glance")]
-    entries += [("frontier", HEADING)] if frontier else []
-    entries += [("figures", "Figures"), ("categories", "Categories")]
-    entries += [("published", "Reported and measured")] if published else []
-    entries += [("tables", "Tables")]
-    entries += [("limits", "Limits"), ("cite", "Cite"), ("versions", "Versions")]
-    return "".join(f'<a href="#{name}">{text}</a>' for name, text in entries)
+def _navigation(*, frontier: bool, published: bool) -> Iterator[tuple[str, str]]:
+    yield from (("finding", "Finding"), ("overview", "At a glance"))
+    if frontier:
+        yield "frontier", _FRONTIER
+    yield from (("figures", "Figures"), ("categories", "Categories"))
+    if published:
+        yield "published", "Reported and measured"
+    yield from (("tables", "Tables"), ("limits", "Limits"), ("cite", "Cite"), ("versions", "Versions"))
 
 
-def _published(tables: Tables) -> str:
-    table = tables.get("published")
-    if table is None or not len(table):
-        return ""
-    return (
-        f'<section id="published"><h2>{escape(table.title)}</h2><p class="note">{escape(table.note)}</p>'
-        f"{any_table(table)}</section>"
-    )
-
-
-def _details(table: Table) -> str:
-    count = f"{table.name}, {len(table)} row{'s' * (len(table) != 1)}"
-    summary = f"<summary>{escape(table.title)} <span>{count}</span></summary>"
-    note = f'<p class="note">{escape(table.note)}</p>'
-    return f'<details id="table-{escape(table.name)}">{summary}{note}{any_table(table)}</details>'
-
-
-def _versions(about: StudyAbout) -> str:
-    entries = [(_SETTINGS[name], value) for name, value in about.settings.items()]
+def _versions(about: StudyAbout) -> Iterator[tuple[str, str]]:
+    for name, value in about.settings.items():
+        yield _SETTINGS[name], value
     if about.perplexity_text:
-        entries.append(("Perplexity on", about.perplexity_text))
-    entries += [("Machine", device) for device in about.devices]
-    entries += list(about.versions.items())
-    entries.append(("Report by", f"mlx-prune {__version__}"))
-    lines = [f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in entries]
-    return f"<dl>{''.join(lines)}</dl>"
+        yield "Perplexity on", about.perplexity_text
+    for device in about.devices:
+        yield "Machine", device
+    yield from about.versions.items()
+    yield "Report by", f"mlx-prune {__version__}"
 
 
-def _drill_data(tables: Tables) -> str:
-    """What the category view needs, as JSON that cannot close its script element."""
+def drill_data(tables: Tables) -> dict[str, Any]:
+    """What the category view needs."""
     axis, label = sparsity_axis(tables["rates"].rows)
     paired = {(key_of(row), row["category"]): row for row in tables["paired_tests"].rows}
     rows = []
@@ -158,11 +199,9 @@ def _drill_data(tables: Tables) -> str:
         )
     tones = {tone.light: tone.variable for tone in TONES}
     styles = {method: method_style(method) for method in dict.fromkeys(str(row["method"]) for row in rows)}
-    data = {
+    return {
         "axis": label,
         "colors": {method: tones[style.color] for method, style in styles.items()},
         "hollow": [m for m, style in styles.items() if style.fill != "full" or style.edge != style.color],
         "rows": rows,
     }
-    text = json.dumps(data, ensure_ascii=False, allow_nan=False)
-    return text.replace("<", "\\u003c")

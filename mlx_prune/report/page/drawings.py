@@ -1,9 +1,11 @@
-"""Figures inside the page: SVG in the page's own font and colors, wide and narrow."""
+"""Drawings inside the page: SVG in the page's own font and colors, wide and narrow."""
 
 from __future__ import annotations
 
 import re
-from html import escape
+from dataclasses import dataclass
+
+from markupsafe import Markup
 
 from mlx_prune.report.figures.draw import DrawnFigure
 from mlx_prune.report.figures.style import TONES
@@ -14,6 +16,7 @@ _NAMED = re.compile(r'(\bid="|url\(#|xlink:href="#|\bhref="#)')
 _WITHOUT = re.compile(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<defs>\s*</defs>", re.DOTALL)
 _FONT = re.compile(r"(font(?:-family)?: [^;\"']*?)'DejaVu Sans'[^;\"]*")
 _BACKGROUND = re.compile(r'<g id="patch_1">.*?</g>', re.DOTALL)
+_VIEW = re.compile(r'viewBox="([\d. ]*)"')
 
 
 def tone_variables() -> str:
@@ -27,14 +30,40 @@ def tone_variables() -> str:
     )
 
 
-def inline_svg(svg: str, name: str, label: str, width: str) -> str:
+@dataclass(frozen=True)
+class Drawing:
+    """One drawing of a figure.
+
+    Attributes:
+        width: "wide" or "narrow", its CSS class.
+        view: The SVG's view box.
+        pixels: As wide as it was drawn, which it never exceeds.
+        inside: What stands between the SVG's opening tag and its end, the end included.
+    """
+
+    width: str
+    view: str
+    pixels: str
+    inside: Markup
+
+
+@dataclass(frozen=True)
+class ShownFigure:
+    """A figure as the page shows it: its heading, its caption and its drawings."""
+
+    name: str
+    title: str
+    caption: str
+    drawings: tuple[Drawing, ...]
+
+
+def drawing(svg: str, name: str, width: str) -> Drawing:
     """Fit a drawing into a page.
 
     Args:
-        svg: As Matplotlib writes it.
+        svg: As Matplotlib writes it, which escapes what texts hold.
         name: Prefix of its ids, which must be unique in a page.
-        label: What it shows, for those who do not see it.
-        width: Its CSS class.
+        width: "wide" or "narrow".
     """
     body = svg[svg.index("<svg") :]
     body = _WITHOUT.sub("", body)
@@ -43,25 +72,20 @@ def inline_svg(svg: str, name: str, label: str, width: str) -> str:
     body = _NAMED.sub(rf"\g<1>{name}-", body)
     body = _COLORS.sub(lambda found: _VARIABLES[found[0].lower()], body)
     body = _FONT.sub(r"\g<1>system-ui, sans-serif", body)
-    view = re.search(r'viewBox="([^"]*)"', body)
+    view = _VIEW.search(body)
     assert view is not None
-    # Never larger than drawn: 72 points are 96 pixels.
-    size = f"max-width: {float(view[1].split()[2]) * 96 / 72:.0f}px"
-    label = escape(label, quote=True)
-    opening = f'<svg class="{width}" style="{size}" viewBox="{view[1]}" role="img" aria-label="{label}">'
-    return opening + body[body.index(">") + 1 :].strip()
+    # 72 points are 96 pixels.
+    pixels = f"{float(view[1].split()[2]) * 96 / 72:.0f}"
+    return Drawing(width, view[1], pixels, Markup(body[body.index(">") + 1 :].strip()))
 
 
-def figure_html(figure: DrawnFigure) -> str:
-    """One figure with its heading and caption."""
+def shown(figure: DrawnFigure) -> ShownFigure:
+    """A figure with its heading and caption."""
     kind = figure.kind
-    label = f"{kind.title}. {kind.caption}"
-    drawings = [
-        inline_svg(svg.decode(), f"{kind.name}-{width}", label, width)
-        for svg, width in ((figure.svg, "wide"), (figure.narrow_svg, "narrow"))
-    ]
-    return (
-        f'<figure id="figure-{kind.name}"><h3>{escape(kind.title)}</h3>\n'
-        + "\n".join(drawings)
-        + f"\n<figcaption>{escape(kind.caption)}</figcaption></figure>"
+    drawings = ((figure.svg, "wide"), (figure.narrow_svg, "narrow"))
+    return ShownFigure(
+        kind.name,
+        kind.title,
+        kind.caption,
+        tuple(drawing(svg.decode(), f"{kind.name}-{width}", width) for svg, width in drawings),
     )
