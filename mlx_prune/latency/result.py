@@ -23,6 +23,7 @@ from mlx_prune.latency.ratio import PairedRatio, fitted_drift, paired_ratio
 from mlx_prune.latency.samples import METRICS, Samples
 from mlx_prune.latency.verdict import DRIFT_LIMIT, Verdict, verdict
 from mlx_prune.stats.levels import CONFIDENCE
+from mlx_prune.words import percent
 
 FILE_NAME = "latency.json"
 KIND = "latency"
@@ -353,8 +354,9 @@ def _warnings(run: BenchResult) -> list[str]:
     if abs(run.run_drift) > DRIFT_LIMIT:
         word = "slower" if run.run_drift > 0 else "faster"
         found.append(
-            f"The machine became {100 * abs(run.run_drift):.0f} % {word} during the run, more than the "
-            f"{100 * DRIFT_LIMIT:g} % beyond which nothing is settled; let it rest, or set a longer cooldown."
+            f"The machine became {percent(abs(run.run_drift), 0)} {word} during the run, more than the "
+            f"{percent(DRIFT_LIMIT, None)} beyond which nothing is settled; let it rest, or set a longer "
+            "cooldown."
         )
     for load in run.workloads:
         for facts, lengths in zip(run.models[1:], load.prompt_tokens[1:], strict=True):

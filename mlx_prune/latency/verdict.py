@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from mlx_prune.latency.ratio import MIN_ITEMS, PairedRatio
 from mlx_prune.latency.settings import MARGIN
+from mlx_prune.words import counted, percent
 
 # Of the times over a run, either way; beyond it nothing is settled.
 DRIFT_LIMIT = 0.10
@@ -46,24 +47,20 @@ class Verdict:
     def __str__(self) -> str:
         """The verdict with its advice: ``open, run 4 more rounds``."""
         if self.more_rounds is not None:
-            return f"{self.word}, run {_count(self.more_rounds, 'round')}"
+            return f"{self.word}, run {counted(self.more_rounds, 'more round')}"
         if self.more_items is not None:
-            return f"{self.word}, run {_count(self.more_items, 'item')}"
+            return f"{self.word}, run {counted(self.more_items, 'more item')}"
         return f"{self.word}, {self.reason}" if self.reason else self.word
 
 
 def within(margin: float = MARGIN) -> str:
     """The word for a difference that is there and does not matter."""
-    return f"within {100 * margin:g} %, not exactly 1"
+    return f"within {percent(margin, None)}, not exactly 1"
 
 
 def words(margin: float = MARGIN) -> tuple[str, ...]:
     """All verdicts there are, best first."""
     return FASTER, SAME, within(margin), SLOWER, OPEN
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number:,} more {unit}{'' if number == 1 else 's'}"
 
 
 def verdict(ratio: PairedRatio, margin: float = MARGIN, *, drift: float = 0.0) -> Verdict:
@@ -79,7 +76,7 @@ def verdict(ratio: PairedRatio, margin: float = MARGIN, *, drift: float = 0.0) -
         The verdict, with the rounds or items that an open one is short of.
     """
     if abs(drift) > DRIFT_LIMIT:
-        return Verdict(OPEN, reason=f"the machine drifted by {100 * drift:+.0f} %")
+        return Verdict(OPEN, reason=f"the machine drifted by {percent(drift, 0, sign=True)}")
     if not ratio.settled:
         if ratio.items < MIN_ITEMS:
             return Verdict(OPEN, more_items=MIN_ITEMS - ratio.items)
