@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -48,6 +48,7 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
 )
 @click.option(
     "--cooldown",
+    "cooldown_s",
     type=click.FloatRange(0),
     default=BenchSettings.cooldown_s,
     show_default=True,
@@ -63,6 +64,7 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
 )
 @click.option(
     "--generate",
+    "new_tokens",
     type=click.IntRange(1),
     help="Tokens per answer.  [default: 5 for questions, 32 for synthetic prompts]",
 )
@@ -71,6 +73,7 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
     type=click.FloatRange(0, 100, min_open=True, max_open=True),
     default=100 * BenchSettings.margin,
     show_default=True,
+    callback=lambda _, __, value: value / 100,
     help="Largest difference that does not matter, in percent.",
 )
 @click.option(
@@ -86,7 +89,13 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
     default="auto",
     show_default=True,
 )
-@click.option("--no-sizes", is_flag=True, help="Skip sizes under zstd, as a bitmask and as GGUF.")
+@click.option(
+    "--no-sizes",
+    "sizes",
+    is_flag=True,
+    callback=lambda _, __, value: not value,
+    help="Skip sizes under zstd, as a bitmask and as GGUF.",
+)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order.")
 @click.option("--csv", "csv_file", type=click.Path(path_type=Path, dir_okay=False), help="Write a CSV table.")
 @click.option(
@@ -101,22 +110,12 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
 def command(
     models: tuple[str, ...],
     out: Path | None,
-    rounds: int,
-    items: int,
-    cooldown: float,
-    bbq: str | None,
-    prompt_lengths: tuple[int, ...],
-    generate: int | None,
-    margin: float,
-    schedule: str,
-    dtype: str,
-    no_sizes: bool,
-    seed: int,
     csv_file: Path | None,
     markdown_file: Path | None,
     force: bool,
     trust_remote_code: bool,
     as_json: bool,
+    **settings: Any,
 ) -> int:
     """Time models side by side, the dense one first, and say which differences are real.
 
@@ -128,7 +127,7 @@ def command(
     """
     if len(models) < 2:
         raise click.UsageError("Give at least two models, the dense one first (or one model twice).")
-    if bbq is not None and prompt_lengths:
+    if settings["bbq"] is not None and settings["prompt_lengths"]:
         raise click.UsageError("--bbq and --prompt exclude each other.")
     if force and out is None:
         raise click.UsageError("--force replaces results in --out; without -o the folder is new anyway.")
@@ -138,23 +137,15 @@ def command(
     from mlx_prune.report.figures.latency import save_latency_plot
     from mlx_prune.store import write_atomically
 
-    settings = BenchSettings(
-        rounds=rounds,
-        items=items,
-        cooldown_s=cooldown,
-        bbq=bbq,
-        prompt_lengths=prompt_lengths,
-        new_tokens=generate,
-        margin=margin / 100,
-        schedule=schedule,
-        dtype=dtype,
-        sizes=not no_sizes,
-        seed=seed,
-    )
     folder = out or Path(f"bench-{datetime.now():%Y%m%d-%H%M%S}")
     with _common.progress_bars() as progress:
         result = bench(
-            models, settings, out=folder, force=force, trust_remote_code=trust_remote_code, progress=progress
+            models,
+            BenchSettings(**settings),
+            out=folder,
+            force=force,
+            trust_remote_code=trust_remote_code,
+            progress=progress,
         )
     files = [folder / "latency.json", *save_latency_plot(result, folder)]
     for file, text in ((csv_file, to_csv), (markdown_file, to_markdown)):

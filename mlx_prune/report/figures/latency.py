@@ -24,6 +24,7 @@ from mlx_prune.report.figures.style import (
     new_figure,
 )
 from mlx_prune.store import write_atomically
+from mlx_prune.words import percent
 
 # The dense model in gray; more models than colors begin anew, in the order of the legend.
 _MODELS = (MUTED, BLUE, VERMILION, GREEN, PINK, AMBER)
@@ -67,9 +68,9 @@ def _draw_differences(axes: Any, result: BenchResult, rows: list[Row]) -> None:
         cube = result.paired_times("total", row.workload)
         logs = np.log(cube[row.model] / cube[0])
         per_item = np.nanmedian(logs[~np.isnan(logs).all(axis=1)], axis=1)
-        percent = 100 * np.expm1(per_item)
-        height = place + jitter.uniform(-0.22, 0.22, len(percent))
-        axes.scatter(percent, height, s=11, color=BLUE.light, alpha=0.55, linewidths=0, zorder=2)
+        differences = 100 * np.expm1(per_item)
+        height = place + jitter.uniform(-0.22, 0.22, len(differences))
+        axes.scatter(differences, height, s=11, color=BLUE.light, alpha=0.55, linewidths=0, zorder=2)
         compared = row.comparisons["total"]
         ratio = compared.ratio
         center = 100 * (ratio.ratio - 1)
@@ -78,7 +79,7 @@ def _draw_differences(axes: Any, result: BenchResult, rows: list[Row]) -> None:
             axes.plot(ends, [place, place], color=INK.light, linewidth=2, solid_capstyle="butt", zorder=3)
             reach = max(reach, abs(ends[0]), abs(ends[1]))
         axes.plot([center], [place], "D", color=INK.light, markersize=5, zorder=4)
-        reach = max(reach, abs(center), float(np.quantile(np.abs(percent), 0.9)))
+        reach = max(reach, abs(center), float(np.quantile(np.abs(differences), 0.9)))
         label = result.models[row.model].label
         if len(result.workloads) > 1:
             label += f", {result.workloads[row.workload].name}"
@@ -87,7 +88,8 @@ def _draw_differences(axes: Any, result: BenchResult, rows: list[Row]) -> None:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-1.15 * reach, 1.15 * reach)
     axes.set_xlabel(
-        f"total time against {_short(result.models[0].label)} (%), per item; bar: simultaneous 95 % interval"
+        f"total time against {_short(result.models[0].label)} (%), per item; bar: simultaneous "
+        f"{percent(result.settings.confidence, None)} interval"
     )
     axes.set_title("Paired differences")
     axes.spines["left"].set_visible(False)
@@ -109,7 +111,7 @@ def _draw_course(axes: Any, result: BenchResult) -> None:
             relative[same] = total[own][same] / np.median(total[own][same])
         least, most = min(least, relative.min()), max(most, relative.max())
         drift = result.drift[model]
-        known = f", drift {round(100 * drift):+d} %" if math.isfinite(drift) else ""
+        known = f", drift {percent(drift, 0, sign=True)}" if math.isfinite(drift) else ""
         axes.scatter(
             samples.started_s[own],
             relative,
