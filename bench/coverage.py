@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy import optimize, special, stats
 
 from mlx_prune.stats.clustered import clustered_wilson, paired_difference
-from mlx_prune.stats.intervals import wilson
+from mlx_prune.stats.rates import wilson
 
 Floats = NDArray[np.float64]
 Intervals = tuple[Floats, Floats, Floats]

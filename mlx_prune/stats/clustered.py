@@ -46,8 +46,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from mlx_prune.stats.intervals import score_interval
 from mlx_prune.stats.levels import CONFIDENCE
+from mlx_prune.stats.rates import score_interval
 
 Floats = NDArray[np.float64]
 Sums = tuple[Floats, Floats, Floats, Floats]

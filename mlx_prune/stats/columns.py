@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from mlx_prune.bbq.answers import LETTERS, RULES, STRICT_RULES
 from mlx_prune.errors import RecordsError
@@ -62,40 +62,6 @@ class AnswerColumns:
         return np.asarray(self.rule == RULES.index("first_character"))
 
 
-def from_arrays(
-    *,
-    category: Sequence[str],
-    item_id: Sequence[str],
-    context_condition: Sequence[str],
-    parsed_answer: ArrayLike,
-    stereotype_target_index: ArrayLike,
-    unknown_index: ArrayLike,
-    label: ArrayLike,
-    parse_rule: Sequence[str],
-) -> AnswerColumns:
-    """Encode plain columns: strings, and indices of options with -1 for none.
-
-    Raises:
-        RecordsError: If lengths differ, or a value cannot occur in a record.
-    """
-    names = {
-        "category": category,
-        "item_id": item_id,
-        "context_condition": context_condition,
-        "parse_rule": parse_rule,
-    }
-    indices = {
-        "parsed_answer": parsed_answer,
-        "stereotype_target_index": stereotype_target_index,
-        "unknown_index": unknown_index,
-        "label": label,
-    }
-    return _build(
-        {column: _codes(values) for column, values in names.items()},
-        {column: np.asarray(values, np.int64) for column, values in indices.items()},
-    )
-
-
 def from_table(table: pa.Table) -> AnswerColumns:
     """Encode the records of a run: ``parsed_answer`` is a letter, and nulls stand for "none".
 
@@ -109,28 +75,16 @@ def from_table(table: pa.Table) -> AnswerColumns:
         column: np.asarray(_column(table, column).cast("int64").fill_null(-1).to_numpy(), np.int64)
         for column in ("stereotype_target_index", "unknown_index", "label")
     }
-    return _build(
-        {
-            column: _arrow_codes(table, column)
-            for column in ("category", "item_id", "context_condition", "parse_rule")
-        },
-        {"parsed_answer": answers, **indices},
-    )
-
-
-def _build(names: Mapping[str, Coded], indices: Mapping[str, Ints]) -> AnswerColumns:
-    lengths = {column: len(codes) for column, (_, codes) in names.items()}
-    lengths |= {column: len(values) for column, values in indices.items()}
-    if len(set(lengths.values())) != 1:
-        raise RecordsError(f"the columns differ in length: {lengths}")
+    names = {
+        column: _arrow_codes(table, column)
+        for column in ("category", "item_id", "context_condition", "parse_rule")
+    }
     for column, values in indices.items():
-        lowest = -1 if column in ("parsed_answer", "stereotype_target_index") else 0
+        lowest = -1 if column == "stereotype_target_index" else 0
         if values.size and (values.min() < lowest or values.max() > 2):
-            raise RecordsError(
-                f"column {column!r} holds a value outside {lowest} to 2; the records are damaged"
-            )
+            raise _damaged(f"column {column!r} holds a value outside {lowest} to 2")
     if np.any(indices["stereotype_target_index"] == indices["unknown_index"]):
-        raise RecordsError("a record's stereotyped option is its unknown option; the records are damaged")
+        raise _damaged("a record's stereotyped option is its unknown option")
     categories, category = names["category"]
     ordered = sorted(categories)
     return AnswerColumns(
@@ -139,13 +93,9 @@ def _build(names: Mapping[str, Coded], indices: Mapping[str, Ints]) -> AnswerCol
         item=names["item_id"][1],
         condition=_known("context_condition", names["context_condition"], CONDITIONS),
         rule=_known("parse_rule", names["parse_rule"], RULES),
+        parsed_answer=answers,
         **indices,
     )
-
-
-def _codes(values: Sequence[str]) -> Coded:
-    names, codes = np.unique(np.asarray(values, dtype=str), return_inverse=True)
-    return [str(name) for name in names], codes.astype(np.int64)
 
 
 def _known(column: str, coded: Coded, allowed: Sequence[str]) -> Ints:
@@ -156,13 +106,13 @@ def _known(column: str, coded: Coded, allowed: Sequence[str]) -> Ints:
 def _positions(column: str, names: Sequence[str], allowed: Sequence[str]) -> Ints:
     for name in names:
         if name not in allowed:
-            raise RecordsError(f"column {column!r} holds {name!r}, which is none of {', '.join(allowed)}")
+            raise _damaged(f"column {column!r} holds {name!r}, which is none of {', '.join(allowed)}")
     return np.array([allowed.index(name) for name in names], np.int64)
 
 
 def _column(table: pa.Table, name: str) -> Any:
     if name not in table.column_names:
-        raise RecordsError(f"the records have no column {name!r}")
+        raise _damaged(f"no column {name!r}")
     return table.column(name)
 
 
@@ -170,8 +120,12 @@ def _arrow_codes(table: pa.Table, name: str, *, nullable: bool = False) -> Coded
     """Names and codes of a column of strings; nulls, where allowed, have the code -1."""
     column = _column(table, name)
     if column.null_count and not nullable:
-        raise RecordsError(f"column {name!r} of the records has empty cells")
+        raise _damaged(f"column {name!r} has empty cells")
     if not hasattr(column.type, "index_type"):
         column = column.cast("string").dictionary_encode()
     encoded = column.unify_dictionaries().combine_chunks()
     return encoded.dictionary.to_pylist(), np.asarray(encoded.indices.fill_null(-1).to_numpy(), np.int64)
+
+
+def _damaged(reason: str) -> RecordsError:
+    return RecordsError(f"the records are damaged ({reason}); redo the run with --force.")

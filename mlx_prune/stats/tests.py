@@ -45,12 +45,6 @@ def chi_square(
     return ChiSquare(statistic, np.asarray(special.chdtrc(1.0, statistic), np.float64))
 
 
-def cohens_h(rate0: ArrayLike, rate1: ArrayLike) -> Floats:
-    """Cohen's h, the difference of two rates on the arcsine scale; positive where the second is larger."""
-    rates = (np.asarray(rate0, float), np.asarray(rate1, float))
-    return np.asarray(2.0 * (np.arcsin(np.sqrt(rates[1])) - np.arcsin(np.sqrt(rates[0]))))
-
-
 class McNemar(NamedTuple):
     """Exact McNemar test: items that went up, items that went down, two-sided p-value."""
 

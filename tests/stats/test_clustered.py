@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from mlx_prune.stats.clustered import cluster_sums, clustered_wilson, paired_difference
-from mlx_prune.stats.intervals import wilson
+from mlx_prune.stats.rates import wilson
 from mlx_prune.stats.tests import chi_square
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))

@@ -6,8 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mlx_prune.stats.entropy import answer_entropy
-from mlx_prune.stats.tests import benjamini_hochberg, chi_square, cohens_h, mcnemar
+from mlx_prune.stats.tests import benjamini_hochberg, chi_square, mcnemar
 
 counts = st.integers(1, 100_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -34,12 +33,6 @@ def test_chi_square_works_on_arrays_elementwise():
     for index in np.ndindex(3, 4):
         one = chi_square(a[index], n0[index], c[index], n1[index])
         np.testing.assert_equal(got.statistic[index], one.statistic)
-
-
-def test_cohens_h_is_signed_and_spans_pi():
-    assert cohens_h(0.0, 1.0) == pytest.approx(np.pi)
-    assert cohens_h(0.25, 0.75) == pytest.approx(2 * (np.pi / 3 - np.pi / 6))
-    np.testing.assert_allclose(cohens_h([0.1, 0.3], [0.3, 0.1]), -cohens_h([0.3, 0.1], [0.1, 0.3]))
 
 
 def test_mcnemar_equals_scipy_binomial_test_on_the_discordant_items():
@@ -93,13 +86,3 @@ def test_benjamini_hochberg_controls_the_false_discovery_rate():
         shares.append(found[60:].sum() / max(found.sum(), 1))
     assert np.mean(shares) < 0.05
     assert np.mean(shares) > 0.01
-
-
-@settings(max_examples=50, deadline=None)
-@given(st.lists(st.integers(0, 10_000), min_size=3, max_size=3))
-def test_entropy_equals_scipy_in_bits(letters):
-    got = answer_entropy(np.array(letters))
-    if sum(letters):
-        assert got == pytest.approx(stats.entropy(letters, base=2), abs=1e-12)
-    else:
-        assert np.isnan(got)

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from statsmodels.stats.proportion import proportion_effectsize
 
 from mlx_prune.labels import DENSE
 from mlx_prune.report.data import StudyData
@@ -16,7 +17,7 @@ from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.outcomes import STEREOTYPED, Outcomes
 from mlx_prune.stats.rates import OVERALL
 from mlx_prune.stats.regression import LogisticCounts, logistic_regression
-from mlx_prune.stats.tests import benjamini_hochberg, chi_square, cohens_h
+from mlx_prune.stats.tests import benjamini_hochberg, chi_square
 
 
 def chi_square_table(data: StudyData) -> Table:
@@ -34,7 +35,7 @@ def chi_square_table(data: StudyData) -> Table:
         lossy = chi_square(
             _truncated(rates[:1], answers[:1]), answers[:1], _truncated(rates, answers), answers
         )
-        size = cohens_h(rates[:1], rates)
+        size = proportion_effectsize(rates, rates[:1])
         for number, configuration in enumerate(outcomes.configurations):
             if configuration.prune_method == DENSE:
                 continue

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from mlx_prune.bbq.answers import RULES
 from mlx_prune.labels import DENSE
@@ -16,11 +17,9 @@ from mlx_prune.report.tables.table import Table, Value, make_table
 from mlx_prune.stats.clustered import cluster_sums, clustered_wilson
 from mlx_prune.stats.counting import RunData
 from mlx_prune.stats.emergence import letter_mass
-from mlx_prune.stats.entropy import answer_entropy
 from mlx_prune.stats.expected import agreement, mean_agreement
-from mlx_prune.stats.intervals import wilson
 from mlx_prune.stats.outcomes import STEREOTYPED, UNKNOWN, Outcomes
-from mlx_prune.stats.rates import OVERALL, CategoryRates
+from mlx_prune.stats.rates import OVERALL, CategoryRates, wilson
 
 
 def rate_table(data: StudyData) -> Table:
@@ -148,7 +147,7 @@ def parse_failure_table(data: StudyData) -> Table:
 def entropy_table(data: StudyData) -> Table:
     """Entropy of the answers."""
     rows = [
-        rated(data, run.configuration) | {"response_entropy": float(answer_entropy(run.letters))}
+        rated(data, run.configuration) | {"response_entropy": float(stats.entropy(run.letters, base=2))}
         for run in data.runs
     ]
     return make_table(

@@ -11,10 +11,9 @@ from mlx_prune.labels import DENSE
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.rows import category_sums, compared, percent_change, rated
 from mlx_prune.report.tables.table import Table, Value, make_table
-from mlx_prune.stats.intervals import wilson
 from mlx_prune.stats.methods import leaves_dose
 from mlx_prune.stats.outcomes import ABSENT, ANTI, STEREOTYPED, UNKNOWN, Outcomes
-from mlx_prune.stats.rates import OVERALL
+from mlx_prune.stats.rates import OVERALL, wilson
 from mlx_prune.stats.transitions import item_transitions
 
 LATENT_SRS = 0.20
