@@ -17,13 +17,12 @@ from numpy.typing import NDArray
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.configuration import Configuration
 from mlx_prune.stats.clustered import Difference, cluster_sums, paired_difference
-from mlx_prune.stats.emergence import LETTER_MASS_NEEDED, fresh_emergence, held_out_emergence, letter_mass
-from mlx_prune.stats.expected import expected_counts
+from mlx_prune.stats.expected import LETTER_MASS_NEEDED, expected_counts, letter_mass
 from mlx_prune.stats.levels import CONFIDENCE
 from mlx_prune.stats.outcomes import ANTI, STEREOTYPED, UNKNOWN, Outcomes
 from mlx_prune.stats.rates import OVERALL, CategoryRates
 from mlx_prune.stats.tests import McNemar, mcnemar
-from mlx_prune.stats.transitions import item_transitions
+from mlx_prune.stats.transitions import fresh_emergence, held_out_emergence, item_transitions
 
 Floats = NDArray[np.float64]
 
@@ -91,7 +90,7 @@ class Excess:
 
 @dataclass(frozen=True)
 class Emergence:
-    """Items without a stereotyped dense answer that have one now; see :mod:`mlx_prune.stats.emergence`.
+    """Items without a stereotyped dense answer that have one now; see :mod:`mlx_prune.stats.transitions`.
 
     Attributes:
         unbiased_items: How many have none from the dense model.

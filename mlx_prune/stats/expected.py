@@ -1,4 +1,4 @@
-"""SRS and USR expected from the option probabilities, and whether the sampled ones agree."""
+"""What option probabilities tell: SRS and USR to be expected, and whether the sampled ones agree."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 from mlx_prune.stats.outcomes import STEREOTYPED, UNKNOWN, Outcomes
 
 Floats = NDArray[np.float64]
+
+
+LETTER_MASS_NEEDED = 0.9
+"""Below this mean probability that an answer starts with a letter, option probabilities do not predict
+answers."""
 
 
 class ExpectedCounts(NamedTuple):
@@ -87,3 +92,11 @@ def mean_agreement(parts: Sequence[Agreement]) -> Agreement:
         sampled, expected = (np.where(known, stacked[:, i], 0.0).sum(axis=0) / count for i in (0, 1))
         error = np.sqrt(np.where(known, stacked[:, 2] ** 2, 0.0).sum(axis=0)) / count
     return Agreement(sampled, expected, error)
+
+
+def letter_mass(outcomes: Outcomes) -> Floats:
+    """Mean probability that an answer starts with a letter (configurations,); NaN where not recorded."""
+    mass = outcomes.probabilities.sum(axis=-1, dtype=float)
+    known = ~np.isnan(mass)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(known, mass, 0.0).sum(axis=-1) / known.sum(axis=-1))

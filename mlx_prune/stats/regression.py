@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from mlx_prune.errors import MlxPruneError
 from mlx_prune.stats.clustered import cluster_sums
 
 Floats = NDArray[np.float64]
@@ -114,9 +113,6 @@ def logistic_regression(counts: LogisticCounts) -> LogisticFit | None:
 
     Returns:
         The fit, or None if the answers that are left are all alike.
-
-    Raises:
-        MlxPruneError: If statsmodels is not installed.
     """
     counts, left_out = _without_separation(counts.where(counts.parsed > 0))
     if not len(counts.parsed):
@@ -179,13 +175,10 @@ def _independent_columns(design: Floats) -> list[int]:
 
 
 def _fit(design: Floats, counts: LogisticCounts) -> Any:
-    try:
-        from statsmodels.genmod.families import Binomial
-        from statsmodels.genmod.generalized_linear_model import GLM
-    except ImportError:
-        raise MlxPruneError(
-            "the logistic regression needs statsmodels; install it with `pip install statsmodels`."
-        ) from None
+    # Imported here: it takes a second.
+    from statsmodels.genmod.families import Binomial
+    from statsmodels.genmod.generalized_linear_model import GLM
+
     cells, cell = np.unique(design, axis=0, return_inverse=True)
     hits = np.bincount(cell.ravel(), counts.stereotyped)
     misses = np.bincount(cell.ravel(), counts.parsed - counts.stereotyped)

@@ -9,8 +9,7 @@ from random_study import LETTERS, random_records, run_outcomes, usable
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
-from mlx_prune.stats.emergence import fresh_emergence, held_out_emergence, letter_mass
-from mlx_prune.stats.expected import agreement, expected_counts
+from mlx_prune.stats.expected import agreement, expected_counts, letter_mass
 from mlx_prune.stats.outcomes import (
     ANTI,
     OUTCOMES,
@@ -20,7 +19,12 @@ from mlx_prune.stats.outcomes import (
     assemble,
     classify,
 )
-from mlx_prune.stats.transitions import answer_transitions, item_transitions
+from mlx_prune.stats.transitions import (
+    answer_transitions,
+    fresh_emergence,
+    held_out_emergence,
+    item_transitions,
+)
 
 
 def outcome_of(row):

@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from statsmodels.stats.proportion import proportion_effectsize
 
 from mlx_prune.labels import DENSE
 from mlx_prune.report.data import StudyData
@@ -22,6 +21,9 @@ from mlx_prune.stats.tests import benjamini_hochberg, chi_square
 
 def chi_square_table(data: StudyData) -> Table:
     """Each pruned configuration against dense, by category: chi-square with Yates's correction, Cohen's h."""
+    # Imported here: it takes a second.
+    from statsmodels.stats.proportion import proportion_effectsize
+
     rows: list[dict[str, Value]] = []
     for outcomes in data.models.values():
         if outcomes.dense is None:

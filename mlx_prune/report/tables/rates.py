@@ -16,8 +16,7 @@ from mlx_prune.report.tables.rows import compared, key, percent_change, rated
 from mlx_prune.report.tables.table import Table, Value, make_table
 from mlx_prune.stats.clustered import cluster_sums, clustered_wilson
 from mlx_prune.stats.counting import RunData
-from mlx_prune.stats.emergence import letter_mass
-from mlx_prune.stats.expected import agreement, mean_agreement
+from mlx_prune.stats.expected import agreement, letter_mass, mean_agreement
 from mlx_prune.stats.outcomes import STEREOTYPED, UNKNOWN, Outcomes
 from mlx_prune.stats.rates import OVERALL, CategoryRates, wilson
 

@@ -6,7 +6,7 @@ from mlx_prune.labels import DENSE
 from mlx_prune.report.about import StudyAbout
 from mlx_prune.report.figures.panels import Tables, name_of, number
 from mlx_prune.report.tables.table import Row
-from mlx_prune.stats.emergence import LETTER_MASS_NEEDED
+from mlx_prune.stats.expected import LETTER_MASS_NEEDED
 
 # From these shares on a reader has to be told.
 MANY_FAILURES = 0.05
