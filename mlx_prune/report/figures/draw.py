@@ -14,7 +14,7 @@ from mlx_prune.report.figures import effects as figures_effects
 from mlx_prune.report.figures import frontier as figures_frontier
 from mlx_prune.report.figures import rates as figures_rates
 from mlx_prune.report.figures.panels import Tables
-from mlx_prune.report.figures.style import NARROW, WIDE, Layout, look
+from mlx_prune.report.figures.style import NARROW, WIDE, Layout, lay_out, look
 from mlx_prune.report.tables.frontier import RULE
 from mlx_prune.store import write_atomically
 
@@ -186,10 +186,9 @@ def render(figure: Figure, file_format: str) -> bytes:
     """A figure as the bytes of a PNG or SVG file; the same data give the same bytes."""
     out = io.BytesIO()
     with look():
+        lay_out(figure, file_format)
         metadata = {"Date": None, "Creator": None} if file_format == "svg" else {"Software": None}
         figure.savefig(out, format=file_format, metadata=metadata)
-    # Laying out takes most of the time, and once is enough.
-    figure.set_layout_engine("none")
     return out.getvalue()
 
 

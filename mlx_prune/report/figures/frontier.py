@@ -18,7 +18,7 @@ from mlx_prune.report.figures.panels import (
     shared_legend,
 )
 from mlx_prune.report.figures.placing import Box, place_labels
-from mlx_prune.report.figures.style import INK, MUTED, Layout, method_style, plain_numbers
+from mlx_prune.report.figures.style import INK, MUTED, Layout, lay_out, method_style, plain_numbers
 from mlx_prune.report.tables.frontier import UNDOMINATED
 from mlx_prune.report.tables.table import Row
 
@@ -105,8 +105,7 @@ def frontier(tables: Tables, layout: Layout) -> Figure | None:
     ]
     shared_legend(figure)
     # Labels go where there is room, which is known once everything else has its place.
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
+    lay_out(figure)
     for axes, mine in zip(panels, dots, strict=True):
         _label_dots(axes, mine)
     return figure

@@ -127,6 +127,7 @@ class Layout:
 WIDE = Layout("wide", 10.0, 3)
 NARROW = Layout("narrow", 3.9, 1)
 
+_DOTS = 200  # per inch of a PNG
 _SETTINGS = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
@@ -159,7 +160,7 @@ _SETTINGS = {
     "legend.handlelength": 2.4,
     "figure.facecolor": "white",
     "axes.facecolor": "none",
-    "savefig.dpi": 200,
+    "savefig.dpi": _DOTS,
     # A dollar sign in a name starts no formula.
     "text.parse_math": False,
     # Text stays text: searchable, and in the page's own font.
@@ -191,3 +192,24 @@ def new_figure(layout: Layout, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(layout.width, height), layout="constrained")
+
+
+def lay_out(figure: Figure, file_format: str = "") -> None:
+    """Give everything in a figure its place, once; what was laid out already stays as it is.
+
+    Left to itself, Matplotlib draws a figure an additional time for its layout whenever it is saved.
+
+    Args:
+        figure: What to lay out.
+        file_format: "png" or "svg", which measure text by themselves; empty lays out for the screen.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    (FigureCanvasSVG if file_format == "svg" else FigureCanvasAgg)(figure)
+    figure.set_dpi({"png": _DOTS, "svg": 72}.get(file_format, figure.get_dpi()))
+    engine.execute(figure)
+    figure.set_layout_engine(None)
