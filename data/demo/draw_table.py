@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from mlx_prune.bbq.answers import MIN_ANSWERED
-from mlx_prune.cli._study_run import finish
-from mlx_prune.cli._study_table import legend, study_table
+from mlx_prune.cli.tables.study import legend, study_rows, study_table
 
 
 def main() -> None:
@@ -17,7 +16,7 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="folder that `mlxprune demo -o` wrote")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "table.svg")
     args = parser.parse_args()
-    rows = finish(args.study, MIN_ANSWERED)
+    rows = study_rows(args.study, MIN_ANSWERED)
     console = Console(record=True, width=116, file=io.StringIO(), highlight=False, force_terminal=True)
     console.print("[bold]$ mlxprune demo[/]")
     console.print(study_table(rows))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_prune.activations.calibration import Calibration
-from mlx_prune.cli._common import given, parse_percent, refuse_ignored
+from mlx_prune.cli.terminal.options import given, parse_percent, refuse_ignored
 from mlx_prune.registry import (
     MASK,
     QUANTIZATION,

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_prune import words
-from mlx_prune.cli import _common
+from mlx_prune.cli.terminal.console import console, emit_json, note, say, warn
+from mlx_prune.cli.terminal.options import json_option, trust_option
+from mlx_prune.cli.terminal.progress import progress_bars
 from mlx_prune.latency.settings import SCHEDULES, BenchSettings
 
 if TYPE_CHECKING:
-    from mlx_prune.cli._fitted_table import FittedTable
+    from mlx_prune.cli.terminal.table import FittedTable
     from mlx_prune.latency.result import BenchResult
 
 INTERRUPTED = 130
@@ -105,8 +107,8 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
     help="Write a Markdown table.",
 )
 @click.option("--force", is_flag=True, help="Replace the results in --out.")
-@_common.trust_option
-@_common.json_option
+@trust_option
+@json_option
 def command(
     models: tuple[str, ...],
     out: Path | None,
@@ -138,7 +140,7 @@ def command(
     from mlx_prune.store import write_atomically
 
     folder = out or Path(f"bench-{datetime.now():%Y%m%d-%H%M%S}")
-    with _common.progress_bars() as progress:
+    with progress_bars() as progress:
         result = bench(
             models,
             BenchSettings(**settings),
@@ -155,7 +157,7 @@ def command(
     if as_json:
         payload = result.to_json()
         del payload["samples"]
-        _common.emit_json({**payload, "files": [str(file) for file in files]})
+        emit_json({**payload, "files": [str(file) for file in files]})
     else:
         _print(result, files)
     return INTERRUPTED if result.interrupted else 0
@@ -164,24 +166,24 @@ def command(
 def _print(result: BenchResult, files: list[Path]) -> None:
     from mlx_prune.latency.table import how_measured, verdict_sentence
 
-    console = _common.console()
-    console.print(latency_table(result))
-    console.print(speed_table(result))
-    console.print(size_table(result))
+    screen = console()
+    screen.print(latency_table(result))
+    screen.print(speed_table(result))
+    screen.print(size_table(result))
     if any(facts.bitmask_bytes is not None for facts in result.models):
-        console.print(BITMASK_LEGEND, style="dim")
+        screen.print(BITMASK_LEGEND, style="dim")
     for row in result.rows:
         if row.comparisons:
-            console.print(verdict_sentence(result, row))
-    console.print(how_measured(result), style="dim")
+            screen.print(verdict_sentence(result, row))
+    screen.print(how_measured(result), style="dim")
     for warning in result.warnings:
-        _common.warn(warning)
+        warn(warning)
     for facts in result.models:
         if facts.gguf_bytes is None and facts.gguf_note:
-            _common.note(f"{facts.label}: no GGUF size, {facts.gguf_note}.")
+            note(f"{facts.label}: no GGUF size, {facts.gguf_note}.")
     # One path per line, unwrapped, so that they can be copied.
     for file in files:
-        _common.say(str(file))
+        say(str(file))
 
 
 def latency_table(result: BenchResult) -> FittedTable:
@@ -248,7 +250,7 @@ def _size_text(n_bytes: int | None, first: int | None) -> str:
 
 
 def _table(title: str, keys: int = 1) -> FittedTable:
-    from mlx_prune.cli._fitted_table import FittedTable
+    from mlx_prune.cli.terminal.table import FittedTable
 
     table = FittedTable(title, keys=keys)
     # Long names fold; figures never do.

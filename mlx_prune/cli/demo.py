@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 
 from mlx_prune import words
-from mlx_prune.cli._common import console, emit_json, json_option, say
-from mlx_prune.cli._tables import min_answered_option, print_headline
+from mlx_prune.cli.terminal.console import console, emit_json, print_headline, say
+from mlx_prune.cli.terminal.options import json_option, min_answered_option
 
 
 @click.command("demo", short_help="The whole story on the embedded model.")
@@ -31,7 +31,8 @@ def command(out: Path, quick: bool, min_answered: float, as_json: bool) -> None:
 
     The embedded model is a demonstration of the tool, not evidence about language models.
     """
-    from mlx_prune.cli._study_run import finish, run_with_view
+    from mlx_prune.cli.study import run_with_view
+    from mlx_prune.cli.tables.study import legend, study_rows, study_table
     from mlx_prune.report.write import write_report
     from mlx_prune.study.presets import preset
 
@@ -44,14 +45,12 @@ def command(out: Path, quick: bool, min_answered: float, as_json: bool) -> None:
         )
     started = time.perf_counter()
     run_with_view(config, out)
-    rows = finish(out, min_answered)
+    rows = study_rows(out, min_answered)
     paths = write_report(out, min_answered=min_answered)
     seconds = time.perf_counter() - started
     if as_json:
         emit_json({"study": out, "seconds": seconds, "configurations": rows, "report": paths.page})
         return
-    from mlx_prune.cli._study_table import legend, study_table
-
     screen = console()
     screen.print(study_table(rows))
     screen.print(legend(rows, min_answered), style="dim")

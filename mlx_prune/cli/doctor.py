@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from mlx_prune.cli._common import console, emit_json, json_option
+from mlx_prune.cli.terminal.console import console, emit_json
+from mlx_prune.cli.terminal.options import json_option
 
 _STYLES = {"ok": "green", "warning": "yellow", "failure": "bold red"}
 

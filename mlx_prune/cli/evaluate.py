@@ -7,29 +7,25 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_prune.cli._common import (
-    bbq_option,
-    console,
-    dtype_option,
-    emit_json,
-    json_option,
-    note,
-    parse_seeds,
-    progress_bars,
-    say,
-    thinking_option,
-    trust_option,
-    warn,
-)
-from mlx_prune.cli._tables import (
+from mlx_prune.cli.tables.rates import (
     ANSWERED_NOTE,
     ambiguous_table,
     disambiguated_table,
-    min_answered_option,
     rules_line,
     strict_line,
     struck_note,
 )
+from mlx_prune.cli.terminal.console import console, emit_json, note, say, warn
+from mlx_prune.cli.terminal.options import (
+    bbq_option,
+    dtype_option,
+    json_option,
+    min_answered_option,
+    parse_seeds,
+    thinking_option,
+    trust_option,
+)
+from mlx_prune.cli.terminal.progress import progress_bars
 
 if TYPE_CHECKING:
     from mlx_prune.runs.evaluate import Evaluation

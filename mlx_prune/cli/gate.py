@@ -9,22 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_prune.cli._common import (
+from mlx_prune.cli.terminal.console import console, emit_json, note, warn
+from mlx_prune.cli.terminal.options import (
     bbq_option,
-    console,
     dtype_option,
-    emit_json,
     given,
     json_option,
-    note,
     parse_seeds,
-    progress_bars,
     refuse_ignored,
     text_option,
     thinking_option,
     trust_option,
-    warn,
 )
+from mlx_prune.cli.terminal.progress import progress_bars
 from mlx_prune.gate.limits import MEASURES, Limits, Measure
 
 if TYPE_CHECKING:
@@ -241,7 +238,7 @@ def _measures(
 def _print(result: GateResult) -> None:
     from rich.text import Text
 
-    from mlx_prune.cli._tables import simple_table
+    from mlx_prune.cli.terminal.table import simple_table
     from mlx_prune.gate.text import advice, amount, interval, limit, remarks, sentence
 
     if result.error:

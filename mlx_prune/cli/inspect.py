@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import click
 
 from mlx_prune import words
-from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, say, trust_option, warn
-from mlx_prune.cli._tables import simple_table
+from mlx_prune.cli.terminal.console import console, emit_json, say, warn
+from mlx_prune.cli.terminal.options import json_option, trust_option
+from mlx_prune.cli.terminal.progress import progress_bars
+from mlx_prune.cli.terminal.table import simple_table
 
 if TYPE_CHECKING:
-    from mlx_prune.cli._fitted_table import FittedTable
+    from mlx_prune.cli.terminal.table import FittedTable
 
 
 @click.command("inspect", short_help="Where the zeros of a model are.")

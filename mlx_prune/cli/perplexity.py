@@ -5,16 +5,9 @@ from __future__ import annotations
 import click
 
 from mlx_prune import words
-from mlx_prune.cli._common import (
-    dtype_option,
-    emit_json,
-    json_option,
-    progress_bars,
-    say,
-    text_option,
-    trust_option,
-    warn,
-)
+from mlx_prune.cli.terminal.console import emit_json, say, warn
+from mlx_prune.cli.terminal.options import dtype_option, json_option, text_option, trust_option
+from mlx_prune.cli.terminal.progress import progress_bars
 
 
 @click.command("perplexity", short_help="Perplexity on a held-out text.")

@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_prune.cli._common import (
-    dtype_option,
-    emit_json,
-    json_option,
-    progress_bars,
-    trust_option,
-    warn,
-)
 from mlx_prune.cli._prune_request import method_option, read_request, recipe_options
+from mlx_prune.cli.terminal.console import emit_json, warn
+from mlx_prune.cli.terminal.options import dtype_option, json_option, trust_option
+from mlx_prune.cli.terminal.progress import progress_bars
 from mlx_prune.registry import MASK, STRUCTURE, methods
 
 if TYPE_CHECKING:
     from mlx_prune.cli._prune_request import Request
-    from mlx_prune.cli._prune_table import Rows
+    from mlx_prune.cli.tables.pruned import Rows
 
 
 class _PruneCommand(click.Command):
@@ -82,7 +77,7 @@ def command(
     if as_json:
         emit_json({"output": out, **values})
     else:
-        from mlx_prune.cli._prune_table import print_rows
+        from mlx_prune.cli.tables.pruned import print_rows
 
         print_rows([*rows, ("written to", str(out))])
     for warning in values["warnings"]:
@@ -95,7 +90,7 @@ def _run(
     """Do it; the record and what a person should read of it, from the process that keeps the folder."""
     from mlx_prune import distributed
     from mlx_prune.checkpoint.open import Checkpoint
-    from mlx_prune.cli._prune_table import cost_rows, mask_costs, mask_rows, structured_rows
+    from mlx_prune.cli.tables.pruned import cost_rows, mask_costs, mask_rows, structured_rows
     from mlx_prune.kernels.choice import KernelWarning
     from mlx_prune.pruning.job import prune_and_quantize, write_pruned
     from mlx_prune.pruning.quantizing import quantize_checkpoint

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_prune import words
-from mlx_prune.cli._common import emit_json, json_option, note, say, warn
+from mlx_prune.cli.terminal.console import emit_json, note, say, warn
+from mlx_prune.cli.terminal.options import json_option
 
 if TYPE_CHECKING:
     from mlx_prune.cards.results import CardResults

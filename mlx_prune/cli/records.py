@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from mlx_prune.cli._common import emit_json, json_option, note, say
+from mlx_prune.cli.terminal.console import emit_json, note, say
+from mlx_prune.cli.terminal.options import json_option
 
 
 @click.command("records", short_help="Export a run in the study's JSONL format.")

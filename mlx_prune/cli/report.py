@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from mlx_prune.cli._common import console, emit_json, json_option, progress_bars, say
-from mlx_prune.cli._tables import min_answered_option, print_headline
+from mlx_prune.cli.terminal.console import console, emit_json, print_headline, say
+from mlx_prune.cli.terminal.options import json_option, min_answered_option
+from mlx_prune.cli.terminal.progress import progress_bars
 
 
 @click.command("report", short_help="Tables, figures and a page from a study.")
@@ -19,7 +20,7 @@ def command(study: Path, min_answered: float, as_json: bool) -> None:
 
     Needs the records only, not the models, and runs where MLX is not installed.
     """
-    from mlx_prune.cli._frontier_table import FRONTIER_LEGEND, frontier_table
+    from mlx_prune.cli.tables.frontier import FRONTIER_LEGEND, frontier_table
     from mlx_prune.report.write import write_report
 
     with progress_bars() as progress:

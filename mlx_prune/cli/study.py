@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from mlx_prune import words
-from mlx_prune.cli._common import (
-    console,
-    emit_json,
-    json_option,
-    progress_bars,
-    refuse_ignored,
-    say,
-    trust_option,
-    warn,
-)
-from mlx_prune.cli._tables import min_answered_option
+from mlx_prune.cli.terminal.console import console, emit_json, say, warn
+from mlx_prune.cli.terminal.options import json_option, refuse_ignored, trust_option
+from mlx_prune.cli.terminal.progress import progress_bars, study_view
+from mlx_prune.cli.terminal.table import simple_table
+
+if TYPE_CHECKING:
+    from mlx_prune.study.config import StudyConfig
+from mlx_prune.cli.terminal.options import min_answered_option
 
 
 @click.command("study", short_help="A grid of models and recipes, resumable.")
@@ -62,16 +60,14 @@ def command(
     if dry_run:
         _plan(config_file or preset or "", config, out, trust_remote_code, as_json)
         return
-    from mlx_prune.cli._study_run import finish, run_with_view
+    from mlx_prune.cli.tables.study import legend, study_rows, study_table
 
     run_with_view(config, out, trust_remote_code=trust_remote_code)
-    rows = finish(out, min_answered)
+    rows = study_rows(out, min_answered)
     warnings = data_warnings(config)
     if as_json:
         emit_json({"study": out, "configurations": rows, "warnings": warnings})
         return
-    from mlx_prune.cli._study_table import legend, study_table
-
     screen = console()
     screen.print(study_table(rows))
     screen.print(legend(rows, min_answered), style="dim")
@@ -80,18 +76,24 @@ def command(
         warn(warning)
 
 
-def _plan(title: object, config: object, out: Path, trust_remote_code: bool, as_json: bool) -> None:
-    from mlx_prune.study.config import StudyConfig
+def run_with_view(config: StudyConfig, out: Path, *, trust_remote_code: bool = False) -> None:
+    """Run what is not finished, showing the grid on a terminal."""
+    from mlx_prune.runs.job import short_name
+    from mlx_prune.study.runner import run_study
+
+    labels = [short_name(model, Path(model)) for model in config.models]
+    with study_view(config, labels) as (progress, watch):
+        run_study(config, out, trust_remote_code=trust_remote_code, progress=progress, watch=watch)
+
+
+def _plan(title: object, config: StudyConfig, out: Path, trust_remote_code: bool, as_json: bool) -> None:
     from mlx_prune.study.plan import plan_study
 
-    assert isinstance(config, StudyConfig)
     with progress_bars() as progress:
         plan = plan_study(config, out, trust_remote_code=trust_remote_code, progress=progress)
     if as_json:
         emit_json(plan)
         return
-    from mlx_prune.cli._tables import simple_table
-
     table = simple_table(f"Study {title}", ["model"], ["runs", "left", "records", "time", "memory", "disk"])
     for model in plan.models:
         table.add_row(

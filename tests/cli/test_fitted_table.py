@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from mlx_prune.cli._fitted_table import FittedTable
+from mlx_prune.cli.terminal.table import FittedTable
 
 words = st.text("abcXYZ019.-+%[]/", min_size=1, max_size=11)
 tables = st.integers(1, 9).flatmap(

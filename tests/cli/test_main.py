@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from mlx_prune import words
-from mlx_prune.cli import _common
 from mlx_prune.cli.main import COMMANDS, run
+from mlx_prune.cli.terminal.options import parse_percent, parse_seeds
 from mlx_prune.json_files import to_jsonable
 
 HEAVY = ("mlx", "mlx_lm", "transformers", "datasets", "matplotlib", "pyarrow", "torch", "scipy")
@@ -70,19 +70,19 @@ def test_wrong_usage_exits_with_2_and_failure_with_1(
 
 @pytest.mark.parametrize(("word", "seeds"), [("42", (42,)), ("1,2,30", (1, 2, 30))])
 def test_seeds_are_parsed(word: str, seeds: tuple[int, ...]) -> None:
-    assert _common.parse_seeds(None, None, word) == seeds  # type: ignore[arg-type]
+    assert parse_seeds(None, None, word) == seeds  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("word", ["", "1,1", "-1", "1;2", "a"])
 def test_bad_seeds_are_refused(word: str) -> None:
     with pytest.raises(click.BadParameter):
-        _common.parse_seeds(None, None, word)  # type: ignore[arg-type]
+        parse_seeds(None, None, word)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("word", ["0.5", "0", "100", "-3", "half", "nan", "inf"])
 def test_bad_sparsities_are_refused(word: str) -> None:
     with pytest.raises(click.BadParameter):
-        _common.parse_percent(None, None, word)  # type: ignore[arg-type]
+        parse_percent(None, None, word)  # type: ignore[arg-type]
 
 
 def test_json_has_no_non_finite_numbers_and_knows_numpy() -> None:

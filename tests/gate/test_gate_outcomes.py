@@ -251,7 +251,7 @@ def test_times_are_not_read_whatever_they_hold(copy, capsys, content):
 @pytest.mark.parametrize("columns", [80, 120])
 def test_it_is_readable_at_any_width(study, capsys, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setattr("mlx_prune.cli._common.PIPED_WIDTH", columns)
+    monkeypatch.setattr("mlx_prune.cli.terminal.console.PIPED_WIDTH", columns)
     run(["gate", str(study), "--candidate", "wanda-s70"])
     out = capsys.readouterr().out
     assert "…" not in out

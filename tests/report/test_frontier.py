@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from mixed_study import FACTS, MIXED, write_mixed_study
 from rich.console import Console
 
-from mlx_prune.cli._frontier_table import FRONTIER_LEGEND, frontier_table
+from mlx_prune.cli.tables.frontier import FRONTIER_LEGEND, frontier_table
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure, draw, render
 from mlx_prune.report.figures.panels import configuration_label, key_of
 from mlx_prune.report.figures.style import MUTED, NARROW, WIDE

@@ -1,4 +1,4 @@
-"""What a running study looks like on a terminal: the grid, the step at hand, and the time left."""
+"""What is shown while a command works: bars of its steps, or the grid of a study; silent off a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mlx_prune import words
-from mlx_prune.cli._common import note
+from mlx_prune.cli.terminal.console import note
 from mlx_prune.outside_names import plain
 from mlx_prune.progress import Progress, ProgressCallback, silent
 
@@ -25,6 +25,49 @@ _MARKS = {"waiting": ("·", "dim"), "running": ("▸", "yellow"), "done": ("✓"
 
 
 @contextmanager
+def progress_bars() -> Iterator[ProgressCallback]:
+    """Rich progress bars on stderr, one per stage, with rate and time left."""
+    if not sys.stderr.isatty():
+        yield silent
+        return
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        TaskID,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[detail]}", style="dim", markup=False),
+    )
+    from mlx_prune.cli.terminal.plain import PlainConsole
+
+    with Bars(*columns, console=PlainConsole(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(report: Progress) -> None:
+            task = tasks.get(report.stage)
+            if task is None or report.done < bars.tasks[task].completed:
+                task = tasks[report.stage] = bars.add_task(
+                    plain(report.stage), total=report.total, rate="", detail=""
+                )
+            bars.update(task, completed=report.done, total=report.total, detail=plain(report.detail))
+            speed = bars.tasks[task].speed
+            bars.update(task, rate=f"{speed:,.1f}/s" if speed else "")
+
+        yield show
+
+
+@contextmanager
 def study_view(
     config: StudyConfig, labels: list[str]
 ) -> Iterator[tuple[ProgressCallback, Callable[[StudyEvent], None]]]:
@@ -34,7 +77,7 @@ def study_view(
         return
     from rich.live import Live
 
-    from mlx_prune.cli._console import PlainConsole
+    from mlx_prune.cli.terminal.plain import PlainConsole
 
     view = _View(config, labels)
     with Live(view, console=PlainConsole(stderr=True), refresh_per_second=4, transient=True):

@@ -1,45 +1,15 @@
-"""Tables that more than one command prints."""
+"""Rates per category, for a terminal."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
 from mlx_prune import words
-from mlx_prune.bbq.answers import MIN_ANSWERED
-from mlx_prune.cli._common import F
-from mlx_prune.cli._fitted_table import FittedTable
+from mlx_prune.cli.terminal.table import FittedTable, simple_table
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from mlx_prune.cli._fitted_table import Cell
-    from mlx_prune.report.words.finding import Finding
+    from mlx_prune.cli.terminal.table import Cell
     from mlx_prune.stats.rates import Rates
-
-
-def simple_table(title: str, left: list[str], right: list[str]) -> FittedTable:
-    """A table with a plain look: left-aligned columns, which name a row, then right-aligned ones."""
-    table = FittedTable(title, keys=max(len(left), 1))
-    for name in left:
-        table.add_column(name)
-    for name in right:
-        table.add_column(name, justify="right")
-    return table
-
-
-def min_answered_option(function: F) -> F:
-    """Add ``--min-answered``: the share of answers a rate needs, a percentage, as the fraction it is."""
-    option = click.option(
-        "--min-answered",
-        type=click.FloatRange(0, 100),
-        default=100 * MIN_ANSWERED,
-        show_default=True,
-        callback=lambda _, __, value: value / 100,
-        help="Percent of answers that must be understood; below, a rate is struck out and not compared.",
-    )
-    return option(function)
 
 
 def rate_cell(text: str, *, struck: bool) -> Cell:
@@ -115,13 +85,6 @@ def strict_line(rates: Rates) -> str:
         f"{words.fixed(overall.strict_usr)}, anti {words.fixed(overall.strict_anti_rate)}, of "
         f"{overall.n_answered:,} of {overall.n_answers:,} answers."
     )
-
-
-def print_headline(screen: Console, finding: Finding) -> None:
-    """The first line of a finding, after what is unfinished."""
-    if finding.unfinished:
-        screen.print(finding.unfinished, style="bold yellow")
-    screen.print(finding.headline, style="bold")
 
 
 def rules_line(rates: Rates) -> str:

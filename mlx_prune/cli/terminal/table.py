@@ -164,3 +164,13 @@ class FittedTable:
             return widest, widest
         words = max((cell_len(word) for text in texts for word in text.split()), default=0)
         return min(widest, max(_LEAST_WRAPPED, words)), widest
+
+
+def simple_table(title: str, left: list[str], right: list[str]) -> FittedTable:
+    """A table with a plain look: left-aligned columns, which name a row, then right-aligned ones."""
+    table = FittedTable(title, keys=max(len(left), 1))
+    for name in left:
+        table.add_column(name)
+    for name in right:
+        table.add_column(name, justify="right")
+    return table

@@ -1,30 +1,15 @@
-"""What the commands share: options, progress bars, tables and JSON."""
+"""Options that several commands take, and how their values are read."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Collection
+from typing import Any, TypeVar
 
 import click
 
-from mlx_prune.json_files import to_jsonable
-from mlx_prune.outside_names import plain
-from mlx_prune.progress import Progress, ProgressCallback, silent
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-# Control characters that JSON allows in a text as they are, and lone surrogates, which UTF-8 does not.
-_BEYOND_JSON = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), *range(0xD800, 0xE000))}
+from mlx_prune.bbq.answers import MIN_ANSWERED
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-# Rich assumes 80 columns when output is not a terminal; tables here are laid out for 100 at most.
-PIPED_WIDTH = 100
 
 
 def json_option(function: F) -> F:
@@ -89,6 +74,19 @@ def trust_option(function: F) -> F:
     return option(function)
 
 
+def min_answered_option(function: F) -> F:
+    """Add ``--min-answered``: the share of answers a rate needs, a percentage, as the fraction it is."""
+    option = click.option(
+        "--min-answered",
+        type=click.FloatRange(0, 100),
+        default=100 * MIN_ANSWERED,
+        show_default=True,
+        callback=lambda _, __, value: value / 100,
+        help="Percent of answers that must be understood; below, a rate is struck out and not compared.",
+    )
+    return option(function)
+
+
 def given(context: click.Context, name: str) -> bool:
     """Whether the user gave a parameter, rather than leaving its default."""
     source = context.get_parameter_source(name)
@@ -132,75 +130,3 @@ def parse_seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int,
     if len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise click.BadParameter("seeds must be distinct and not negative.")
     return seeds
-
-
-def console() -> Console:
-    """A console on stdout: the terminal's width or $COLUMNS, or a fixed one when piped."""
-    from mlx_prune.cli._console import PlainConsole
-
-    known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
-    return PlainConsole(width=None if known else PIPED_WIDTH)
-
-
-def say(message: str) -> None:
-    """Print a line, unwrapped, so that a path in it can be clicked and copied."""
-    click.echo(plain(message, keep="\n"))
-
-
-def note(message: str) -> None:
-    """Say something to the person at the terminal, on stderr."""
-    click.echo(plain(message, keep="\n"), err=True)
-
-
-def warn(message: str) -> None:
-    """A visible warning on stderr."""
-    click.secho(f"Warning: {plain(message)}", err=True, fg="yellow")
-
-
-@contextmanager
-def progress_bars() -> Iterator[ProgressCallback]:
-    """Rich progress bars on stderr, one per stage, with rate and time left; silent off a terminal."""
-    if not sys.stderr.isatty():
-        yield silent
-        return
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TaskID,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[detail]}", style="dim", markup=False),
-    )
-    from mlx_prune.cli._console import PlainConsole
-
-    with Bars(*columns, console=PlainConsole(stderr=True), transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(report: Progress) -> None:
-            task = tasks.get(report.stage)
-            if task is None or report.done < bars.tasks[task].completed:
-                task = tasks[report.stage] = bars.add_task(
-                    plain(report.stage), total=report.total, rate="", detail=""
-                )
-            bars.update(task, completed=report.done, total=report.total, detail=plain(report.detail))
-            speed = bars.tasks[task].speed
-            bars.update(task, rate=f"{speed:,.1f}/s" if speed else "")
-
-        yield show
-
-
-def emit_json(payload: Any) -> None:
-    """Print one JSON object on stdout."""
-    text = json.dumps(to_jsonable(payload), indent=2, ensure_ascii=False, allow_nan=False)
-    click.echo(text.translate(_BEYOND_JSON))

@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_prune import words
-from mlx_prune.cli._fitted_table import FittedTable
-from mlx_prune.cli._tables import ANSWERED_NOTE, rate_cell, simple_table, struck_note
+from mlx_prune.cli.tables.rates import ANSWERED_NOTE, rate_cell, struck_note
+from mlx_prune.cli.terminal.table import FittedTable, simple_table
 from mlx_prune.configuration import Configuration
 from mlx_prune.stats.methods import removes_weights
 from mlx_prune.study.results import read_latencies
 
 if TYPE_CHECKING:
-    from mlx_prune.cli._fitted_table import Cell
-    from mlx_prune.report.data import StudyData
+    from mlx_prune.cli.terminal.table import Cell
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,16 @@ class SummaryRow:
     verdict: str | None
 
 
-def summarize(folder: Path, study: StudyData) -> list[SummaryRow]:
-    """One row per configuration, in the order of the study."""
+def study_rows(folder: Path, min_answered: float) -> list[SummaryRow]:
+    """One row per configuration of a finished study, in its order.
+
+    Args:
+        folder: Of the study.
+        min_answered: Rates of a smaller share of answers than this are marked.
+    """
+    from mlx_prune.report.data import read_study
+
+    study = read_study(folder, min_answered=min_answered)
     latencies = {Configuration.of(row): row for row in read_latencies(folder)}
     rows = []
     for run in study.runs:

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from mlx_prune import words
-from mlx_prune.cli._fitted_table import FittedTable
-from mlx_prune.cli._tables import rate_cell, simple_table
+from mlx_prune.cli.tables.rates import rate_cell
+from mlx_prune.cli.terminal.table import FittedTable, simple_table
 from mlx_prune.report.figures.panels import configuration_label, number
 from mlx_prune.report.tables.frontier import UNDOMINATED
 from mlx_prune.report.tables.table import Row

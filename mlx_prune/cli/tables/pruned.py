@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune import words
-from mlx_prune.cli._common import console
+from mlx_prune.cli.terminal.console import console
 
 if TYPE_CHECKING:
     from mlx_prune.checkpoint.open import Checkpoint

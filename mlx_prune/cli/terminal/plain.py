@@ -1,4 +1,4 @@
-"""The console that results are printed on."""
+"""The console that results are printed on; apart, because Rich takes long to import."""
 
 from __future__ import annotations
 
