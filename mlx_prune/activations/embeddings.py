@@ -12,7 +12,8 @@ import numpy as np
 
 from mlx_prune.activations.blocks import calls_replaced
 from mlx_prune.checkpoint.matrices import block_modules
-from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards, TensorInfo
+from mlx_prune.checkpoint.shards import Shards, TensorInfo
+from mlx_prune.dtypes import FLOATS, UNSIGNED, WIDTHS, mlx_type
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def embeddings_from_disk(model: nn.Module, shards: Shards) -> Iterator[None]:
     found: list[nn.Module] = []
     for name, module in model.named_modules():
         info = shards.tensors.get(f"{name}.weight")
-        known = info is not None and info.dtype in FLOAT_TYPES and type(module) is nn.Embedding
+        known = info is not None and info.dtype in FLOATS and type(module) is nn.Embedding
         if info is not None and known and id(module) not in inside and info.shape == module.weight.shape:
             tables[id(module)] = info
             found.append(module)
@@ -47,6 +48,6 @@ def _rows(info: TensorInfo, ids: np.ndarray[Any, Any]) -> mx.array:
         for number, row in enumerate(wanted.tolist()):
             opened.seek(info.offset + row * width)
             opened.readinto(view[number * width : (number + 1) * width])
-    bits = np.frombuffer(rows, dtype=np.uint32 if info.dtype == "F32" else np.uint16)
-    table = mx.array(bits).view(getattr(mx, FLOAT_TYPES[info.dtype])).reshape(wanted.size, -1)
+    bits = np.frombuffer(rows, dtype=UNSIGNED[WIDTHS[info.dtype]])
+    table = mx.array(bits).view(mlx_type(info.dtype)).reshape(wanted.size, -1)
     return table[mx.array(where.reshape(ids.shape).astype(np.int32))]

@@ -15,8 +15,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlx_prune.dtypes import bits_of, type_name
+
 _FOLDER = re.compile(r"hidden-(\d{5})")
-_BITS = {mx.float32: mx.uint32, mx.bfloat16: mx.uint16, mx.float16: mx.uint16}
 _SECONDS_BETWEEN_SNAPSHOTS = 60.0
 
 
@@ -101,8 +102,8 @@ class HiddenStates:
 
     def _write(self, folder: Path, batch: int, states: mx.array) -> None:
         folder.mkdir(exist_ok=True)
-        kind = str(states.dtype).rsplit(".", 1)[-1]
-        np.save(folder / f"{batch:05d}-{kind}.npy", np.array(states.view(_BITS[states.dtype]), copy=False))
+        file = folder / f"{batch:05d}-{type_name(states.dtype)}.npy"
+        np.save(file, np.array(bits_of(states), copy=False))
 
     def _read(self, folder: Path, batch: int) -> mx.array:
         (file,) = folder.glob(f"{batch:05d}-*.npy")

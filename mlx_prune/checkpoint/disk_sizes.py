@@ -19,7 +19,8 @@ from mlx.utils import tree_flatten
 
 from mlx_prune.checkpoint.config import is_quantized
 from mlx_prune.checkpoint.open import Checkpoint
-from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards
+from mlx_prune.checkpoint.shards import Shards
+from mlx_prune.dtypes import FLOATS
 from mlx_prune.errors import one_line
 
 _CHUNK = 8 << 20
@@ -82,7 +83,7 @@ def bitmask_bytes(shards: Shards, *, progress: Callable[[int], None] | None = No
     total = shards.nbytes
     done = 0
     for info in shards.tensors.values():
-        if info.dtype in FLOAT_TYPES:
+        if info.dtype in FLOATS:
             weights, zeros = shards.count_zeros(info.name)
             width = info.nbytes // max(weights, 1)
             total -= max(0, info.nbytes - (-(-weights // 8) + (weights - zeros) * width))

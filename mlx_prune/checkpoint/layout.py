@@ -11,8 +11,9 @@ import mlx.nn as nn
 
 from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.places import Place, read_part
-from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards
+from mlx_prune.checkpoint.shards import Shards
 from mlx_prune.checkpoint.stand_ins import places_by_stand_ins
+from mlx_prune.dtypes import FLOATS, mlx_type
 from mlx_prune.errors import CheckpointError
 
 
@@ -56,8 +57,7 @@ class Originals:
         tensor = self._layout.places[linear.name].tensor
         if self._layout.name == "mlx":
             return self._stored[tensor].dtype
-        dtype: mx.Dtype = getattr(mx, FLOAT_TYPES[self._shards.tensors[tensor].dtype])
-        return dtype
+        return mlx_type(self._shards.tensors[tensor].dtype)
 
     def read(self, linear: PrunableLinear) -> mx.array:
         """One matrix, [out, in]; its memory is the caller's. In layout "mlx" each can be read once."""
@@ -103,7 +103,7 @@ def layout_of(shards: Shards, linears: list[PrunableLinear], network: nn.Module)
         if info is None or info.shape != shape:
             elsewhere.append(linear)
             continue
-        if info.dtype not in FLOAT_TYPES:
+        if info.dtype not in FLOATS:
             raise CheckpointError(
                 f"{info.name} is stored as {info.dtype}, and only float32, bfloat16 and float16 weights can "
                 "be pruned; convert the checkpoint first."

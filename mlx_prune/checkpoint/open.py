@@ -23,12 +23,11 @@ from mlx_prune.checkpoint.downloads import download
 from mlx_prune.checkpoint.hashes import quick_hash
 from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears, weights_of
 from mlx_prune.checkpoint.rope import check_rope
-from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards, open_shards
+from mlx_prune.checkpoint.shards import Shards, open_shards
+from mlx_prune.dtypes import DTYPES, FLOATS
 from mlx_prune.environment import backend
 from mlx_prune.errors import CheckpointError, one_line
 from mlx_prune.paths import expanded
-
-DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -97,9 +96,9 @@ class Checkpoint:
         """The float type that most of its weights are stored in: "float32", "bfloat16" or "float16"."""
         sizes: dict[str, int] = {}
         for info in self.shards.tensors.values():
-            if info.dtype in FLOAT_TYPES:
+            if info.dtype in FLOATS:
                 sizes[info.dtype] = sizes.get(info.dtype, 0) + info.nbytes
-        return FLOAT_TYPES[max(sizes, key=lambda key: sizes[key])] if sizes else "float32"
+        return FLOATS[max(sizes, key=lambda key: sizes[key])] if sizes else "float32"
 
     def compute_dtype(self, dtype: str) -> str:
         """The type that a model computes in if it is asked for as ``dtype``; see :func:`load`."""

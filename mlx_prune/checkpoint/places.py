@@ -9,7 +9,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_prune.checkpoint.shards import FLOAT_TYPES, TensorInfo
+from mlx_prune.checkpoint.shards import TensorInfo
+from mlx_prune.dtypes import UNSIGNED, mlx_type
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ def read_part(info: TensorInfo, start: int, shape: tuple[int, ...]) -> mx.array:
     Returns:
         A fresh array of the stored type.
     """
-    dtype: mx.Dtype = getattr(mx, FLOAT_TYPES[info.dtype])
+    dtype = mlx_type(info.dtype)
     bits: np.ndarray[Any, Any] = np.fromfile(
         info.file,
-        dtype=np.uint16 if dtype.size == 2 else np.uint32,
+        dtype=UNSIGNED[dtype.size],
         count=prod(shape),
         offset=info.offset + start * dtype.size,
     )

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlx_prune.dtypes import UNSIGNED, WIDTHS
 from mlx_prune.errors import CheckpointError, one_line
 from mlx_prune.json_files import parse_json
 
@@ -25,26 +26,6 @@ if TYPE_CHECKING:
 INDEX_FILE = "model.safetensors.index.json"
 WEIGHT_FILES = "model*.safetensors"  # what mlx-lm loads
 
-# Bytes per value, and the unsigned type that carries the bits (NumPy has no bfloat16).
-_ITEM_BYTES = {
-    "F64": 8,
-    "F32": 4,
-    "F16": 2,
-    "BF16": 2,
-    "I64": 8,
-    "I32": 4,
-    "I16": 2,
-    "I8": 1,
-    "U64": 8,
-    "U32": 4,
-    "U16": 2,
-    "U8": 1,
-    "BOOL": 1,
-    "F8_E4M3": 1,
-    "F8_E5M2": 1,
-}
-_BITS_TYPE = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
-FLOAT_TYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _LARGEST_LENGTH = 2**63 - 1
 _PIECE = 1 << 22  # values
 _LARGEST_HEADER = 100_000_000  # as the safetensors library
@@ -93,7 +74,7 @@ class Shards:
     def read_bits(self, name: str) -> np.ndarray[Any, Any]:
         """Read one tensor as unsigned integers of its width, in its shape (a fresh, writable array)."""
         info = self.tensors[name]
-        bits = _BITS_TYPE[_ITEM_BYTES[info.dtype]]
+        bits = np.dtype(UNSIGNED[WIDTHS[info.dtype]])
         count = info.nbytes // np.dtype(bits).itemsize
         values = np.fromfile(info.file, dtype=bits, count=count, offset=info.offset)
         if values.size != count:
@@ -107,12 +88,12 @@ class Shards:
             CheckpointError: The file has become shorter than its header says.
         """
         info = self.tensors[name]
-        width = _ITEM_BYTES[info.dtype]
+        width = WIDTHS[info.dtype]
         values, zeros = info.nbytes // width, 0
         for start in range(0, values, _PIECE):
             count = min(_PIECE, values - start)
             bits = np.fromfile(
-                info.file, dtype=_BITS_TYPE[width], count=count, offset=info.offset + start * width
+                info.file, dtype=UNSIGNED[width], count=count, offset=info.offset + start * width
             )
             if bits.size != count:
                 raise CheckpointError(f"{info.file} ends inside tensor {name}; download or copy it again.")
@@ -204,7 +185,7 @@ def read_header(file: Path) -> list[TensorInfo]:
             f"The header of {file} is damaged ({one_line(error)}); download it again."
         ) from error
     for info in found:
-        width = _ITEM_BYTES.get(info.dtype)
+        width = WIDTHS.get(info.dtype)
         if info.nbytes < 0 or (width is not None and math.prod(info.shape) * width != info.nbytes):
             raise CheckpointError(
                 f"The header of {file} gives {info.name} a wrong length; download it again."

@@ -19,7 +19,8 @@ import numpy as np
 
 from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.places import Place, read_part
-from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards, TensorInfo
+from mlx_prune.checkpoint.shards import Shards, TensorInfo
+from mlx_prune.dtypes import FLOATS
 
 _LARGEST = 1 << 26  # stand-in values in all, 256 MB
 
@@ -85,7 +86,7 @@ class _StandIns:
         self._end = 0
         for info in shards.tensors.values():
             fits = len(info.shape) in (2, 3) and all(size in small for size in info.shape[-2:])
-            if fits and info.dtype in FLOAT_TYPES and info.name not in known:
+            if fits and info.dtype in FLOATS and info.name not in known:
                 self._tensors.append(info)
                 self._shapes.append((*info.shape[:-2], small[info.shape[-2]], small[info.shape[-1]]))
                 self._first.append(self._end)

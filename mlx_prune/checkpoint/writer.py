@@ -20,20 +20,10 @@ import numpy as np
 
 from mlx_prune.checkpoint.places import Place, read_part
 from mlx_prune.checkpoint.shards import INDEX_FILE, Shards, TensorInfo
+from mlx_prune.dtypes import bits_of, stored_name
 
 _COPY_BYTES = 8 << 20
 _SHARD_BYTES = 5 << 30
-_MLX_TYPES = {
-    mx.float32: ("F32", mx.uint32),
-    mx.bfloat16: ("BF16", mx.uint16),
-    mx.float16: ("F16", mx.uint16),
-    mx.uint32: ("U32", mx.uint32),
-    mx.int32: ("I32", mx.uint32),
-    mx.uint8: ("U8", mx.uint8),
-    mx.int8: ("I8", mx.uint8),
-    mx.int64: ("I64", mx.uint64),
-    mx.bool_: ("BOOL", mx.uint8),
-}
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,7 @@ class CheckpointWriter:
     def write_part(self, place: Place, values: mx.array) -> None:
         """Write a matrix in its place, in the stored type."""
         info = self._tensors[place.tensor]
-        if _MLX_TYPES[values.dtype][0] != info.dtype or place.start + values.size > prod(info.shape):
+        if stored_name(values.dtype) != info.dtype or place.start + values.size > prod(info.shape):
             raise ValueError(f"{info.name} is stored as {info.dtype} {info.shape}")
         with open(info.file, "r+b") as out:
             out.seek(info.offset + place.start * values.itemsize)
@@ -159,7 +149,7 @@ def _new_file(file: Path, group: Mapping[str, mx.array]) -> _File:
     at = 0
     for name, values in group.items():
         entries[name] = {
-            "dtype": _MLX_TYPES[values.dtype][0],
+            "dtype": stored_name(values.dtype),
             "shape": list(values.shape),
             "data_offsets": [at, at + values.nbytes],
         }
@@ -195,5 +185,5 @@ def _copy_ranges(source: Path, out: Any, kept: list[TensorInfo]) -> None:
 
 
 def _bytes(values: mx.array) -> memoryview:
-    bits: np.ndarray[Any, Any] = np.array(values.view(_MLX_TYPES[values.dtype][1]), copy=False)
+    bits: np.ndarray[Any, Any] = np.array(bits_of(values), copy=False)
     return np.ascontiguousarray(bits).reshape(-1).view(np.uint8).data

@@ -12,6 +12,7 @@ from mlx_prune import words
 from mlx_prune.cli.terminal.console import console, emit_json, note, say, warn
 from mlx_prune.cli.terminal.options import json_option, trust_option
 from mlx_prune.cli.terminal.progress import progress_bars
+from mlx_prune.dtypes import DTYPES
 from mlx_prune.latency.settings import SCHEDULES, BenchSettings
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
 )
 @click.option(
     "--dtype",
-    type=click.Choice(("auto", "float32", "bfloat16", "float16")),
+    type=click.Choice(DTYPES),
     default="auto",
     show_default=True,
 )

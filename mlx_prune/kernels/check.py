@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlx_prune.dtypes import bits_of, type_name
 from mlx_prune.errors import one_line
 from mlx_prune.kernels import launch, portable_sums
 from mlx_prune.kernels import portable as select_portable
@@ -21,7 +22,6 @@ SHAPES = ((2, 3), (37, 1021), (131, 1021))
 # For a look at the machine that may take a moment: 258 chunks, 17 slabs, rows of 17 groups.
 THOROUGH_SHAPES = (*SHAPES, (1031, 4099))
 _TOLERANCE = 1e-5
-_BITS = {4: mx.uint32, 2: mx.uint16}
 
 _Call = Callable[[Any, mx.array, mx.array], mx.array]
 
@@ -69,7 +69,7 @@ def check(
     Returns:
         The result. Selections must agree in every bit, sums to 1e-5 of their size; NaN agrees with nothing.
     """
-    kind = str(dtype).rpartition(".")[2]
+    kind = type_name(dtype)
     portable = portable_sums if name == "sum_of_squares" else select_portable
     detail = "equal sums" if name == "sum_of_squares" else "equal bits"
     for shape in shapes:
@@ -113,8 +113,7 @@ def _difference(name: str, found: mx.array, wanted: mx.array) -> str:
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         return f"{found.dtype} {found.shape} instead of {wanted.dtype} {wanted.shape}"
     if name != "sum_of_squares":
-        bits = _BITS[wanted.dtype.size]
-        wrong = np.count_nonzero(np.array(found.view(bits)) != np.array(wanted.view(bits)))
+        wrong = np.count_nonzero(np.array(bits_of(found)) != np.array(bits_of(wanted)))
         return f"{wrong:,} of {wanted.size:,} differ" if wrong else ""
     exact = np.array(wanted, dtype=np.float64)
     error = np.abs(np.array(found, dtype=np.float64) - exact)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import mlx.core as mx
 
+from mlx_prune.dtypes import type_name
 from mlx_prune.environment import backend
 from mlx_prune.errors import MlxPruneError, RecipeError
 from mlx_prune.kernels import check
@@ -197,11 +198,6 @@ def sentences(record: Mapping[str, Any]) -> list[str]:
         for dtype, reason in reasons.items()
         if reason != SWITCHED_OFF
     ]
-
-
-def type_name(dtype: mx.Dtype) -> str:
-    """The name of a type, such as "float32"."""
-    return str(dtype).rpartition(".")[2]
 
 
 def _keep(answers: list[Answer]) -> None:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from mlx_prune.dtypes import INFINITY, MAGNITUDE
+
 Bits = np.ndarray[Any, np.dtype[Any]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -23,8 +25,6 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _PIECE = 1 << 18  # weights worked on at a time: 1 MiB of scores
 _RANDOM_PIECE = 1 << 20  # weights per random stream; part of what a seed means
 _SAMPLE = 1 << 16
-_SIGN = {"bfloat16": 0x7FFF, "float16": 0x7FFF, "float32": 0x7FFFFFFF}
-_INFINITY = {"bfloat16": 0x7F80, "float16": 0x7C00, "float32": 0x7F800000}
 _LARGEST_PAIRWISE = 16
 
 
@@ -36,7 +36,7 @@ def all_finite(bits: Bits, dtype: str) -> bool:
         dtype: What the bits mean: "bfloat16", "float16" or "float32".
     """
     flat = bits.reshape(-1)
-    sign, infinity = _SIGN[dtype], _INFINITY[dtype]
+    sign, infinity = MAGNITUDE[dtype], INFINITY[dtype]
     largest = _in_pieces(flat.size, _PIECE, lambda a, b: int((flat[a:b] & sign).max()))
     return max(largest, default=0) < infinity
 
@@ -73,7 +73,7 @@ def prune_matrix(bits: Bits, dtype: str, k: int) -> None:
     """
     if k == 0:
         return
-    flat, sign = bits.reshape(-1), _SIGN[dtype]
+    flat, sign = bits.reshape(-1), MAGNITUDE[dtype]
     threshold, below, equal = _kth_smallest(flat, sign, k)
     # How many of the equal ones each piece may take: the first ones of the matrix go first.
     before = np.concatenate([[0], np.cumsum(equal)])
@@ -212,7 +212,7 @@ def _zero(bits: Bits, mask: Mask) -> None:
 
 def _scores(bits: Bits, dtype: str, scale: Floats | None) -> Floats:
     """``|w| * scale`` in float32; widening is exact."""
-    magnitude = bits & _SIGN[dtype]
+    magnitude = bits & MAGNITUDE[dtype]
     if dtype == "bfloat16":
         values = magnitude.astype(np.uint32)
         values <<= 16

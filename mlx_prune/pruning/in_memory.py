@@ -13,7 +13,7 @@ from mlx_prune.activations.passes import ActivationStatistics, BlockSteps, calib
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.matrices import PrunableLinear, other_projections, prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
-from mlx_prune.checkpoint.shards import FLOAT_TYPES
+from mlx_prune.dtypes import FLOATS, mlx_type
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels import choice
@@ -145,9 +145,9 @@ def _stored_types(source: Checkpoint, linears: list[PrunableLinear]) -> dict[str
     """The type in which the checkpoint holds each matrix, by layer name."""
     infos = {linear.name: source.shards.tensors.get(f"{linear.name}.weight") for linear in linears}
     types = {
-        name: getattr(mx, FLOAT_TYPES[info.dtype])
+        name: mlx_type(info.dtype)
         for name, info in infos.items()
-        if info is not None and info.dtype in FLOAT_TYPES
+        if info is not None and info.dtype in FLOATS
     }
     if len(types) < len(linears):
         # Renamed, stacked or split by mlx-lm, whose own loading tells.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from mlx_prune.bbq.items import CONDITIONS
 from mlx_prune.bbq.thinking import MODES
-from mlx_prune.checkpoint.shards import FLOAT_TYPES
+from mlx_prune.dtypes import FLOATS
 from mlx_prune.errors import DataError
 from mlx_prune.generation.engines import ENGINES
 from mlx_prune.generation.interface import STUDY_SEEDS, GenerationSettings
@@ -84,7 +84,7 @@ class Generation:
         _ = self.settings
         if self.engine not in ENGINES:
             raise DataError(f"engine is {self.engine!r}; choose 'batched' or 'sequential'.")
-        dtypes = ("auto", *FLOAT_TYPES.values())
+        dtypes = ("auto", *FLOATS.values())
         if self.dtype not in dtypes:
             raise DataError(f"dtype must be one of {', '.join(dtypes)}, not {self.dtype!r}.")
         if self.thinking not in MODES:

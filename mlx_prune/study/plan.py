@@ -29,7 +29,6 @@ from mlx_prune.study.runner import is_finished
 SAMPLED_ITEMS = 40
 # A record with its answer, probabilities and counts, compressed; about what runs of thousands take.
 _RECORD_BYTES = 24
-_BITS = {"float32": 32, "bfloat16": 16, "float16": 16}
 # Forward passes over the calibration text that a recipe with activations needs.
 _PASSES = {"sequential": 2, "dense": 1}
 
@@ -148,7 +147,7 @@ def _disk_share(name: Configuration, stored: str) -> float:
     share = 1 - name.sparsity / 100 if label.structured else 1.0
     if label.quantization is not None and label.quantization.bits is not None:
         # Half a bit per weight for scales and offsets.
-        share *= (label.quantization.bits + 0.5) / _BITS[stored]
+        share *= (label.quantization.bits + 0.5) / (32 if stored == "float32" else 16)
     return share
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from mlx_prune.bbq.answers import MIN_ANSWERED
+from mlx_prune.dtypes import DTYPES
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,7 +23,7 @@ def dtype_option(function: F) -> F:
     """Add ``--dtype``: the type a model computes in."""
     option = click.option(
         "--dtype",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        type=click.Choice(DTYPES),
         default="auto",
         show_default=True,
         help="auto: as stored on a GPU, float32 on a CPU.",

@@ -16,10 +16,9 @@ from mlx_prune.checkpoint.layout import layout_of
 from mlx_prune.checkpoint.matrices import PrunableLinear, blocks, weights_of
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.other_parts import refuse_loss
-from mlx_prune.checkpoint.shards import FLOAT_TYPES, Shards
+from mlx_prune.checkpoint.shards import Shards
+from mlx_prune.dtypes import FLOATS, NAMES, mlx_type
 from mlx_prune.errors import CheckpointError
-
-_WRITABLE = {*FLOAT_TYPES, "U32", "I32", "U8", "I8", "I64", "BOOL"}
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class SourceTensors:
             self._values = weights_of(network)
             return
         for info in source.shards.tensors.values():
-            if info.dtype not in _WRITABLE:
+            if info.dtype not in NAMES:
                 raise CheckpointError(
                     f"{info.name} is stored as {info.dtype}, which is not copied; convert the checkpoint to "
                     "float32, bfloat16 or float16 first."
@@ -130,8 +129,7 @@ class SourceTensors:
     def _type(self, name: str) -> mx.Dtype:
         if self.layout == "mlx":
             return self._values[name].dtype
-        stored: mx.Dtype = getattr(mx, FLOAT_TYPES[self._shards.tensors[name].dtype])
-        return stored
+        return mlx_type(self._shards.tensors[name].dtype)
 
     def take(self, names: Iterable[str]) -> dict[str, mx.array]:
         """Some tensors, lazy, in the order of the names; each can be taken once."""
@@ -157,7 +155,7 @@ def layout_for_cuts(shards: Shards, shapes: dict[str, tuple[int, ...]], names: B
         info = shards.tensors.get(names.in_files(name))
         if info is None or info.shape != shape:
             return "mlx"
-        if info.dtype not in FLOAT_TYPES:
+        if info.dtype not in FLOATS:
             raise CheckpointError(
                 f"{info.name} is stored as {info.dtype}, and only float32, bfloat16 and float16 weights can "
                 "be pruned; convert the checkpoint first."
