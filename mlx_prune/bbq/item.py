@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+CONTEXTS = ("ambig", "disambig")
+"""Whether a context answers its question: it does not, or it does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:

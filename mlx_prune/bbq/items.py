@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from mlx_prune.bbq.folder import canonical_category, category_files, read_category
-from mlx_prune.bbq.item import Item
+from mlx_prune.bbq.item import CONTEXTS, Item
 from mlx_prune.bbq.subset import limit_items
 from mlx_prune.errors import DataError
 from mlx_prune.paths import expanded
@@ -14,7 +14,7 @@ from mlx_prune.paths import expanded
 __all__ = ["CONDITIONS", "STUDY_CATEGORIES", "Item", "load_items"]
 
 STUDY_CATEGORIES = ("Age", "Gender_identity", "Race_ethnicity", "Religion", "SES")
-CONDITIONS = ("ambig", "disambig", "all")
+CONDITIONS = (*CONTEXTS, "all")
 
 
 def load_items(

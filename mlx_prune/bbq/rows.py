@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from mlx_prune.bbq import fields
 from mlx_prune.bbq.fields import AnswerInfo, Row
-from mlx_prune.bbq.item import Item
+from mlx_prune.bbq.item import CONTEXTS, Item
 from mlx_prune.bbq.stereotypes import UNKNOWN_GROUP, contradicts_context, stereotype_target
 
 POLARITIES = ("neg", "nonneg")
-CONDITIONS = ("ambig", "disambig")
 # Two-attribute categories: their people differ in race as well, which no single group tag expresses.
 INTERSECTIONAL = ("Race_x_SES", "Race_x_gender")
 
@@ -80,7 +79,7 @@ def _item(
 ) -> Item:
     unknown = next(index for index, (_, group) in enumerate(info) if group == UNKNOWN_GROUP)
     label = fields.option_index(row, label_field, where)
-    condition = fields.choice(row, "context_condition", CONDITIONS, where)
+    condition = fields.choice(row, "context_condition", CONTEXTS, where)
     if condition == "ambig" and label != unknown:
         raise fields.wrong(where, label_field, f"{unknown}, the unknown option, in an ambiguous context")
     if fields.text(row, "category", where).lower() != category.lower():

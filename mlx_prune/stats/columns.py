@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_prune.bbq.answers import LETTERS, RULES, STRICT_RULES
+from mlx_prune.bbq.item import CONTEXTS
 from mlx_prune.errors import RecordsError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Ints = NDArray[np.int64]
-CONDITIONS = ("ambig", "disambig")
 
 # A column of names as (distinct names, index of each entry's name).
 Coded = tuple[Sequence[str], Ints]
@@ -91,7 +91,7 @@ def from_table(table: pa.Table) -> AnswerColumns:
         categories=tuple(ordered),
         category=_positions("category", categories, ordered)[category],
         item=names["item_id"][1],
-        condition=_known("context_condition", names["context_condition"], CONDITIONS),
+        condition=_known("context_condition", names["context_condition"], CONTEXTS),
         rule=_known("parse_rule", names["parse_rule"], RULES),
         parsed_answer=answers,
         **indices,

@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mlx_prune.bbq.answers import MIN_ANSWERED, RULES, STRICT_RULES
+from mlx_prune.bbq.item import CONTEXTS
 from mlx_prune.errors import RecordsError
-from mlx_prune.stats.columns import CONDITIONS, AnswerColumns
+from mlx_prune.stats.columns import AnswerColumns
 from mlx_prune.stats.columns import from_table as columns_from_table
 from mlx_prune.stats.levels import CONFIDENCE
 
@@ -165,18 +166,18 @@ def compute_rates(columns: AnswerColumns) -> Rates:
     if not len(columns):
         raise RecordsError("there are no records to compute rates from; evaluate the model first")
     count = len(columns.categories)
-    cell = columns.category * len(CONDITIONS) + columns.condition
-    cells = count * len(CONDITIONS)
+    cell = columns.category * len(CONTEXTS) + columns.condition
+    cells = count * len(CONTEXTS)
 
     outcome = _outcomes(columns)
     correct = columns.parsed_answer == columns.label
     codes = (cell * 10 + outcome * 2 + correct) * len(RULES) + columns.rule
-    answers = _count(codes, (count, len(CONDITIONS), 5, 2, len(RULES)), cells * 10 * len(RULES))
+    answers = _count(codes, (count, len(CONTEXTS), 5, 2, len(RULES)), cells * 10 * len(RULES))
 
     # All answers to an item share its cell and target, so any of them may describe it.
     item_cell = np.full(int(columns.item.max()) + 1, -1, np.int64)
     item_cell[columns.item] = cell * 2 + (columns.stereotype_target_index < 0)
-    items = _count(item_cell[item_cell >= 0], (count, len(CONDITIONS), 2), cells * 2)
+    items = _count(item_cell[item_cell >= 0], (count, len(CONTEXTS), 2), cells * 2)
 
     rows = [_category(columns.categories[i], items[i], answers[i]) for i in range(count)]
     overall = _category(OVERALL, items.sum(0), answers.sum(0))

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bad_things import Case
+from damages import Case
 
 TESTS = Path(__file__).resolve().parent.parent
 LIMIT_S = 20.0

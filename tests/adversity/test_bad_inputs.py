@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from bad_things import Case, cases
+from bad_things import cases
+from damages import Case
 from driver import run_all
 from good_things import make_good_things
 
