@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlx_prune.cli._prune_request import method_option, read_request, recipe_options
+from mlx_prune.cli.prune_options import method_option, read_request, recipe_options
 from mlx_prune.cli.terminal.console import emit_json, warn
 from mlx_prune.cli.terminal.options import dtype_option, json_option, trust_option
 from mlx_prune.cli.terminal.progress import progress_bars
 from mlx_prune.registry import MASK, STRUCTURE, methods
 
 if TYPE_CHECKING:
-    from mlx_prune.cli._prune_request import Request
+    from mlx_prune.cli.prune_options import Request
     from mlx_prune.cli.tables.pruned import Rows
 
 

@@ -12,8 +12,8 @@ from mlx_prune.cards.base import BaseModel
 from mlx_prune.cards.card import model_card
 from mlx_prune.cards.methods import command_of, short_title
 from mlx_prune.checkpoint.record import PruningRecord
-from mlx_prune.cli._prune_request import read_request
 from mlx_prune.cli.prune import command
+from mlx_prune.cli.prune_options import read_request
 from mlx_prune.publishing.names import check_repo_id, repository_name
 
 BASE = BaseModel("Tiny", "org/Tiny")
