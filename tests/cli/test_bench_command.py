@@ -15,8 +15,8 @@ from latency_examples import made_up_result
 from rich.console import Console
 from tiny_models import save_tiny_model
 
-from mlx_prune.cli.bench import BITMASK_LEGEND, latency_table, size_table, speed_table
 from mlx_prune.cli.main import run
+from mlx_prune.cli.tables.latency import BITMASK_LEGEND, latency_table, size_table, speed_table
 from mlx_prune.latency.result import read_result
 
 QUICK = ["--rounds", "1", "--items", "8", "--cooldown", "0", "--prompt", "6", "--generate", "3"]

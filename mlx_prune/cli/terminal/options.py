@@ -122,12 +122,21 @@ def parse_percent(_: click.Context, __: click.Parameter, value: str | None) -> f
     return number
 
 
-def parse_seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
-    """Callback of ``--seeds``: ``42,123`` to ``(42, 123)``."""
+def whole_numbers(value: str) -> tuple[int, ...]:
+    """The numbers of ``42,123``.
+
+    Raises:
+        BadParameter: It is something else.
+    """
     try:
-        seeds = tuple(int(word) for word in value.split(","))
+        return tuple(int(word) for word in value.split(","))
     except ValueError:
         raise click.BadParameter(f"{value!r} is not a comma-separated list of whole numbers.") from None
+
+
+def parse_seeds(_: click.Context, __: click.Parameter, value: str) -> tuple[int, ...]:
+    """Callback of ``--seeds``: ``42,123`` to ``(42, 123)``."""
+    seeds = whole_numbers(value)
     if len(set(seeds)) != len(seeds) or min(seeds) < 0:
         raise click.BadParameter("seeds must be distinct and not negative.")
     return seeds
