@@ -83,12 +83,6 @@ class Modifier:
         """Whether a recipe asks for it."""
         return bool(getattr(recipe, self.field) == self.value)
 
-    @property
-    def argument(self) -> str:
-        """As given to ``mlxprune prune``."""
-        flag = f"--{self.field.replace('_', '-')}"
-        return flag if self.value is True else f"{flag} {self.value}"
-
 
 @dataclass(frozen=True)
 class Look:
@@ -119,6 +113,7 @@ class Method(ABC):
         words: What a model card says was done.
         look: In figures.
         modifiers: Words that may follow its name, in the order of a label.
+        scopes: Which matrices a recipe may ask for, and what a model card says of them.
         own: Options that not every method of its kind takes.
     """
 
@@ -128,6 +123,9 @@ class Method(ABC):
     look: ClassVar[Look]
     title: ClassVar[str] = ""
     modifiers: ClassVar[tuple[Modifier, ...]] = ()
+    scopes: ClassVar[Mapping[str, str]] = {
+        "blocks": "all linear layers inside the transformer blocks (attention and MLP projections)"
+    }
     own: ClassVar[tuple[str, ...]] = ()
 
     @property

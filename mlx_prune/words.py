@@ -134,15 +134,15 @@ def number(value: Number) -> str:
     return f"{value:.2e}"
 
 
-def size(n_bytes: Number) -> str:
+def size(n_bytes: Number, digits: int = 1) -> str:
     """Bytes in decimal units, as disks and the Hub count them: 3.7 MB."""
     if n_bytes is None or math.isnan(n_bytes):
         return NONE
     if n_bytes < 1000:
         return f"{n_bytes:.0f} B"
     # Where rounding would give 1000.0 kB, it is 1.0 MB.
-    power = next((power for power in (1, 2) if round(n_bytes / 1000**power, 1) < 1000), 3)
-    return f"{n_bytes / 1000**power:.1f} {('B', 'kB', 'MB', 'GB')[power]}"
+    power = next((power for power in (1, 2) if round(n_bytes / 1000**power, digits) < 1000), 3)
+    return f"{n_bytes / 1000**power:.{digits}f} {('B', 'kB', 'MB', 'GB')[power]}"
 
 
 def seconds(value: Number) -> str:

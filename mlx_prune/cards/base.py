@@ -38,6 +38,23 @@ class BaseModel:
     language: tuple[str, ...] = ()
 
 
+def shown_name(model: str) -> str:
+    """What a card and a command call a model: its Hub id, or the name of its folder without the path.
+
+    Args:
+        model: What the user called it; a folder in the Hub's cache is its Hub id.
+    """
+    cached = _CACHED.search(model)
+    if cached:
+        return f"{cached[1]}/{cached[2]}"
+    local = expanded(model).exists()
+    return (
+        model
+        if model == DEMO_MODEL or (_HUB_ID.fullmatch(model) and not local)
+        else expanded(model).resolve().name
+    )
+
+
 def base_model(record: PruningRecord) -> BaseModel:
     """The base model that a record names, with the license its own card declares.
 
@@ -49,19 +66,16 @@ def base_model(record: PruningRecord) -> BaseModel:
     source = record.model
     if not source:
         raise CheckpointError("pruning_meta.json names no model; prune the model again.")
-    cached = _CACHED.search(source)
-    if cached:
-        hub_id: str | None = f"{cached[1]}/{cached[2]}"
-    else:
-        local = expanded(source).exists()
-        hub_id = source if _HUB_ID.fullmatch(source) and not local else None
-    name = hub_id.split("/")[1] if hub_id else expanded(source).resolve().name
     if source == DEMO_MODEL:
         return BaseModel("mlx-prune-demo", license="mit", language=("en",))
+    shown = shown_name(source)
+    hub_id = shown if "/" in shown else None
     card = expanded(source) / "README.md"
     if not card.is_file() and hub_id:
         card = _cached_card(hub_id) or card
-    return with_card(BaseModel(name, hub_id), card_metadata(card) if card.is_file() else {})
+    return with_card(
+        BaseModel(shown.rpartition("/")[2], hub_id), card_metadata(card) if card.is_file() else {}
+    )
 
 
 def with_card(base: BaseModel, card: Mapping[str, Any]) -> BaseModel:

@@ -1,25 +1,46 @@
 """The model card of a pruned checkpoint, in the structure of the cards published with the study.
 
-A card is made from ``pruning_meta.json`` alone, and made again when measurements arrive. It states what was
-done and what was measured; what was not measured is said to be unmeasured.
+A card is made from the record of pruning alone (``card.md.j2``), and made again when measurements arrive. It
+states what was done and what was measured; what was not measured is said to be unmeasured. What it says of a
+method comes from the method's own file.
 """
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mlx_prune.cards import sections as card_sections
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mlx_prune import words
 from mlx_prune.cards.base import BaseModel, base_model
-from mlx_prune.cards.methods import tags as method_tags
-from mlx_prune.cards.results import CardResults
+from mlx_prune.cards.citation import CITATION
+from mlx_prune.cards.results import CardResults, percent, results_rows
 from mlx_prune.checkpoint.record import PruningRecord
+from mlx_prune.labels import DENSE, Label, known_label
+from mlx_prune.outside_names import markdown, plain
+from mlx_prune.registry import MASK, QUANTIZATION, STRUCTURE, Method, methods
 from mlx_prune.store import write_atomically
 
 if TYPE_CHECKING:
     from huggingface_hub import ModelCardData
 
 CARD_FILE = "README.md"
+
+_LINK = re.compile(r"https?://[^\s()<>\[\]]+")
+_UNITS = {
+    "neurons": "MLP neurons per block",
+    "groups": "Key-value groups per block",
+    "blocks": "Transformer blocks",
+}
+_TEXTS = {"c4": "C4", "demo": "mlx-prune's invented demo text"}
+_QUESTIONS = {
+    "": "BBQ",
+    "hub": "BBQ (Elfsong/BBQ)",
+    "demo": "mlx-prune's invented demonstration set, which is not BBQ,",
+}
 
 
 def write_card(folder: Path, results: CardResults | None = None) -> Path:
@@ -73,24 +94,90 @@ def model_card(
     base = base or base_model(record)
     if results is None:
         results = CardResults.from_dict(record.results or {})
-    sections = (
-        card_sections.summary(record, base, results),
-        card_sections.configuration(record, base),
-        card_sections.metrics(results),
-        card_sections.caveats(record, results),
-        card_sections.use(repo_id),
-        card_sections.reproduction(record, base),
-        card_sections.citation(),
+    label = known_label(str(record.method))
+    text = record.calibration.source if record.calibration is not None else ""
+    body = _template().render(
+        record=record,
+        quantized=record.quantization,
+        base=base,
+        results=results,
+        repo_id=repo_id,
+        kind=_kind(label),
+        title=short_title(record),
+        said=_said(label),
+        scope=_scope(label, record.scope or ""),
+        license=_license(base),
+        text=_TEXTS.get(text, markdown(Path(text).name)),
+        questions=_QUESTIONS.get(results.bbq, f"BBQ ({markdown(results.bbq)})"),
+        rows=results_rows(results),
     )
-    header = _metadata(record, base).to_yaml()
-    body = "\n\n".join(sections)
-    return str(ModelCard(f"---\n{header}\n---\n\n{body}\n"))
+    return str(ModelCard(f"---\n{_header(record, label, base).to_yaml()}\n---\n\n{body}\n"))
 
 
-def _metadata(record: PruningRecord, base: BaseModel) -> ModelCardData:
+def short_title(record: PruningRecord) -> str:
+    """What was done, in a few words: "wanda pruning at 50% target sparsity (2:4 pattern), 4-bit"."""
+    label = known_label(str(record.method))
+    bits = "" if label is None or label.quantization is None else f"{label.quantization.bits}-bit"
+    kind = _kind(label)
+    if kind == QUANTIZATION:
+        return f"{bits} quantization ({record.method})"
+    what = f"{percent(record.target_sparsity)} {'removed' if kind == STRUCTURE else 'target sparsity'}"
+    pattern = f" ({record.pattern} pattern)" if record.pattern else ""
+    method = record.method if label is None else label.pruned
+    return f"{method} pruning at {what}{pattern}" + (f", {bits}" if bits else "")
+
+
+@cache
+def _template() -> Any:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,
+    )
+    environment.filters |= {"markdown": markdown, "plain": plain}
+    environment.globals |= {"words": words, "percent": percent, "units": _UNITS, "citation": CITATION}
+    return environment.get_template("card.md.j2")
+
+
+def _kind(label: Label | None) -> str:
+    """Of a method of another tool, zeros are all that its record tells."""
+    if label is None or label.masked:
+        return MASK
+    return STRUCTURE if label.structured else QUANTIZATION
+
+
+def _said(label: Label | None) -> list[str]:
+    """What was done, in the words of the method and its modifiers."""
+    if label is None or label.base == DENSE:
+        return []
+    method = methods()[label.base]
+    return [method.words, *(word.words for word in method.modifiers if word.name in label.modifiers)]
+
+
+def _scope(label: Label | None, scope: str) -> str:
+    method = Method if label is None or label.base == DENSE else methods()[label.base]
+    return method.scopes.get(scope, scope)
+
+
+def _license(base: BaseModel) -> str:
+    if base.license is None:
+        return "that of the base model, which was not recorded; see there before any use."
+    name = markdown(base.license_name or base.license)
+    # A relative link would lead into this repository, and a parenthesis end the link.
+    safe = base.license_link is not None and _LINK.fullmatch(base.license_link)
+    return f"{f'[{name}]({base.license_link})' if safe else name}, that of the base model."
+
+
+def _header(record: PruningRecord, label: Label | None, base: BaseModel) -> ModelCardData:
     from huggingface_hub import ModelCardData
 
-    tags = [*method_tags(record), "bias-evaluation", "llm-compression", "arxiv:2605.08137"]
+    if label is None:
+        done = ["pruning", str(record.method)]
+    else:
+        done = [] if label.base == DENSE else ["pruning", label.base, *label.modifiers]
+        done += [] if label.quantization is None else ["quantization", label.quantization.label]
     return ModelCardData(
         license=base.license,
         license_name=base.license_name,
@@ -99,5 +186,5 @@ def _metadata(record: PruningRecord, base: BaseModel) -> ModelCardData:
         language=list(base.language) or ["en"],
         library_name="mlx",
         pipeline_tag="text-generation",
-        tags=[*tags, "research-only"],
+        tags=[*done, "bias-evaluation", "llm-compression", "arxiv:2605.08137", "research-only"],
     )

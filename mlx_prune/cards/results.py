@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from typing import Any
 
+from mlx_prune import words
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.errors import DataError
 from mlx_prune.outside_names import plain
@@ -143,8 +145,13 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, float) and math.isinf(value) else value
 
 
-def results_table(results: CardResults) -> list[str]:
-    """The metrics as lines of a Markdown table in the published cards' columns, or nothing."""
+def percent(value: float | None, digits: int | None = None) -> str:
+    """A percentage without a space, as in the published cards; by default in no more digits than needed."""
+    return words.percentage(value, digits).replace(" ", "")
+
+
+def results_rows(results: CardResults) -> list[list[str]]:
+    """The metrics as cells of a Markdown table in the published cards' columns."""
     rows = [
         _perplexity(results),
         _rate("Answers understood", results.answered),
@@ -162,8 +169,7 @@ def results_table(results: CardResults) -> list[str]:
         _ratio(results.latency_ratio),
         _size(results.size_bytes),
     ]
-    found = [f"| {' | '.join(_cell(text) for text in row)} |" for row in rows if row]
-    return ["| Metric | Value | Reference |", "|---|---|---|", *found] if found else []
+    return [[plain(text).replace("|", "\\|") for text in row] for row in rows if row]
 
 
 Row = tuple[str, str, str] | None
@@ -221,7 +227,7 @@ def _emergence(results: CardResults) -> Row:
 def _latency(found: Figure | None) -> Row:
     if found is None:
         return None
-    return "Latency of one answer", _seconds(found.value), _relative(found, _seconds)
+    return "Latency of one answer", words.seconds(found.value), _relative(found, words.seconds)
 
 
 def _ratio(found: Figure | None) -> Row:
@@ -236,7 +242,10 @@ def _ratio(found: Figure | None) -> Row:
 def _size(found: Figure | None) -> Row:
     if found is None:
         return None
-    return "Weights on disk", _bytes(found.value), _relative(found, _bytes)
+    return "Weights on disk", _disk(found.value), _relative(found, _disk)
+
+
+_disk = partial(words.size, digits=2)
 
 
 def _relative(found: Figure, text: Any) -> str:
@@ -250,17 +259,5 @@ def _large(value: float) -> str:
     return "over any bound" if math.isinf(value) else f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
 
 
-def _seconds(value: float) -> str:
-    return f"{value:.3f} s" if value >= 0.1 else f"{1000 * value:.1f} ms"
-
-
-def _bytes(value: float) -> str:
-    return f"{value / 1e9:.2f} GB" if value >= 1e9 else f"{value / 1e6:.2f} MB"
-
-
 def _category_name(name: str) -> str:
     return name.replace("_", " ")
-
-
-def _cell(text: str) -> str:
-    return plain(text).replace("|", "\\|")

@@ -9,6 +9,8 @@ from typing import Any
 from mlx_prune.checkpoint.costs import CONTEXT
 from mlx_prune.checkpoint.record import PruningRecord, Quantized
 from mlx_prune.labels import BitFormat
+from mlx_prune.pruning.command import bare_command
+from mlx_prune.pruning.methods.quantize import METHOD
 from mlx_prune.pruning.report import zeros_by
 from mlx_prune.pruning.zero_survival import Survival
 
@@ -145,6 +147,8 @@ def quantization_record(
     matrices = [survival.after for survival in survivals]
     zeros, weights = sum(m.zeros for m in matrices), sum(m.params for m in matrices)
     carried = {} if source is None else source.without(*_NOT_CARRIED).entries
+    made = source.command if source is not None else bare_command(model, METHOD.name)
+    command = {} if made is None else {"command": f"{made} {quantization.arguments}"}
     # Of a smaller model, sparsity counts what the dense one had.
     dense = source.total_prunable_params if source is not None and source.smaller else None
     total = weights if dense is None else dense
@@ -173,6 +177,7 @@ def quantization_record(
         "calibration": None,
         **carried,
         "method": label,
+        **command,
         "actual_sparsity": round(100 * (total - weights + zeros) / total, 6),
         "total_prunable_params": total,
         "zero_params": zeros,

@@ -12,6 +12,7 @@ from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import choice
+from mlx_prune.pruning.command import command_of
 from mlx_prune.pruning.methods.base import Mask
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.registry import MASK, methods
@@ -167,6 +168,7 @@ class PruneReport:
         content = {
             "model": self.model,
             "method": recipe.label,
+            "command": command_of(recipe, self.model, self.calibration),
             "target_sparsity": _percent(self.target_sparsity),
             "actual_sparsity": _percent(self.actual_sparsity),
             "total_prunable_params": self.total_prunable_params,

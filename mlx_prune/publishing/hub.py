@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_prune import __version__
-from mlx_prune.cards.card import CARD_FILE
-from mlx_prune.cards.methods import short_title
+from mlx_prune.cards.card import CARD_FILE, short_title
 from mlx_prune.checkpoint.record import META_FILE, PruningRecord
 from mlx_prune.checkpoint.shards import INDEX_FILE, WEIGHT_FILES
 from mlx_prune.errors import CheckpointError, MlxPruneError, PublishError, one_line

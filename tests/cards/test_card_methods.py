@@ -1,19 +1,15 @@
-"""Model cards of every kind of method: what was done, what it costs, and a command that does it again."""
+"""Model cards of every kind of method: what was done and what it costs."""
 
 from __future__ import annotations
 
-import shlex
 from typing import Any
 
 import pytest
 from huggingface_hub import ModelCard
 
 from mlx_prune.cards.base import BaseModel
-from mlx_prune.cards.card import model_card
-from mlx_prune.cards.methods import command_of, short_title
+from mlx_prune.cards.card import model_card, short_title
 from mlx_prune.checkpoint.record import PruningRecord
-from mlx_prune.cli.prune import command
-from mlx_prune.cli.prune_options import read_request
 from mlx_prune.publishing.names import check_repo_id, repository_name
 
 BASE = BaseModel("Tiny", "org/Tiny")
@@ -86,21 +82,6 @@ METAS = {
         "depth+q8", remaining_prunable_params=400, quantization=bits(number=8), **CALIBRATED, **COSTS
     ),
 }
-
-
-@pytest.mark.parametrize("method", METAS)
-def test_the_command_on_the_card_asks_for_this_very_method(method: str) -> None:
-    words = shlex.split(command_of(PruningRecord.of(METAS[method]), BASE))
-    assert words[:2] == ["mlxprune", "prune"]
-    context = command.make_context("prune", words[2:])
-    options = context.params
-    for name in ("bits", "group_size"):
-        options[name] = None if options[name] is None else int(options[name])
-    request = read_request(context, options["method"], options)
-    made = [request.recipe.label] if request.recipe is not None else []
-    made += [request.quantization.label] if request.quantization is not None else []
-    assert "+".join(made) == method
-    assert getattr(request.recipe, "pattern", None) == METAS[method]["pattern"]
 
 
 @pytest.mark.parametrize(

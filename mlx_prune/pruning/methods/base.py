@@ -132,7 +132,6 @@ class Mask(Method):
             (:class:`~mlx_prune.activations.grams.GramSums`), or None.
         draws: It draws at random, so it takes a seed.
         changes_weights: Weights that stay change, too.
-        scopes: Scopes of a recipe that it knows.
         constants: Numbers of the method's own, recorded beside a result.
     """
 
@@ -141,7 +140,6 @@ class Mask(Method):
     statistic: ClassVar[str | None] = None
     draws: ClassVar[bool] = False
     changes_weights: ClassVar[bool] = False
-    scopes: ClassVar[tuple[str, ...]] = ("blocks",)
     constants: ClassVar[Mapping[str, Any]] = {}
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from mlx_prune.pruning.methods.base import ROW, SQUARE_SUMS, Mask, Matrix
 from mlx_prune.pruning.methods.owl import OWL
@@ -18,7 +19,11 @@ class Wanda(Mask):
     """Of the weights of one output, those of smallest ``|w| * sqrt(mean of squared inputs)``."""
 
     name, title, per, statistic = "wanda", "Wanda", ROW, SQUARE_SUMS
-    scopes = ("blocks", "paper")
+    scopes: ClassVar[Mapping[str, str]] = {
+        **Mask.scopes,
+        "paper": "linear layers inside the transformer blocks but o_proj and down_proj, as in the study's "
+        "Wanda",
+    }
     modifiers = (OWL,)
     words = (
         "of the weights of one output, those of smallest |w| · ‖x‖ are zeroed, x being the inputs that "

@@ -12,6 +12,7 @@ from mlx_prune.checkpoint.costs import CONTEXT
 from mlx_prune.checkpoint.invented import calibration_warnings
 from mlx_prune.checkpoint.record import Change, PruningRecord
 from mlx_prune.kernels import choice
+from mlx_prune.pruning.command import command_of
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 
 _SHORTFALL = 0.05
@@ -135,6 +136,7 @@ class StructuredReport:
         content = {
             "model": self.model,
             "method": recipe.label,
+            "command": command_of(recipe, self.model, self.calibration),
             "target_sparsity": round(100 * recipe.sparsity, 6),
             "actual_sparsity": round(100 * self.actual_sparsity, 6),
             "total_prunable_params": self.total_prunable_params,

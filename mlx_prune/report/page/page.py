@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from mlx_prune import __version__, words
-from mlx_prune.cards.sections import CITATION
+from mlx_prune.cards.citation import CITATION
 from mlx_prune.labels import DENSE
 from mlx_prune.report.about import StudyAbout
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure
