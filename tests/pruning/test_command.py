@@ -11,8 +11,8 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.record import PruningRecord
-from mlx_prune.cli.prune_options import Request, read_request
 from mlx_prune.cli.prune import command
+from mlx_prune.cli.prune_options import Request, read_request
 from mlx_prune.pruning.command import command_of
 from mlx_prune.pruning.job import prune_and_quantize
 from mlx_prune.pruning.methods.quantize import Quantization
