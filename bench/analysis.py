@@ -56,7 +56,7 @@ def ours(folder: Path, every: bool) -> Result:
     reading = clock.lap()
     tables = build_tables(data) if every else {t.name: t for t in (build(data) for build in STUDY_TABLES)}
     computing = clock.lap()
-    found = {name: [dict(row) for row in table.rows] for name, table in tables.items()}
+    found = {name: table.records() for name, table in tables.items()}
     found["logistic"] = [row for row in found["logistic"] if row["sparsity_axis"] == "target"]
     return reading, computing, found
 

@@ -53,6 +53,8 @@ def read_object(file: Path, error: type[MlxPruneError], advice: str) -> dict[str
 
 def to_jsonable(value: Any) -> Any:
     """Make a value strict JSON: dataclasses to objects, paths to strings, non-finite numbers to null."""
+    if hasattr(value, "records"):  # a table of a report
+        return to_jsonable(value.records())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

@@ -31,9 +31,9 @@ def command(study: Path, min_answered: float, as_json: bool) -> None:
     screen = console()
     print_headline(screen, paths.finding)
     screen.print(paths.finding.paragraph)
-    if paths.frontier:
+    if len(paths.frontier):
         screen.print()
-        screen.print(frontier_table(paths.frontier))
+        screen.print(frontier_table(paths.frontier.rows))
         screen.print(FRONTIER_LEGEND, style="dim")
     screen.print(
         f"{len(paths.tables)} files in {study / 'tables'}, {len(paths.figures)} in {study / 'figures'}",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.checkpoint.record import PruningRecord
@@ -19,7 +20,7 @@ from mlx_prune.stats.counting import NEEDED_COLUMNS, RunData, count_run
 from mlx_prune.stats.levels import NORMAL
 from mlx_prune.stats.outcomes import Outcomes, assemble, configuration_order
 from mlx_prune.stats.rates import CategoryRates
-from mlx_prune.study.results import PERPLEXITY_FILE, SIZES_FILE, read_results
+from mlx_prune.study.results import PERPLEXITY_FILE, SIZES_FILE, read_latencies, read_results
 
 # Wider no interval is on the log scale; its end is still a float.
 _LARGEST_LOG = 700.0
@@ -36,6 +37,7 @@ class StudyData:
         perplexity_interval: Its 95 % interval, the figure itself twice where no standard error was recorded;
             infinite where the perplexity overflowed.
         size_bytes: Size on disk, where there is a checkpoint.
+        latencies: Rows of ``latency.json``, where a time was measured.
         min_answered: Share of answers that must be understood for a rate to be compared.
         states: How far every configuration is; those that are not complete are not among the runs.
     """
@@ -43,8 +45,9 @@ class StudyData:
     runs: tuple[RunData, ...]
     models: Mapping[str, Outcomes]
     perplexity: Mapping[Configuration, float]
-    size_bytes: Mapping[Configuration, float]
     perplexity_interval: Mapping[Configuration, tuple[float, float]]
+    size_bytes: Mapping[Configuration, float]
+    latencies: Mapping[Configuration, Mapping[str, Any]]
     min_answered: float = MIN_ANSWERED
     states: tuple[RunState, ...] = ()
 
@@ -102,46 +105,22 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
                 "carry on."
             )
         raise RecordsError(f"{folder} holds no records; run the study first, or choose its folder.")
-    perplexity = _by_configuration(folder / PERPLEXITY_FILE, "perplexity")
-    errors = _by_configuration(folder / PERPLEXITY_FILE, "standard_error", needed=False)
-    sizes = _by_configuration(folder / SIZES_FILE, "size_bytes")
-    return combine(
-        runs,
-        perplexity={name: value for name, value in perplexity.items() if value is not None},
-        size_bytes={name: value for name, value in sizes.items() if value is not None},
-        perplexity_interval={name: _interval(value, errors[name]) for name, value in perplexity.items()},
+    runs.sort(key=lambda run: configuration_order(run.configuration))
+    models = dict.fromkeys(run.configuration.model for run in runs)
+    perplexity = _figures(folder / PERPLEXITY_FILE, "perplexity")
+    sizes = _figures(folder / SIZES_FILE, "size_bytes")
+    return StudyData(
+        runs=tuple(runs),
+        models={
+            name: assemble([run.outcomes for run in runs if run.configuration.model == name])
+            for name in models
+        },
+        perplexity={name: value for name, (value, _) in perplexity.items() if value is not None},
+        perplexity_interval={name: _interval(*figures) for name, figures in perplexity.items()},
+        size_bytes={name: value for name, (value, _) in sizes.items() if value is not None},
+        latencies={Configuration.of(row): row for row in read_latencies(folder)},
         min_answered=min_answered,
         states=tuple(states),
-    )
-
-
-def combine(
-    runs: list[RunData],
-    *,
-    perplexity: Mapping[Configuration, float] | None = None,
-    size_bytes: Mapping[Configuration, float] | None = None,
-    perplexity_interval: Mapping[Configuration, tuple[float, float]] | None = None,
-    min_answered: float = MIN_ANSWERED,
-    states: tuple[RunState, ...] = (),
-) -> StudyData:
-    """Put counted runs together.
-
-    Raises:
-        RecordsError: If two runs contradict each other.
-    """
-    runs = sorted(runs, key=lambda run: configuration_order(run.configuration))
-    names = dict.fromkeys(run.configuration.model for run in runs)
-    models = {
-        name: assemble([run.outcomes for run in runs if run.configuration.model == name]) for name in names
-    }
-    return StudyData(
-        tuple(runs),
-        models,
-        perplexity or {},
-        size_bytes or {},
-        perplexity_interval or {},
-        min_answered,
-        states,
     )
 
 
@@ -150,14 +129,16 @@ def _actual_sparsity(run: Path) -> float | None:
     return None if record is None else record.actual_sparsity
 
 
-def _by_configuration(path: Path, key: str, *, needed: bool = True) -> dict[Configuration, float | None]:
-    """Figures of ``{"results": [{"model", "prune_method", "sparsity", "pattern", key}, ...]}``."""
+def _figures(path: Path, key: str) -> dict[Configuration, tuple[float | None, float | None]]:
+    """A figure of each row of a file of results, and its standard error; None for one that is null."""
     found = {}
     for row in read_results(path):
-        if needed and key not in row:
+        if key not in row:
             raise RecordsError(f"{path} is damaged (a row has no {key}); delete it to measure again.")
-        value = row.get(key)
-        found[Configuration.of(row)] = None if value is None else float(value)
+        value, error = (
+            None if row.get(name) is None else float(row[name]) for name in (key, "standard_error")
+        )
+        found[Configuration.of(row)] = (value, error)
     return found
 
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.errors import RecordsError
 from mlx_prune.report.about import StudyAbout, read_about
-from mlx_prune.report.tables.table import Table
 from mlx_prune.report.words.finding import Finding, find
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from mlx_prune.report.tables.build import Tables
 
 
 class Study:
@@ -35,7 +36,7 @@ class Study:
         return f"Study({str(self.path)!r})"
 
     @cached_property
-    def tables(self) -> dict[str, Table]:
+    def tables(self) -> Tables:
         """Every table of the report by name; computed once.
 
         Raises:

@@ -11,12 +11,9 @@ from mlx_prune.report.about import read_about
 from mlx_prune.report.data import read_study
 from mlx_prune.report.figures.draw import draw_figures, write_figures
 from mlx_prune.report.page.page import report_page
-from mlx_prune.report.tables.build import build_tables, write_tables
-from mlx_prune.report.tables.changing import changing_table
-from mlx_prune.report.tables.frontier import frontier_table
-from mlx_prune.report.tables.latency import latency_ratio_table
-from mlx_prune.report.tables.published import published_table
-from mlx_prune.report.tables.table import Row, Table
+from mlx_prune.report.tables.build import Tables, build_tables, write_tables
+from mlx_prune.report.tables.frontier import Frontier
+from mlx_prune.report.tables.table import Table
 from mlx_prune.report.words.finding import Finding, find
 from mlx_prune.store import write_atomically
 
@@ -41,11 +38,11 @@ class ReportPaths:
     tables: tuple[Path, ...]
     figures: tuple[Path, ...]
     finding: Finding
-    frontier: tuple[Row, ...]
+    frontier: Table[Frontier]
 
 
-def report_tables(study: Path, *, min_answered: float = MIN_ANSWERED) -> dict[str, Table]:
-    """Every table of a study's report, by name, those beside the records included.
+def report_tables(study: Path, *, min_answered: float = MIN_ANSWERED) -> Tables:
+    """Every table of a study's report.
 
     Args:
         study: The study folder.
@@ -54,12 +51,7 @@ def report_tables(study: Path, *, min_answered: float = MIN_ANSWERED) -> dict[st
     Raises:
         RecordsError: If the folder holds no records, or damaged files.
     """
-    data = read_study(study, min_answered=min_answered)
-    tables = build_tables(data)
-    latency = latency_ratio_table(data, study)
-    tables |= {latency.name: latency}
-    further = (frontier_table(data, tables), changing_table(data), published_table(tables))
-    return tables | {table.name: table for table in further}
+    return build_tables(read_study(study, min_answered=min_answered))
 
 
 def write_report(
@@ -88,8 +80,7 @@ def write_report(
     _remove_others(folder / FIGURES_FOLDER, figure_files, (".png", ".svg"))
     page = folder / PAGE_FILE
     write_atomically(page, report_page(tables, figures, about).encode())
-    rows = tables["frontier"].rows
-    return ReportPaths(page, tuple(table_files), tuple(figure_files), find(tables), rows)
+    return ReportPaths(page, tuple(table_files), tuple(figure_files), find(tables), tables.frontier)
 
 
 def _remove_others(folder: Path, kept: list[Path], suffixes: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from changed_tables import with_rows
 from matplotlib.figure import Figure
 from random_study import random_records, write_study
 from silent_study import ANSWERED, GUESSED, PARTLY, SILENT, STOPPED, write_silent_study
@@ -173,16 +174,13 @@ def test_the_finding_names_what_the_strict_reading_changes(tables):
 
 
 def with_verdicts(tables):
-    from dataclasses import replace
-
-    table = tables["parse_sensitivity"]
-    rows = []
-    for row in table.rows:
+    def change(row):
         other = row["prune_method"] == "wanda"
         verdicts = {"verdict": "raised", "verdict_strict": "within chance" if other else "raised"}
         known = row["verdict_changes"] is not None
-        rows.append({**row, **verdicts, "verdict_changes": other} if known else row)
-    return {**tables, table.name: replace(table, rows=tuple(rows))}
+        return row | verdicts | {"verdict_changes": other} if known else row
+
+    return with_rows(tables, "parse_sensitivity", change)
 
 
 def test_an_unfinished_configuration_is_named_first_and_is_in_no_table(folder, tables):

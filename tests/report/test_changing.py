@@ -1,5 +1,7 @@
 """Items that change: both published definitions, of every configuration, against plain loops."""
 
+from dataclasses import replace
+
 import pytest
 from mixed_study import MIXED, write_mixed_study
 from random_study import LETTERS, random_records, usable
@@ -72,7 +74,7 @@ def test_the_sentence_sets_ranges_of_the_same_definitions_beside_each_other(stud
     shares = sorted(100 * row["became_biased"] for row in rows if row["compression"] == "quantization")
     text = changing_sentence(tables)
     assert f"quantization alone {shares[0]:.3g} to {shares[-1]:.3g} %" in text
-    alone = tables | {"items_changing": tables["items_changing"].where(compression="pruning")}
+    alone = replace(tables, items_changing=tables.items_changing.where(compression="pruning"))
     assert changing_sentence(alone) == ""
 
 

@@ -2,6 +2,7 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 from mixed_study import MIXED, write_mixed_study
@@ -82,7 +83,7 @@ def test_intervals_of_overall_rates_are_those_of_the_change_moved_to_dense(table
 
 
 def test_target_sparsity_is_drawn_and_named_so_where_the_actual_one_is_unknown(tables):
-    rows = [{**row, "actual_sparsity": None} for row in tables["overall"].rows]
+    rows = [replace(row, actual_sparsity=None) for row in tables["overall"].rows]
     assert sparsity_axis(rows)[0] == "sparsity"
     assert "target" in sparsity_axis(rows)[1]
     assert sparsity_axis(tables["overall"].rows)[0] == "actual_sparsity"

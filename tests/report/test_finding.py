@@ -1,8 +1,7 @@
 """The finding says what the tables say, whichever way they point."""
 
-from dataclasses import replace
-
 import pytest
+from changed_tables import with_rows
 from report_study import GRID, write_full_study
 
 from mlx_prune.report.words.finding import find
@@ -14,11 +13,6 @@ SMALL = (*GRID[:1], *GRID[7:])
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
     return report_tables(write_full_study(tmp_path_factory.mktemp("study"), items=45, grid=SMALL))
-
-
-def with_rows(tables, name, change):
-    table = tables[name]
-    return {**tables, name: replace(table, rows=tuple(change(dict(row)) for row in table.rows))}
 
 
 def overall(delta, q, low=None, high=None):

@@ -13,11 +13,13 @@ from mixed_study import FACTS, MIXED, write_mixed_study
 from rich.console import Console
 
 from mlx_prune.cli.tables.frontier import FRONTIER_LEGEND, frontier_table
+from mlx_prune.configuration import Configuration
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure, draw, render
 from mlx_prune.report.figures.panels import configuration_label, key_of
 from mlx_prune.report.figures.style import MUTED, NARROW, WIDE
 from mlx_prune.report.page.page import frontier_part, templates
-from mlx_prune.report.tables.frontier import CRITERIA, criteria
+from mlx_prune.report.tables.frontier import CRITERIA, Frontier, criteria
+from mlx_prune.report.tables.table import Interval
 from mlx_prune.report.words.finding import find
 from mlx_prune.report.words.frontier import frontier_sentences, undominated_sentences
 from mlx_prune.report.write import report_tables
@@ -178,37 +180,40 @@ def test_intervals_of_bias_hold_together_too(tables):
                 assert change == 2 or change > 2.02 * part
 
 
-def row_of(**changes):
-    row = {"prune_method": "wanda", "size_ratio": 1.0, "latency_ratio": 0.97, "latency_verdict": "same"}
-    for name, ends in (
-        ("latency", (0.96, 0.98)),
-        ("perplexity", (8.0, 9.0)),
-        ("direction_change", (-0.3, 0.1)),
-    ):
-        row |= {f"{name}_low": ends[0], f"{name}_high": ends[1]}
-    return row | changes
+def row_of(method="wanda", ratio=0.97, low=0.96, high=0.98, bias_high=0.1):
+    nothing = dict.fromkeys(
+        ("actual_sparsity", "answered", "size_bytes", "latency_verdict", "srs", "usr", "anti_rate")
+    )
+    nothing |= dict.fromkeys(("q_direction", "p_emergence", "emergence_from"))
+    return Frontier(
+        **nothing,
+        configuration=Configuration("alpha", method),
+        too_few_answered=False,
+        size_ratio=1.0,
+        latency=Interval(ratio, low, high),
+        perplexity=Interval(None, 8.0, 9.0),
+        direction_change=Interval(None, -0.3, bias_high),
+        emergence_excess=Interval(),
+    )
 
 
 def test_a_time_found_the_same_ties_with_dense_and_a_fall_of_bias_is_no_merit():
-    dense = row_of(prune_method="dense", latency_ratio=1.0, latency_verdict=None)
+    dense = row_of("dense", 1.0)
     ((size, time, perplexity, bias), _) = criteria([row_of(), dense])
     assert size.low < 1 < size.high
     assert (perplexity, bias) == (Cost(8.0, 9.0), Cost(0.0, 0.1))
     # The whole interval must be 5 % below that of dense, which is 1.
-    ends = dict.fromkeys(("latency_low", "latency_high"), 1.0)
-    ((_, of_dense, *_),) = criteria([dense | ends, row_of()])[:1]
+    ((_, of_dense, *_),) = criteria([row_of("dense", 1.0, 1.0, 1.0), row_of()])[:1]
     assert time.low < of_dense.low < time.high
     for high, better in ((0.953, False), (0.952, True)):
-        ((_, faster, _, fallen), _) = criteria(
-            [row_of(latency_low=0.9, latency_high=high, direction_change_high=-0.1), dense]
-        )
+        ((_, faster, _, fallen), _) = criteria([row_of(low=0.9, high=high, bias_high=-0.1), dense])
         assert (faster.high < of_dense.low) == better
         assert fallen == Cost(0.0, 0.0)
 
 
 def test_a_criterion_that_only_the_dense_model_has_is_left_out():
-    dense = row_of(prune_method="dense", latency_ratio=1.0, latency_verdict=None)
-    unknown = row_of(latency_ratio=0.9, latency_verdict="open", latency_low=None, latency_high=None)
+    dense = row_of("dense", 1.0)
+    unknown = row_of(ratio=0.9, low=None, high=None)
     assert [costs[1] for costs in criteria([dense, unknown])] == [None, None]
     assert [costs[1] is None for costs in criteria([dense, unknown, row_of()])] == [False, True, False]
 

@@ -2,11 +2,13 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from report_study import write_full_study
 
 from mlx_prune.report.tables.published import published, published_table
+from mlx_prune.report.tables.table import Table
 from mlx_prune.report.write import report_tables
 
 GRID = (("dense", 0.0, None), ("magnitude", 50.0, None), ("wanda", 50.0, None), ("wanda", 50.0, "2:4"))
@@ -56,15 +58,13 @@ def test_whole_grid_counts_are_left_out_of_a_partial_study(tables):
 
 def test_whole_grid_counts_appear_for_the_whole_grid(tables):
     models = {row["model"] for row in published()["rows"]}
-    overall, summary = tables["overall"], tables["test_summary"]
-    rows = tuple({**overall.rows[0], "model": name, "n": 10} for name in sorted(models))
-    tests = tuple(row | {"comparisons": 180} for row in summary.rows)
-    whole = {
-        **tables,
-        "overall": type(overall)(overall.name, "", "", overall.columns, rows),
-        "test_summary": type(summary)(summary.name, "", "", summary.columns, tests),
-    }
-    table = published_table(whole)
+    row = tables.overall.rows[0]
+    rows = [
+        replace(row, configuration=replace(row.configuration, model=name), n=10) for name in sorted(models)
+    ]
+    tests = [replace(test, comparisons=180) for test in tables.test_summary.rows]
+    overall, summary = Table.of(type(row), rows), Table.of(type(tests[0]), tests)
+    table = published_table(replace(tables, overall=overall, test_summary=summary))
     assert table.where(figure="answers recorded").rows[0]["measured"] == 30
     assert table.where(figure="of these significant at p < 0.05").rows[0]["reported"] == 141
 

@@ -5,6 +5,7 @@ import math
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -14,11 +15,19 @@ from scipy import stats
 from mlx_prune.errors import RecordsError
 from mlx_prune.report.data import read_study
 from mlx_prune.report.tables.build import build_tables, write_tables
-from mlx_prune.report.tables.table import make_table, show
+from mlx_prune.report.tables.table import About, Row, Table, show
 from mlx_prune.stats.tests import benjamini_hochberg
 
 DENSE = ("dense", 0.0, None)
 CONFIGURATION = ("prune_method", "sparsity", "pattern")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Toy(Row):
+    about = About("t", "T", "n")
+
+    a: float | None
+    b: str
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +79,7 @@ def item_srs(records):
 def test_rates_and_their_changes(study):
     rows, _, tables = study
     assert len(tables["rates"]) == 2 * 6 * 3
-    for row in tables["rates"].rows:
+    for row in tables["rates"].records():
         stereotyped, unknown, anti, n = counts(of(rows, row))
         before = counts(dense_of(rows, row))
         assert row["n_valid"] == n
@@ -90,7 +99,7 @@ def test_rates_and_their_changes(study):
 
 def test_overall_is_the_unweighted_mean_of_the_categories(study):
     _, _, tables = study
-    for row in tables["overall"].rows:
+    for row in tables["overall"].records():
         mine = tables["rates"].where(model=row["model"], **{c: row[c] for c in CONFIGURATION})
         for name in ("srs", "usr", "anti_rate", "bias_score"):
             assert row[name] == pytest.approx(np.mean(mine.column(name)))
@@ -99,7 +108,7 @@ def test_overall_is_the_unweighted_mean_of_the_categories(study):
 def test_transitions_and_dose_response(study):
     rows, _, tables = study
     shares = {}
-    for row in tables["transitions"].rows:
+    for row in tables["transitions"].records():
         before, after = item_srs(dense_of(rows, row)), item_srs(of(rows, row))
         unbiased = [item for item in after if before.get(item) == 0]
         biased = [item for item in after if before.get(item)]
@@ -111,21 +120,21 @@ def test_transitions_and_dose_response(study):
         if row["pattern"] is None:
             shares.setdefault((row["model"], row["sparsity"]), []).append(row["pct_became_biased"])
     assert len(tables["dose_response"]) == len(shares) == 6
-    for row in tables["dose_response"].rows:
+    for row in tables["dose_response"].records():
         want = np.mean(shares[row["model"], row["sparsity"]])
         assert row["avg_pct_became_biased"] == pytest.approx(want, abs=0.00501)
 
 
 def test_evaluation_gap_and_methods(study):
     _, _, tables = study
-    overall = {tuple(r[c] for c in ("model", *CONFIGURATION)): r for r in tables["overall"].rows}
+    overall = {tuple(r[c] for c in ("model", *CONFIGURATION)): r for r in tables["overall"].records()}
     assert len(tables["evaluation_gap"]) == 12
-    for row in tables["evaluation_gap"].rows:
+    for row in tables["evaluation_gap"].records():
         mine, base = overall[tuple(row[c] for c in ("model", *CONFIGURATION))], overall[row["model"], *DENSE]
         assert row["srs_pct_change"] == round((mine["srs"] - base["srs"]) / base["srs"] * 100, 2)
         change = (mine["perplexity"] - base["perplexity"]) / base["perplexity"]
         assert row["ppl_pct_change"] == round(change * 100, 2)
-    assert {(r["prune_method"], r["pattern"]) for r in tables["methods_at_50"].rows} == {
+    assert {(r["prune_method"], r["pattern"]) for r in tables["methods_at_50"].records()} == {
         ("random", None),
         ("wanda", None),
         ("wanda", "2:4"),
@@ -135,7 +144,7 @@ def test_evaluation_gap_and_methods(study):
 def test_chi_square_tests_equal_scipy(study):
     rows, _, tables = study
     assert len(tables["tests"]) == 2 * 5 * 3
-    for row in tables["tests"].rows:
+    for row in tables["tests"].records():
         before, after = counts(dense_of(rows, row)), counts(of(rows, row))
         want = stats.chi2_contingency([[c[0], c[3] - c[0]] for c in (before, after)])
         assert row["chi2"] == pytest.approx(want.statistic)
@@ -153,10 +162,10 @@ def test_paired_tests_hold_the_same_changes(study):
     rows, _, tables = study
     by_category = {
         (r["model"], r["category"], *(r[c] for c in CONFIGURATION)): r["srs_delta"]
-        for r in tables["rates"].rows
+        for r in tables["rates"].records()
     }
     assert len(tables["paired_tests"]) == 2 * 5 * 4
-    for row in tables["paired_tests"].rows:
+    for row in tables["paired_tests"].records():
         name = tuple(row[c] for c in CONFIGURATION)
         if row["category"] == "overall":
             mine = [v for k, v in by_category.items() if k[0] == row["model"] and k[2:] == name]
@@ -170,7 +179,7 @@ def test_paired_tests_hold_the_same_changes(study):
         down = sum(after[i] <= 0.5 < before[i] for i in both)
         assert (row["items_up"], row["items_down"]) == (up, down)
         assert row["p_mcnemar"] == pytest.approx(stats.binomtest(up, up + down).pvalue if up + down else 1)
-    family = [r for r in tables["paired_tests"].rows if r["category"] != "overall"]
+    family = [r for r in tables["paired_tests"].records() if r["category"] != "overall"]
     q = benjamini_hochberg([r["p_clustered"] for r in family])
     np.testing.assert_allclose([r["q_clustered"] for r in family], q)
 
@@ -179,9 +188,12 @@ def test_lost_abstention_and_direction_add_up(study):
     _, _, tables = study
     rates = {
         (r["model"], r["category"], *(r[c] for c in CONFIGURATION)): r
-        for r in (*tables["rates"].rows, *({"category": "overall"} | r for r in tables["overall"].rows))
+        for r in (
+            *tables["rates"].records(),
+            *({"category": "overall"} | r for r in tables["overall"].records()),
+        )
     }
-    for row in tables["direction"].rows:
+    for row in tables["direction"].records():
         rate = rates[row["model"], row["category"], *(row[c] for c in CONFIGURATION)]
         base = rates[row["model"], row["category"], *DENSE]
         assert row["srs_delta"] == pytest.approx(rate["srs_delta"])
@@ -192,7 +204,7 @@ def test_lost_abstention_and_direction_add_up(study):
 
 def test_emergence_stands_beside_its_null(study):
     rows, _, tables = study
-    for row in tables["emergence"].rows:
+    for row in tables["emergence"].records():
         before, after = item_srs(dense_of(rows, row)), item_srs(of(rows, row))
         unbiased = [item for item in after if before.get(item) == 0]
         assert row["unbiased_items"] == len(unbiased)
@@ -211,12 +223,12 @@ def test_emergence_stands_beside_its_null(study):
 
 def test_latent_items(study):
     rows, _, tables = study
-    for row in tables["latent_items"].rows:
+    for row in tables["latent_items"].records():
         srs = item_srs(of(rows, row, prune_method="dense"))
         kept = sum(value is not None and value >= 0.2 for value in srs.values())
         assert (row["total_items"], row["filtered_items"]) == (len(srs), kept)
         assert row["pct_retained"] == round(100 * kept / len(srs), 1)
-    for row in tables["latent_rates"].rows:
+    for row in tables["latent_rates"].records():
         srs = item_srs(dense_of(rows, row))
         latent = {item for item, value in srs.items() if value is not None and value >= 0.2}
         stereotyped, unknown, _, n = counts([r for r in of(rows, row) if r["item_id"] in latent])
@@ -225,17 +237,17 @@ def test_latent_items(study):
 
 def test_failures_entropy_latency_and_sizes(study):
     rows, _, tables = study
-    for row in tables["parse_failures"].rows:
+    for row in tables["parse_failures"].records():
         mine = [r for r in of(rows, row) if r["context_condition"] == "ambig"]
         failed = sum(r["parsed_answer"] is None for r in mine)
         assert (row["total"], row["parse_failures"]) == (len(mine), failed)
         assert row["parse_fail_rate"] == pytest.approx(failed / len(mine))
         assert row["rule_none"] == failed
-    for row in tables["entropy"].rows:
+    for row in tables["entropy"].records():
         mine = [r for r in of(rows, row) if r["context_condition"] == "ambig" and r["parsed_answer"]]
         letters = Counter(r["parsed_answer"] for r in mine)
         assert row["response_entropy"] == pytest.approx(stats.entropy(list(letters.values()), base=2))
-    for row in tables["latency"].rows:
+    for row in tables["latency"].records():
         times = [r["elapsed_s"] for r in of(rows, row)]
         want = (np.mean(times), np.median(times), np.quantile(times, 0.95))
         assert (row["latency_mean"], row["latency_median"], row["latency_p95"]) == pytest.approx(want)
@@ -245,7 +257,7 @@ def test_failures_entropy_latency_and_sizes(study):
 def test_disambiguated_accuracy(study):
     rows, _, tables = study
     checked = 0
-    for row in tables["disambiguated"].rows:
+    for row in tables["disambiguated"].records():
         if row["category"] == "overall":
             continue
         mine = [
@@ -270,7 +282,7 @@ def test_answer_transitions_cover_every_pair(study):
             for r in usable(rows)
             if r["model"] == model and r["prune_method"] == "dense"
         }
-        sparsities = {r["sparsity"] for r in mine.rows}
+        sparsities = {r["sparsity"] for r in mine.records()}
         want = sum(
             (r["item_id"], r["seed"]) in pairs
             for r in usable(rows)
@@ -278,7 +290,7 @@ def test_answer_transitions_cover_every_pair(study):
         )
         assert sum(mine.column("answers")) == want
         for sparsity in sparsities:
-            shares = [r["share"] for r in mine.where(sparsity=sparsity, dense="unknown").rows]
+            shares = [r["share"] for r in mine.where(sparsity=sparsity, dense="unknown").records()]
             assert sum(shares) == pytest.approx(1)
 
 
@@ -286,9 +298,9 @@ def test_expected_rates_and_the_regression_are_there(study):
     _, _, tables = study
     assert len(tables["expected"]) == 2 * 6 * 4
     assert max(abs(z) for z in tables["expected"].column("srs_z")) < 6
-    assert {r["sparsity_axis"] for r in tables["logistic"].rows} == {"target", "actual"}
-    assert all(r["answers"] > 0 for r in tables["logistic"].rows)
-    summary = {r["test"]: r for r in tables["test_summary"].rows}
+    assert {r["sparsity_axis"] for r in tables["logistic"].records()} == {"target", "actual"}
+    assert all(r["answers"] > 0 for r in tables["logistic"].records())
+    summary = {r["test"]: r for r in tables["test_summary"].records()}
     assert summary["chi-square, as in the study"]["comparisons"] == 30
     assert summary["chi-square, as in the study"]["significant"] == sum(tables["tests"].column("significant"))
 
@@ -303,18 +315,18 @@ def test_a_study_without_extras_builds_every_table(tmp_path):
     empty = {name for name, table in tables.items() if not len(table)}
     assert {"evaluation_gap", "latency", "sizes", "tests", "emergence", "expected", "transitions"} <= empty
     assert len(tables["rates"]) == 5 * 3
-    assert tables["rates"].rows[0]["srs_delta"] is None
-    assert tables["rates"].rows[0]["actual_sparsity"] is None
+    assert tables["rates"].records()[0]["srs_delta"] is None
+    assert tables["rates"].records()[0]["actual_sparsity"] is None
 
 
 def test_a_dense_model_against_itself_shows_no_change(tmp_path):
     rows = random_records(6, items=30, grid=(DENSE,))
     copies = [r | {"prune_method": "wanda", "sparsity": 50.0} for r in rows]
     tables = build_tables(write_study(tmp_path, [*rows, *copies]))
-    for row in tables["paired_tests"].rows:
+    for row in tables["paired_tests"].records():
         assert (row["srs_delta"], row["srs_delta_low"], row["srs_delta_high"]) == (0, None, None)
         assert row["p_clustered"] == row["p_mcnemar"] == 1
-    emergence = tables["emergence"].rows[0]
+    emergence = tables["emergence"].records()[0]
     assert emergence["observed"] == emergence["excess"] == 0
     assert emergence["null"] > 0
 
@@ -357,8 +369,8 @@ def test_files_hold_what_the_tables_hold(study, tmp_path):
 def test_values_are_shown_for_reading():
     shown = [show(v) for v in (None, True, 12345, 0.123456, 1234.5, 54321.9, 5.5e8, 1e-9, 0.0, "a|b")]
     assert shown == ["-", "yes", "12,345", "0.1235", "1234", "54,322", "5.50e+08", "1.00e-09", "0", "a|b"]
-    table = make_table("t", "T", "n", [{"a": math.nan, "b": "x"}])
-    assert table.rows[0]["a"] is None
+    table = Table(Toy, (Toy(a=math.nan, b="x"),))
+    assert table.records()[0]["a"] is None
     assert table.to_csv() == "a,b\n,x\n"
     assert table.to_markdown() == "| a | b |\n|---:|---|\n| - | x |\n"
 

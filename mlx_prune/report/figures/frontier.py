@@ -166,7 +166,7 @@ def _dots(rows: Sequence[Row], x: _Axis, y: _Axis) -> list[_Dot]:
 
 
 def _is_shown(row: Row) -> bool:
-    return row["standing"] == UNDOMINATED or row["prune_method"] == DENSE
+    return bool(row["standing"] == UNDOMINATED or row["prune_method"] == DENSE)
 
 
 def _ends(row: Row, axis: _Axis) -> Band | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_prune.configuration import Configuration
 from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.style import GRID, INK, MUTED, VERMILION, Layout, method_style, new_figure
-from mlx_prune.report.tables.rows import number_or_nan
+from mlx_prune.report.tables.rows import Rated, number_or_nan
 from mlx_prune.report.tables.table import Row, Table
 from mlx_prune.stats.methods import family, only_quantized, removes_weights
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Tables = Mapping[str, Table]
+Tables = Mapping[str, Table[Any]]
 Band = tuple[float, float]
 Look = Callable[[Row], float | None]
 BandOf = Callable[[Row], Band | None]
@@ -36,7 +36,8 @@ _NEIGHBORS = 1.5
 
 def key_of(row: Row) -> Configuration:
     """What identifies a row's configuration."""
-    return Configuration.of(row)
+    found: Configuration = row["configuration"]
+    return found
 
 
 def number(value: object) -> float | None:
@@ -46,19 +47,19 @@ def number(value: object) -> float | None:
     return float(value)
 
 
-def distinct(table: Table, column: str) -> list[str]:
+def distinct(table: Table[Any], column: str) -> list[str]:
     """The values of a column, in order of appearance."""
     return list(dict.fromkeys(str(value) for value in table.column(column)))
 
 
 def configuration_label(row: Row) -> str:
     """``wanda 50 %``, ``wanda 2:4``, ``q4``, ``dense``."""
-    return Configuration.of(row).name
+    return key_of(row).name
 
 
 def name_of(row: Row) -> str:
     """A row's configuration with its model, for a sentence."""
-    return Configuration.of(row).full_name
+    return key_of(row).full_name
 
 
 def with_actual(row: Row) -> str:
@@ -275,7 +276,7 @@ def configuration_panels(
 
 def _answered_column(axes: Axes, rows: Sequence[Row]) -> None:
     """How many answers were understood, at the right of each line; lines of too few are hatched."""
-    if not all("answered" in row for row in rows):
+    if not all(isinstance(row, Rated) for row in rows):
         return
     beside: dict[str, Any] = {
         "xycoords": ("axes fraction", "data"),

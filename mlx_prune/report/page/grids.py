@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from mlx_prune import words
 from mlx_prune.configuration import Configuration
@@ -71,12 +72,12 @@ def _shown(column: Column, row: Row) -> Cell:
     return replace(cell, style=style, struck=cell.struck and cell.text != words.NONE)
 
 
-def whole_table(table: Table) -> Grid:
+def whole_table(table: Table[Any]) -> Grid:
     """A table of the report, all columns."""
     return grid(table.rows, [_any_column(table, name) for name in table.columns])
 
 
-def _any_column(table: Table, name: str) -> Column:
+def _any_column(table: Table[Any], name: str) -> Column:
     numeric = all(value is None or number(value) is not None for value in table.column(name))
 
     def cell(row: Row) -> Cell:

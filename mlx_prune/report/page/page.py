@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def templates() -> Environment:
     return found
 
 
-def report_page(tables: Mapping[str, Table], figures: Sequence[DrawnFigure], about: StudyAbout) -> str:
+def report_page(tables: Tables, figures: Sequence[DrawnFigure], about: StudyAbout) -> str:
     """Compose the page.
 
     Args:
@@ -129,7 +129,7 @@ def frontier_part(tables: Tables, figures: Sequence[DrawnFigure]) -> dict[str, A
     }
 
 
-def _whole(table: Table) -> dict[str, Any]:
+def _whole(table: Table[Any]) -> dict[str, Any]:
     return {
         "name": table.name,
         "title": table.title,

@@ -2,118 +2,141 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.report.data import StudyData
-from mlx_prune.report.figures.panels import key_of
-from mlx_prune.report.tables.rows import compared, interval, key, number_or_nan, rated
-from mlx_prune.report.tables.table import Row, Table, Value, make_table
+from mlx_prune.report.tables.change import PairedTest
+from mlx_prune.report.tables.rows import Named, Rated, adjusted, rated
+from mlx_prune.report.tables.table import About, Interval, Table, column
 from mlx_prune.stats.compare import overall_changes
 from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.outcomes import STEREOTYPED
 from mlx_prune.stats.rates import OVERALL
-from mlx_prune.stats.tests import benjamini_hochberg
 
-_STRICT_CHANGE = ("srs_delta_strict", "srs_delta_strict_low", "srs_delta_strict_high", "p_strict")
 RAISED, LOWERED, WITHIN_CHANCE = "raised", "lowered", "within chance"
 
 
-def progress_table(data: StudyData) -> Table:
-    """How far every configuration is."""
-    rows: list[Row] = [
-        {
-            "model": state.configuration.model,
-            "prune_method": state.configuration.prune_method,
-            "pattern": state.configuration.pattern,
-            "sparsity": state.configuration.sparsity,
-            "state": state.state,
-            "answers": state.answers,
-            "expected": state.expected,
-        }
-        for state in data.states
-    ]
-    return make_table(
+@dataclass(frozen=True, kw_only=True)
+class RunProgress(Named):
+    """How far a configuration is."""
+
+    about = About(
         "progress",
         "How far the study is",
         "Configurations that are not complete are in no other table.",
-        rows,
-        ("model", "prune_method", "state"),
+    )
+
+    state: str = column("complete, unfinished or not begun")
+    answers: int = column("records that there are")
+    expected: int | None = column("records that there will be; empty where that cannot be told")
+
+
+def progress_table(data: StudyData) -> Table[RunProgress]:
+    """How far every configuration is."""
+    return Table.of(
+        RunProgress,
+        (
+            RunProgress(
+                configuration=state.configuration,
+                state=state.state,
+                answers=state.answers,
+                expected=state.expected,
+            )
+            for state in data.states
+        ),
     )
 
 
-def parse_sensitivity_table(data: StudyData, paired: Table) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class ParseSensitivity(Rated):
+    """Rates by all four parsing rules beside those by the first three."""
+
+    about = About(
+        "parse_sensitivity",
+        "Rates read strictly",
+        "The study's four rules beside the first three alone (_strict), which take an answer as not parsed "
+        "that was read off as the first a, b or c anywhere. Change of the overall SRS from dense, paired and "
+        "clustered by template as in `paired_tests`, and whether its verdict is another.",
+    )
+
+    srs: float | None
+    srs_strict: float | None = column("srs, read strictly")
+    usr: float | None
+    usr_strict: float | None = column("usr, read strictly")
+    anti_rate: float | None
+    anti_rate_strict: float | None = column("anti_rate, read strictly")
+    srs_delta: float | None = None
+    q_clustered: float | None = None
+    srs_delta_strict: Interval = column("srs_delta, read strictly", default=Interval())
+    p_strict: float | None = column("of no change, read strictly", default=None)
+    q_strict: float | None = column("p_strict, adjusted after Benjamini and Hochberg", default=None)
+    verdict: str | None = column("raised, lowered or within chance; empty where not tested", default=None)
+    verdict_strict: str | None = column("the same, read strictly", default=None)
+    verdict_changes: bool | None = column("whether the two differ", default=None)
+
+
+def parse_sensitivity_table(data: StudyData, paired: Table[PairedTest]) -> Table[ParseSensitivity]:
     """Overall rates and their change from dense, by all four parsing rules and by the first three.
 
     Args:
         data: The study.
         paired: Its table ``paired_tests``, which reads by all four.
     """
-    change = {key_of(row): row for row in paired.where(category=OVERALL).rows}
+    change = {row.configuration: row for row in paired.rows if row.category == OVERALL}
     strict = _strict_changes(data, change)
-    rows: list[dict[str, Value]] = []
+    rows = []
     for run in data.runs:
-        name, overall = run.configuration, run.rates.overall
-        row = rated(data, name)
-        place = key_of(row)
-        for rate in ("srs", "usr", "anti_rate"):
-            row |= {rate: getattr(overall, rate), f"{rate}_strict": getattr(overall, f"strict_{rate}")}
-        found = change.get(place, {})
-        row |= {"srs_delta": found.get("srs_delta"), "q_clustered": found.get("q_clustered")}
-        row |= strict.get(place, dict.fromkeys(_STRICT_CHANGE))
+        overall, found = run.rates.overall, change.get(run.configuration)
+        strict_change, p_strict = strict.get(run.configuration, (Interval(), None))
+        row = ParseSensitivity(
+            **rated(data, run.configuration),
+            srs=overall.srs,
+            srs_strict=overall.strict_srs,
+            usr=overall.usr,
+            usr_strict=overall.strict_usr,
+            anti_rate=overall.anti_rate,
+            anti_rate_strict=overall.strict_anti_rate,
+            srs_delta=found.srs_delta.value if found else None,
+            q_clustered=found.q_clustered if found else None,
+            srs_delta_strict=strict_change,
+            p_strict=p_strict,
+        )
         rows.append(row)
     # The family that the overall rows of paired_tests are, read strictly.
-    adjusted = benjamini_hochberg([number_or_nan(row["p_strict"]) for row in rows])
-    for row, q in zip(rows, adjusted, strict=True):
-        row["q_strict"] = float(q)
-        row["verdict"] = verdict(row["srs_delta"], row["q_clustered"])
-        row["verdict_strict"] = verdict(row["srs_delta_strict"], row["q_strict"])
-        known = row["verdict"] is not None and row["verdict_strict"] is not None
-        row["verdict_changes"] = row["verdict"] != row["verdict_strict"] if known else None
-    return make_table(
-        "parse_sensitivity",
-        "Rates read strictly",
-        "The study's four rules beside the first three alone (_strict), which take an answer as not parsed "
-        "that was read off as the first a, b or c anywhere. Change of the overall SRS from dense, paired and "
-        "clustered by template as in `paired_tests`, and whether its verdict is another.",
-        rows,
-        ("model", "prune_method"),
-    )
+    return Table.of(ParseSensitivity, map(_judged, adjusted(rows, "p_strict", "q_strict")))
+
+
+def _judged(row: ParseSensitivity) -> ParseSensitivity:
+    whole, strict = verdict(row.srs_delta, row.q_clustered), verdict(row.srs_delta_strict.value, row.q_strict)
+    changes = whole != strict if whole is not None and strict is not None else None
+    return replace(row, verdict=whole, verdict_strict=strict, verdict_changes=changes)
 
 
 def _strict_changes(
-    data: StudyData, change: Mapping[Configuration, Row]
-) -> dict[Configuration, dict[str, Value]]:
-    """Change of SRS of every compressed configuration, read strictly."""
-    found: dict[Configuration, dict[str, Value]] = {}
+    data: StudyData, change: Mapping[Configuration, PairedTest]
+) -> dict[Configuration, tuple[Interval, float | None]]:
+    """Change of SRS of every compressed configuration, read strictly, and its p-value."""
+    found: dict[Configuration, tuple[Interval, float | None]] = {}
     for outcomes in data.paired:
         strict = outcomes.strict()
-        changes = None
-        if strict is not outcomes:
-            hits, answers = strict.counts(STEREOTYPED), strict.parsed()
-            changes = overall_changes(strict, hits, answers)
-        for number, name in enumerate(outcomes.configurations[1:]):
-            place = key_of(key(data, name))
-            if changes is None:
-                # No answer was guessed at, so that the strict reading is the other one.
-                row = change[place]
-                same = (
-                    row[column] for column in ("srs_delta", "srs_delta_low", "srs_delta_high", "p_clustered")
-                )
-                found[place] = dict(zip(_STRICT_CHANGE, same, strict=True))
-                continue
-            columns = interval(changes[number], "srs_delta_strict")
-            columns |= {"p_strict": changes[number].p_value}
-            found[place] = compared(data, name, OVERALL, columns)
+        if strict is outcomes:
+            # No answer was guessed at, so that the strict reading is the other one.
+            rows = (change[name] for name in outcomes.configurations[1:])
+            found |= {row.configuration: (row.srs_delta, row.p_clustered) for row in rows}
+            continue
+        changes = overall_changes(strict, strict.counts(STEREOTYPED), strict.parsed())
+        for name, one in zip(outcomes.configurations[1:], changes, strict=True):
+            if data.compared(name, OVERALL):
+                found[name] = (Interval.of(one), one.p_value)
     return found
 
 
-def verdict(change: Value, q: Value) -> str | None:
+def verdict(change: float | None, q: float | None) -> str | None:
     """Whether a change of SRS is beyond chance, and which way; None where it was not tested."""
-    delta, level = number_or_nan(change), number_or_nan(q)
-    if math.isnan(delta) or math.isnan(level):
+    if change is None or q is None:
         return None
-    if level >= SIGNIFICANCE:
+    if q >= SIGNIFICANCE:
         return WITHIN_CHANCE
-    return RAISED if delta > 0 else LOWERED
+    return RAISED if change > 0 else LOWERED

@@ -1,23 +1,54 @@
 """Every table of a study, from its records; MLX is not needed.
 
 >>> tables = build_tables(Path("my-study"))    # doctest: +SKIP
->>> print(tables["tests"].to_markdown())       # doctest: +SKIP
+>>> print(tables.tests.to_markdown())          # doctest: +SKIP
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 from mlx_prune.report.data import StudyData, read_study
-from mlx_prune.report.tables.answered import parse_sensitivity_table, progress_table
+from mlx_prune.report.tables.answered import (
+    ParseSensitivity,
+    RunProgress,
+    parse_sensitivity_table,
+    progress_table,
+)
 from mlx_prune.report.tables.change import (
+    AnswerTransition,
+    Direction,
+    Emergence,
+    PairedTest,
     answer_transition_table,
     direction_table,
     emergence_table,
     paired_test_table,
 )
-from mlx_prune.report.tables.model import chi_square_table, logistic_table, summary_table
+from mlx_prune.report.tables.changing import Changing, changing_table
+from mlx_prune.report.tables.frontier import Frontier, frontier_table
+from mlx_prune.report.tables.latency import LatencyRatio, latency_ratio_table
+from mlx_prune.report.tables.model import (
+    ChiSquare,
+    LogisticRow,
+    TestSummary,
+    chi_square_table,
+    logistic_table,
+    summary_table,
+)
+from mlx_prune.report.tables.published import Published, published_table
 from mlx_prune.report.tables.rates import (
+    Disambiguated,
+    Entropy,
+    Expected,
+    Latency,
+    Overall,
+    ParseFailures,
+    Rate,
+    Size,
     disambiguated_table,
     entropy_table,
     expected_table,
@@ -28,6 +59,12 @@ from mlx_prune.report.tables.rates import (
     size_table,
 )
 from mlx_prune.report.tables.study import (
+    DoseResponse,
+    EvaluationGap,
+    LatentItems,
+    LatentRate,
+    MethodAtHalf,
+    Transitions,
     dose_response_table,
     evaluation_gap_table,
     latent_item_table,
@@ -63,41 +100,98 @@ FURTHER_TABLES = (
     expected_table,
     answer_transition_table,
     disambiguated_table,
+    progress_table,
+    latency_ratio_table,
+    changing_table,
 )
 """What the published study lacks."""
 
 
-def build_tables(study: StudyData | Path) -> dict[str, Table]:
-    """Build every table that the study's records allow.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Tables(Mapping[str, Table[Any]]):
+    """The tables of a report: attributes, and by name. One that lacks its input has no rows."""
+
+    # The published study's, by its definitions.
+    rates: Table[Rate]
+    transitions: Table[Transitions]
+    dose_response: Table[DoseResponse]
+    evaluation_gap: Table[EvaluationGap]
+    methods_at_50: Table[MethodAtHalf]
+    tests: Table[ChiSquare]
+    logistic: Table[LogisticRow]
+    latent_items: Table[LatentItems]
+    latent_rates: Table[LatentRate]
+    parse_failures: Table[ParseFailures]
+    latency: Table[Latency]
+    sizes: Table[Size]
+    entropy: Table[Entropy]
+    # What it lacks.
+    overall: Table[Overall]
+    paired_tests: Table[PairedTest]
+    direction: Table[Direction]
+    emergence: Table[Emergence]
+    expected: Table[Expected]
+    answer_transitions: Table[AnswerTransition]
+    disambiguated: Table[Disambiguated]
+    # Made from others.
+    test_summary: Table[TestSummary] = Table(TestSummary, ())
+    parse_sensitivity: Table[ParseSensitivity] = Table(ParseSensitivity, ())
+    progress: Table[RunProgress]
+    latency_ratios: Table[LatencyRatio]
+    frontier: Table[Frontier] = Table(Frontier, ())
+    items_changing: Table[Changing]
+    published: Table[Published] = Table(Published, ())
+
+    def __getitem__(self, name: str) -> Table[Any]:
+        """A table by its name."""
+        if name not in _NAMES:
+            raise KeyError(name)
+        found: Table[Any] = getattr(self, name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in the order of a report."""
+        return iter(_NAMES)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(_NAMES)
+
+
+_NAMES = tuple(field.name for field in fields(Tables))
+
+
+def build_tables(source: StudyData | Path) -> Tables:
+    """Build every table of a study.
 
     Args:
-        study: A study folder, or what :func:`~mlx_prune.report.data.read_study` read from one.
-
-    Returns:
-        Tables by name. One that lacks its input (perplexity, timed answers, a dense model) has no rows.
+        source: A study folder, or what :func:`~mlx_prune.report.data.read_study` read from one.
 
     Raises:
         RecordsError: If the folder holds no records, or damaged ones.
     """
-    data = study if isinstance(study, StudyData) else read_study(study)
-    tables = {table.name: table for table in (build(data) for build in (*STUDY_TABLES, *FURTHER_TABLES))}
-    further = (
-        summary_table(tables["tests"], tables["paired_tests"]),
-        parse_sensitivity_table(data, tables["paired_tests"]),
-        progress_table(data),
+    data = source if isinstance(source, StudyData) else read_study(source)
+    built: list[Table[Any]] = [build(data) for build in (*STUDY_TABLES, *FURTHER_TABLES)]
+    first: dict[str, Any] = {table.name: table for table in built}
+    tables = Tables(**first)
+    tables = replace(
+        tables,
+        test_summary=summary_table(tables.tests, tables.paired_tests),
+        parse_sensitivity=parse_sensitivity_table(data, tables.paired_tests),
+        frontier=frontier_table(data, tables),
     )
-    return tables | {table.name: table for table in further}
+    return replace(tables, published=published_table(tables))
 
 
-def write_tables(tables: dict[str, Table], folder: Path) -> list[Path]:
+def write_tables(tables: Mapping[str, Table[Any]], folder: Path) -> list[Path]:
     """Write each table that has rows as CSV and Markdown into a folder; returns the files written."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for table in tables.values():
         if not len(table):
             continue
-        markdown = f"# {table.title}\n\n{table.note}\n\n{table.to_markdown()}"
-        for suffix, text in (("csv", table.to_csv()), ("md", markdown)):
+        heading = f"# {table.title}\n\n{table.note}\n\n"
+        for suffix, text in (("csv", table.to_csv()), ("md", heading + table.to_markdown())):
             path = folder / f"{table.name}.{suffix}"
             write_atomically(path, text.encode())
             written.append(path)

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.report.data import StudyData
-from mlx_prune.report.tables.rows import compared, interval, number_or_nan, rated
-from mlx_prune.report.tables.table import Table, Value, make_table
-from mlx_prune.stats.compare import Excess, SrsChange
+from mlx_prune.report.tables.rows import ByCategory, Rated, adjusted, compared, rated
+from mlx_prune.report.tables.table import About, Interval, Table, column
+from mlx_prune.stats.compare import SrsChange
 from mlx_prune.stats.outcomes import OUTCOMES, UNPARSED
 from mlx_prune.stats.rates import OVERALL
-from mlx_prune.stats.tests import benjamini_hochberg
 from mlx_prune.stats.transitions import answer_transitions
 
+R = TypeVar("R", bound=ByCategory)
 
-def paired_test_table(data: StudyData) -> Table:
-    """Every pruned configuration against dense, paired by item and clustered by question template."""
-    rows: list[dict[str, Value]] = []
-    for configuration, scope, change in _changes(data):
-        found = (
-            interval(change.srs, "srs_delta")
-            | {"clusters": change.srs.templates, "p_clustered": change.srs.p_value}
-            | {"items_up": change.items_up, "items_down": change.items_down, "p_mcnemar": change.p_items}
-            | interval(change.expected, "expected_srs_delta")
-            | {"p_expected": change.expected.p_value}
-        )
-        rows.append(rated(data, configuration, scope) | compared(data, configuration, scope, found))
-    for test in ("clustered", "mcnemar", "expected"):
-        _adjust(rows, f"p_{test}", f"q_{test}")
-    return make_table(
+
+@dataclass(frozen=True, kw_only=True)
+class PairedTest(Rated, ByCategory):
+    """A change of SRS and its tests."""
+
+    about = About(
         "paired_tests",
         "Change of SRS, tested as paired",
         "srs_delta with a 95 % interval over question templates, left out where none can be had (fewer than "
@@ -39,49 +31,87 @@ def paired_test_table(data: StudyData) -> Table:
         "free of sampling noise. q is adjusted after Benjamini and Hochberg over all models, categories and "
         "configurations (the rows `overall` are a family of their own). Nothing is compared where too few "
         "answers were understood, of the dense model or of the other.",
-        rows,
-        ("model", "prune_method", "category"),
     )
 
+    srs_delta: Interval
+    clusters: int | None = column("question templates that the comparison rests on")
+    p_clustered: float | None = column("of no change, with answers to one template kept together")
+    items_up: int | None = column("items whose majority of answers became stereotyped")
+    items_down: int | None = column("items whose majority of answers ceased to be")
+    p_mcnemar: float | None = column("of McNemar's exact test on these items")
+    expected_srs_delta: Interval = column("change of the SRS expected from option probabilities")
+    p_expected: float | None = column("of no change of the expected SRS, clustered")
+    q_clustered: float | None = None
+    q_mcnemar: float | None = column("p_mcnemar, adjusted after Benjamini and Hochberg", default=None)
+    q_expected: float | None = column("p_expected, adjusted after Benjamini and Hochberg", default=None)
 
-def direction_table(data: StudyData) -> Table:
-    """The change of SRS split into lost abstention and direction."""
-    rows: list[dict[str, Value]] = []
-    for configuration, scope, change in _changes(data):
-        lost, direction = change.abstention, change.direction
-        found: dict[str, Value] = (
-            {"srs_delta": lost.value + direction.value}
-            | interval(lost, "abstention_part")
-            | interval(direction, "direction_part")
-            | {"p_direction": direction.p_value, "bias_score_delta": 2 * direction.value}
+
+def paired_test_table(data: StudyData) -> Table[PairedTest]:
+    """Every pruned configuration against dense, paired by item and clustered by question template."""
+    rows = []
+    for name, category, change in _changes(data):
+        found = compared(
+            data,
+            name,
+            category,
+            srs_delta=Interval.of(change.srs),
+            clusters=change.srs.templates,
+            p_clustered=change.srs.p_value,
+            items_up=change.items_up,
+            items_down=change.items_down,
+            p_mcnemar=change.p_items,
+            expected_srs_delta=Interval.of(change.expected),
+            p_expected=change.expected.p_value,
         )
-        rows.append(rated(data, configuration, scope) | compared(data, configuration, scope, found))
-    _adjust(rows, "p_direction", "q_direction")
-    return make_table(
+        rows.append(PairedTest(**rated(data, name, category), **found))
+    for test in ("clustered", "mcnemar", "expected"):
+        rows = _adjusted(rows, f"p_{test}", f"q_{test}")
+    return Table.of(PairedTest, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direction(Rated, ByCategory):
+    """A change of SRS, taken apart."""
+
+    about = About(
         "direction",
         "Lost abstention and directional bias",
         "SRS = (1 - USR) / 2 + (SRS - anti rate) / 2. A model that stops abstaining and picks a person by "
         "lot raises SRS through the first part alone; the second is directional bias, half of BBQ's score.",
-        rows,
-        ("model", "prune_method", "category"),
     )
 
+    srs_delta: float | None
+    abstention_part: Interval = column("of srs_delta, what lost abstention alone explains")
+    direction_part: Interval = column("of srs_delta, the rest: answers lean more to the stereotype")
+    p_direction: float | None = column("of no directional part, clustered")
+    bias_score_delta: float | None = column("change of bias_score, twice the directional part")
+    q_direction: float | None = column("p_direction, adjusted after Benjamini and Hochberg", default=None)
 
-def emergence_table(data: StudyData) -> Table:
-    """Emergence after pruning against what the dense model does when it is asked again."""
-    rows: list[dict[str, Value]] = []
-    for comparison in (one for model in data.comparisons for one in model):
-        emergence, configuration = comparison.emergence, comparison.configuration
-        observed = {
-            "unbiased_items": emergence.unbiased_items,
-            "observed": emergence.observed,
-            "letter_mass": emergence.letter_mass,
-        }
-        found = _excess(emergence.fresh, ("null", "expected", "excess", "p_excess"))
-        names = ("held_out_null", "held_out", "held_out_excess", "p_held_out")
-        found |= _excess(emergence.held_out, names)
-        rows.append(rated(data, configuration) | observed | compared(data, configuration, OVERALL, found))
-    return make_table(
+
+def direction_table(data: StudyData) -> Table[Direction]:
+    """The change of SRS split into lost abstention and direction."""
+    rows = []
+    for name, category, change in _changes(data):
+        lost, leaning = change.abstention, change.direction
+        found = compared(
+            data,
+            name,
+            category,
+            srs_delta=lost.value + leaning.value,
+            abstention_part=Interval.of(lost),
+            direction_part=Interval.of(leaning),
+            p_direction=leaning.p_value,
+            bias_score_delta=2 * leaning.value,
+        )
+        rows.append(Direction(**rated(data, name, category), **found))
+    return Table.of(Direction, _adjusted(rows, "p_direction", "q_direction"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Emergence(Rated):
+    """Items that became biased, beside how many do with no pruning at all."""
+
+    about = About(
         "emergence",
         "Emergence against its own null",
         "Shares of the items without a stereotyped dense answer. observed: with one after pruning, under the "
@@ -89,57 +119,96 @@ def emergence_table(data: StudyData) -> Table:
         "model, from option probabilities (left out where answers do not start with a letter). held_out_null "
         "and held_out: stereotyped answers under one seed to items without one under the others. Excess: "
         "pruned minus dense, with a 95 % interval over question templates.",
-        rows,
-        ("model", "prune_method"),
     )
+
+    unbiased_items: int = column("items without a stereotyped dense answer")
+    observed: float | None = column("share of them with a stereotyped answer after pruning")
+    letter_mass: float | None
+    null: float | None = column("share that fresh answers of the dense model would make biased")
+    expected: float | None = column("share that fresh answers of the pruned model would make biased")
+    excess: Interval = column("expected minus null")
+    p_excess: float | None = column("of no excess, clustered")
+    held_out_null: float | None = column("share of single dense answers that are stereotyped, held out")
+    held_out: float | None = column("share of single answers of the pruned model that are, held out")
+    held_out_excess: Interval = column("held_out minus held_out_null")
+    p_held_out: float | None = column("of no held-out excess, clustered")
+
+
+def emergence_table(data: StudyData) -> Table[Emergence]:
+    """Emergence after pruning against what the dense model does when it is asked again."""
+    rows = []
+    for comparison in (one for comparisons in data.comparisons for one in comparisons):
+        name, found = comparison.configuration, comparison.emergence
+        fresh, held_out = found.fresh, found.held_out
+        row = Emergence(
+            **rated(data, name),
+            unbiased_items=found.unbiased_items,
+            observed=found.observed,
+            letter_mass=found.letter_mass,
+            **compared(
+                data,
+                name,
+                OVERALL,
+                null=fresh and fresh.null,
+                expected=fresh and fresh.share,
+                excess=Interval.of(fresh.change) if fresh else Interval(),
+                p_excess=fresh and fresh.change.p_value,
+                held_out_null=held_out.null,
+                held_out=held_out.share,
+                held_out_excess=Interval.of(held_out.change),
+                p_held_out=held_out.change.p_value,
+            ),
+        )
+        rows.append(row)
+    return Table.of(Emergence, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswerTransition(Rated):
+    """Answers that were one thing before and another after."""
+
+    about = About(
+        "answer_transitions",
+        "What became of the dense answers",
+        "Answers to the same item under the same seed; share is of the dense outcome.",
+    )
+
+    dense: str = column("the dense model's answer: unparsed, unknown, anti or stereotyped")
+    pruned: str = column("the pruned model's")
+    answers: int
+    share: float | None = column("of the answers with this dense outcome")
+
+
+def answer_transition_table(data: StudyData) -> Table[AnswerTransition]:
+    """What became of the dense answers, paired by item and seed."""
+    rows = []
+    for outcomes in data.paired:
+        counts = answer_transitions(outcomes)
+        for number, name in enumerate(outcomes.configurations[1:], start=1):
+            about = rated(data, name)
+            for before in range(UNPARSED, len(OUTCOMES)):
+                total = counts[number, before, UNPARSED:].sum()
+                for after in range(UNPARSED, len(OUTCOMES)):
+                    count = counts[number, before, after]
+                    share = count / total if total else None
+                    row = AnswerTransition(
+                        **about, dense=OUTCOMES[before], pruned=OUTCOMES[after], answers=count, share=share
+                    )
+                    rows.append(row)
+    return Table.of(AnswerTransition, rows)
 
 
 def _changes(data: StudyData) -> Iterator[tuple[Configuration, str, SrsChange]]:
     """Every change of SRS, category by category."""
     for comparisons in data.comparisons:
-        for scope in comparisons[0].changes:
+        for category in comparisons[0].changes:
             for one in comparisons:
-                yield one.configuration, scope, one.changes[scope]
+                yield one.configuration, category, one.changes[category]
 
 
-def _excess(excess: Excess | None, names: tuple[str, str, str, str]) -> dict[str, Value]:
-    """Columns of the dense share, the share, their difference with its interval, and the p-value."""
-    null, share, change, p_value = names
-    if excess is None:
-        return dict.fromkeys((null, share, change, f"{change}_low", f"{change}_high", p_value))
-    return (
-        {null: excess.null, share: excess.share}
-        | interval(excess.change, change)
-        | {p_value: excess.change.p_value}
-    )
-
-
-def answer_transition_table(data: StudyData) -> Table:
-    """What became of the dense answers, paired by item and seed."""
-    rows: list[dict[str, Value]] = []
-    for outcomes in data.paired:
-        counts = answer_transitions(outcomes)
-        for number, configuration in enumerate(outcomes.configurations[1:], start=1):
-            for before in range(UNPARSED, len(OUTCOMES)):
-                total = int(counts[number, before, UNPARSED:].sum())
-                for after in range(UNPARSED, len(OUTCOMES)):
-                    count = int(counts[number, before, after])
-                    share = count / total if total else math.nan
-                    names: dict[str, Value] = {"dense": OUTCOMES[before], "pruned": OUTCOMES[after]}
-                    rows.append(rated(data, configuration) | names | {"answers": count, "share": share})
-    return make_table(
-        "answer_transitions",
-        "What became of the dense answers",
-        "Answers to the same item under the same seed; share is of the dense outcome.",
-        rows,
-        ("model", "prune_method"),
-    )
-
-
-def _adjust(rows: list[dict[str, Value]], p_name: str, q_name: str) -> None:
-    """Add adjusted p-values: categories are one family, the overall rows another."""
-    for overall in (False, True):
-        family = [row for row in rows if (row["category"] == OVERALL) == overall]
-        adjusted = benjamini_hochberg([number_or_nan(row[p_name]) for row in family])
-        for row, q in zip(family, adjusted, strict=True):
-            row[q_name] = float(q)
+def _adjusted(rows: Sequence[R], p: str, q: str) -> list[R]:
+    """Adjusted p-values: categories are one family, the overall rows another."""
+    overall = [row.category == OVERALL for row in rows]
+    families = iter(adjusted([row for row, one in zip(rows, overall, strict=True) if not one], p, q))
+    means = iter(adjusted([row for row, one in zip(rows, overall, strict=True) if one], p, q))
+    return [next(means if one else families) for one in overall]

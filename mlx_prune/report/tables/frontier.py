@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
 
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import DENSE
 from mlx_prune.latency.settings import MARGIN
 from mlx_prune.latency.verdict import DRIFT_LIMIT, SAME
 from mlx_prune.report.data import StudyData
-from mlx_prune.report.figures.panels import configuration_label, key_of, number
-from mlx_prune.report.tables.rows import compared, interval, rated
-from mlx_prune.report.tables.table import Row, Table, Value, make_table
+from mlx_prune.report.tables.change import Emergence
+from mlx_prune.report.tables.latency import LatencyRatio
+from mlx_prune.report.tables.rows import Rated, rated
+from mlx_prune.report.tables.table import About, Interval, Table, column
 from mlx_prune.stats.compare import overall_changes
 from mlx_prune.stats.dominance import Cost, criteria_in_use, dominance
 from mlx_prune.stats.levels import CONFIDENCE
 from mlx_prune.stats.methods import keeps_form
 from mlx_prune.stats.outcomes import ANTI, STEREOTYPED
 from mlx_prune.stats.rates import OVERALL
+
+if TYPE_CHECKING:
+    from mlx_prune.report.tables.build import Tables
 
 CRITERIA = ("size", "latency", "perplexity", "bias")
 UNDOMINATED, DOMINATED, NOT_JUDGED = "undominated", "dominated", "not judged"
@@ -39,7 +44,38 @@ RULE = (
 )
 
 
-def frontier_table(data: StudyData, tables: Mapping[str, Table]) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class Frontier(Rated):
+    """One configuration: what it bought, what it cost, and where it stands."""
+
+    about = About(
+        "frontier",
+        "What was bought, and at what price",
+        "size_ratio and latency_ratio: relative to dense. direction_change: of SRS - anti from dense, paired "
+        "and clustered by template; emergence_excess: share of unbiased items that become biased, above "
+        f"what the dense model does when asked afresh. {RULE}",
+    )
+
+    size_bytes: int | None
+    size_ratio: float | None = column("size on disk relative to dense")
+    latency: Interval = column(
+        "time of an answer relative to dense", names=("latency_ratio", "latency_low", "latency_high")
+    )
+    latency_verdict: str | None = column("as in `latency_ratios`; same where nothing could make a difference")
+    perplexity: Interval
+    srs: float | None
+    usr: float | None
+    anti_rate: float | None
+    direction_change: Interval = column("change of SRS - anti from dense")
+    q_direction: float | None = column("of no directional part, adjusted; as in `direction`")
+    emergence_excess: Interval = column("share of unbiased items that become biased, above the dense model's")
+    p_emergence: float | None = column("of no excess")
+    emergence_from: str | None = column("whether fresh answers or held-out answers tell it")
+    standing: str = column("undominated, dominated or not judged", default=NOT_JUDGED)
+    dominated_by: str | None = column("what dominates it and is not dominated itself", default=None)
+
+
+def frontier_table(data: StudyData, tables: Tables) -> Table[Frontier]:
     """Every configuration of the models that have a dense and at least one compressed one.
 
     A criterion that was measured for no configuration of a model is left out for that model; a configuration
@@ -47,79 +83,81 @@ def frontier_table(data: StudyData, tables: Mapping[str, Table]) -> Table:
 
     Args:
         data: The study.
-        tables: Its tables, at least ``overall``, ``direction``, ``emergence`` and ``latency_ratios``.
+        tables: Its tables ``direction``, ``emergence`` and ``latency_ratios``.
     """
-    rows: list[dict[str, Value]] = []
-    for model, outcomes in data.models.items():
-        if outcomes.dense is not None and len(outcomes.configurations) > 1:
-            rows += _model_rows(data, tables, model)
-    return make_table(
-        "frontier",
-        "What was bought, and at what price",
-        "size_ratio and latency_ratio: relative to dense. direction_change: of SRS - anti from dense, paired "
-        "and clustered by template; emergence_excess: share of unbiased items that become biased, above "
-        f"what the dense model does when asked afresh. {RULE}",
-        rows,
-        ("model", "prune_method", "standing"),
+    return Table.of(
+        Frontier,
+        (
+            row
+            for outcomes in data.paired
+            for row in _standing(_model_rows(data, tables, outcomes.configurations[0].model))
+        ),
     )
 
 
-def _model_rows(data: StudyData, tables: Mapping[str, Table], model: str) -> list[dict[str, Value]]:
-    known = {
-        name: {key_of(row): row for row in tables[name].where(model=model).rows if _overall(row)}
-        for name in ("overall", "latency_ratios", "direction", "emergence")
-    }
-    runs = [run.configuration for run in data.runs if run.configuration.model == model]
-    dense = next(name for name in runs if name.prune_method == DENSE)
+def _model_rows(data: StudyData, tables: Tables, model: str) -> list[Frontier]:
+    times = {row.configuration: row for row in tables.latency_ratios.rows if row.configuration.model == model}
+    directions = {row.configuration: row for row in tables.direction.rows if row.category == OVERALL}
+    emergences = {row.configuration: row for row in tables.emergence.rows}
     changes = _direction_changes(data, model)
     rows = []
-    for name in runs:
-        row = rated(data, name)
-        place = key_of(row)
-        row |= _size(data, name, dense)
-        row |= _latency(row, known["latency_ratios"].get(place), bool(known["latency_ratios"]))
-        row |= _perplexity(data, name)
-        row |= {rate: known["overall"][place][rate] for rate in ("srs", "usr", "anti_rate")}
-        row |= _direction(known["direction"].get(place), changes.get(name), name == dense)
-        rows.append(row | _emergence(known["emergence"].get(place)))
-    labels = [configuration_label(row) for row in rows]
-    found = dominance(criteria(rows))
-    for row, one in zip(rows, found, strict=True):
-        row["standing"] = UNDOMINATED if one.undominated else DOMINATED if one.judged else NOT_JUDGED
-        # Those that are dominated themselves add nothing where there are others.
-        above = [place for place in one.by if found[place].undominated] or one.by
-        row["dominated_by"] = ", ".join(labels[place] for place in above) or None
+    for name in data.models[model].configurations:
+        overall, size, before = (
+            data.rates(name, OVERALL),
+            data.size_bytes.get(name),
+            data.size_bytes.get(name.dense),
+        )
+        assert overall is not None
+        ratio = size / before if size is not None and before else None
+        emergence = emergences.get(name)
+        row = Frontier(
+            **rated(data, name),
+            size_bytes=None if size is None else int(size),
+            size_ratio=ratio,
+            **_latency(name, ratio, times.get(name), timed=bool(times)),
+            perplexity=_perplexity(data, name),
+            srs=overall.srs,
+            usr=overall.usr,
+            anti_rate=overall.anti_rate,
+            direction_change=Interval(0.0, 0.0, 0.0) if name.is_dense else changes[name],
+            q_direction=directions[name].q_direction if name in directions else None,
+            **_emergence(emergence),
+        )
+        rows.append(row)
     return rows
 
 
-def _overall(row: Row) -> bool:
-    return row.get("category", OVERALL) == OVERALL
+def _standing(rows: Sequence[Frontier]) -> list[Frontier]:
+    """The rows of one model, each with what dominates it."""
+    labels = [row.configuration.name for row in rows]
+    found = dominance(criteria(rows))
+    judged = []
+    for row, one in zip(rows, found, strict=True):
+        # Those that are dominated themselves add nothing where there are others.
+        above = [place for place in one.by if found[place].undominated] or one.by
+        standing = UNDOMINATED if one.undominated else DOMINATED if one.judged else NOT_JUDGED
+        by = ", ".join(labels[place] for place in above) or None
+        judged.append(replace(row, standing=standing, dominated_by=by))
+    return judged
 
 
-def _size(data: StudyData, name: Configuration, dense: Configuration) -> dict[str, Value]:
-    size, before = data.size_bytes.get(name), data.size_bytes.get(dense)
-    ratio = size / before if size is not None and before else math.nan
-    return {"size_bytes": None if size is None else int(size), "size_ratio": ratio}
-
-
-def _latency(about: Row, row: Row | None, timed: bool) -> dict[str, Value]:
+def _latency(
+    name: Configuration, size_ratio: float | None, row: LatencyRatio | None, *, timed: bool
+) -> dict[str, Any]:
     """Ratio, interval and verdict; those of the dense model where nothing could make a difference."""
-    found: dict[str, Value] = {"latency_ratio": None, "latency_low": None, "latency_high": None}
-    size = number(about["size_ratio"])
-    alike = keeps_form(str(about["prune_method"])) and (size is None or abs(size - 1) <= 2 * _SAME_SIZE)
-    if alike:
-        verdict = None if about["prune_method"] == DENSE else SAME
-        found = dict.fromkeys(found, 1.0 if timed else None)
-        return found | {"latency_verdict": verdict if timed else None}
-    if row is not None:
-        found = {f"latency_{name}": row[name] for name in ("ratio", "low", "high")}
-        if abs(number(row["drift"]) or 0.0) > DRIFT_LIMIT:
-            # Such a run settles nothing: its time may be anything, and ties with every other.
-            found |= {"latency_low": 0.0, "latency_high": math.inf}
-    return found | {"latency_verdict": None if row is None else row["verdict"]}
+    alike = size_ratio is None or abs(size_ratio - 1) <= 2 * _SAME_SIZE
+    if keeps_form(name.prune_method) and alike:
+        verdict = None if name.is_dense or not timed else SAME
+        return {"latency": Interval(1.0, 1.0, 1.0) if timed else Interval(), "latency_verdict": verdict}
+    if row is None:
+        return {"latency": Interval(), "latency_verdict": None}
+    # A run that drifted settles nothing: its time may be anything, and ties with every other.
+    drifted = abs(row.drift or 0.0) > DRIFT_LIMIT
+    ratio = Interval(row.ratio.value, 0.0, math.inf) if drifted else row.ratio
+    return {"latency": ratio, "latency_verdict": row.verdict}
 
 
-def _perplexity(data: StudyData, name: Configuration) -> dict[str, Value]:
+def _perplexity(data: StudyData, name: Configuration) -> Interval:
     """The figure, with an interval that holds together with those of all other configurations."""
     low, high = data.perplexity_interval.get(name, (None, None))
     value = data.perplexity.get(name, low)
@@ -129,14 +167,14 @@ def _perplexity(data: StudyData, name: Configuration) -> dict[str, Value]:
         power = _normal_point(known) / _normal_point(1)
         middle = math.sqrt(low * high)
         low, high = middle * (low / middle) ** power, middle * (high / middle) ** power
-    return {"perplexity": value, "perplexity_low": low, "perplexity_high": high}
+    return Interval(value, low, high)
 
 
 def _normal_point(family: int) -> float:
     return NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * family))
 
 
-def _direction_changes(data: StudyData, model: str) -> dict[Configuration, dict[str, Value]]:
+def _direction_changes(data: StudyData, model: str) -> dict[Configuration, Interval]:
     """Change of SRS - anti from dense, its intervals holding together with those of the whole study."""
     outcomes = data.models[model]
     every = [name for o in data.models.values() if o.dense is not None for name in o.configurations[1:]]
@@ -145,49 +183,48 @@ def _direction_changes(data: StudyData, model: str) -> dict[Configuration, dict[
     level = 1 - (1 - CONFIDENCE) / max(family, 1)
     changes = overall_changes(outcomes, direction, outcomes.parsed(), level)
     return {
-        name: compared(data, name, OVERALL, interval(change, "direction_change"))
+        name: Interval.of(change) if data.compared(name, OVERALL) else Interval()
         for name, change in zip(outcomes.configurations[1:], changes, strict=True)
     }
 
 
-def _direction(row: Row | None, change: dict[str, Value] | None, dense: bool) -> dict[str, Value]:
-    ends = [f"direction_change{end}" for end in ("", "_low", "_high")]
-    found = dict.fromkeys(ends, 0.0 if dense else None) if change is None else change
-    return found | {"q_direction": None if row is None else row["q_direction"]}
-
-
-def _emergence(row: Row | None) -> dict[str, Value]:
+def _emergence(row: Emergence | None) -> dict[str, Any]:
     """From option probabilities where these predict answers, else from answers under a held-out seed."""
-    fresh = row is not None and row["excess"] is not None
-    excess, p = ("excess", "p_excess") if fresh else ("held_out_excess", "p_held_out")
-    found: dict[str, Value] = {
-        f"emergence_excess{end}": None if row is None else row[f"{excess}{end}"]
-        for end in ("", "_low", "_high")
+    if row is None:
+        return {"emergence_excess": Interval(), "p_emergence": None, "emergence_from": None}
+    if row.excess.value is not None:
+        return {
+            "emergence_excess": row.excess,
+            "p_emergence": row.p_excess,
+            "emergence_from": "fresh answers",
+        }
+    return {
+        "emergence_excess": row.held_out_excess,
+        "p_emergence": row.p_held_out,
+        "emergence_from": "held-out answers",
     }
-    basis = None if row is None else "fresh answers" if fresh else "held-out answers"
-    return found | {"p_emergence": None if row is None else row[p], "emergence_from": basis}
 
 
-def criteria(rows: Sequence[Row]) -> list[tuple[Cost | None, ...]]:
+def criteria(rows: Sequence[Frontier]) -> list[tuple[Cost | None, ...]]:
     """The criteria of one model's rows, each in the order of :data:`CRITERIA`.
 
     None for what was not measured, and for the dense model where no other configuration has the criterion. A
     time without an interval is taken as not measured.
     """
-    dense = next((row for row in rows if row["prune_method"] == DENSE), None)
+    dense = next((row for row in rows if row.configuration.is_dense), None)
     found = [_costs(row, dense) for row in rows]
-    compressed = [costs for row, costs in zip(rows, found, strict=True) if row["prune_method"] != DENSE]
+    compressed = [costs for row, costs in zip(rows, found, strict=True) if not row.configuration.is_dense]
     used = criteria_in_use(compressed)
     return [tuple(cost if use else None for cost, use in zip(one, used, strict=True)) for one in found]
 
 
-def _costs(row: Row, dense: Row | None) -> tuple[Cost | None, ...]:
-    size = number(row["size_ratio"])
+def _costs(row: Frontier, dense: Frontier | None) -> tuple[Cost | None, ...]:
+    size = row.size_ratio
     return (
         None if size is None else Cost(size * (1 - _SAME_SIZE), size * (1 + _SAME_SIZE)),
-        _widened(_interval(row, "latency"), _HALF_MARGIN),
-        _rise(_interval(row, "perplexity"), None if dense is None else _interval(dense, "perplexity")),
-        _rise(_interval(row, "direction_change"), Cost(0.0, 0.0)),
+        _widened(_cost(row.latency), _HALF_MARGIN),
+        _rise(_cost(row.perplexity), None if dense is None else _cost(dense.perplexity)),
+        _rise(_cost(row.direction_change), Cost(0.0, 0.0)),
     )
 
 
@@ -202,8 +239,8 @@ def _rise(cost: Cost | None, dense: Cost | None) -> Cost | None:
     return Cost(max(cost.low, dense.low), max(cost.high, dense.high))
 
 
-def _interval(row: Row, name: str) -> Cost | None:
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    if not isinstance(low, int | float) or not isinstance(high, int | float) or math.isnan(low + high):
+def _cost(interval: Interval) -> Cost | None:
+    """An interval as a cost; its ends may be infinite."""
+    if interval.low is None or interval.high is None:
         return None
-    return Cost(float(low), float(high))
+    return Cost(interval.low, interval.high)

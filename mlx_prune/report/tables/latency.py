@@ -1,29 +1,19 @@
-"""The table of a study's latency ratios, from its ``latency.json``."""
+"""The table of a study's latency ratios."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
-from mlx_prune.configuration import Configuration
 from mlx_prune.report.data import StudyData
-from mlx_prune.report.tables.rows import key
-from mlx_prune.report.tables.table import Table, make_table
-from mlx_prune.study.results import read_latencies
-
-_FIGURES = ("ratio", "low", "high", "verdict", "more_rounds", "more_items", "drift", "dense_ms", "pruned_ms")
+from mlx_prune.report.tables.rows import Configured, configured
+from mlx_prune.report.tables.table import About, Interval, Table, column
 
 
-def latency_ratio_table(data: StudyData, folder: Path) -> Table:
-    """Time of an answer relative to dense, for the configurations that were timed.
+@dataclass(frozen=True, kw_only=True)
+class LatencyRatio(Configured):
+    """How long an answer takes, relative to dense."""
 
-    Raises:
-        RecordsError: If the file is damaged.
-    """
-    found = {
-        Configuration.of(row): {figure: row.get(figure) for figure in _FIGURES}
-        for row in read_latencies(folder)
-    }
-    return make_table(
+    about = About(
         "latency_ratios",
         "Time of an answer, relative to dense",
         "Paired ratio of the time per question, measured in turn with the dense model, with its interval; "
@@ -31,10 +21,33 @@ def latency_ratio_table(data: StudyData, folder: Path) -> Table:
         "more than 5 % from dense; same: all of it is within 5 %; open: it reaches across that limit, and "
         "about how many more rounds or items would tell. drift: fraction by which times grew over the run; "
         "beyond 0.1 either way nothing is settled. Milliseconds are medians.",
-        [
-            key(data, run.configuration) | found[run.configuration]
-            for run in data.runs
-            if found.get(run.configuration, {}).get("ratio") is not None
-        ],
-        ("model", "prune_method"),
     )
+
+    ratio: Interval = column("time relative to dense", names=("ratio", "low", "high"))
+    verdict: str | None = column("faster, slower, same, within 5 % but not exactly 1, or open")
+    more_rounds: int | None = column("where open, about how many more rounds would settle it")
+    more_items: int | None = column("where open, about how many more items would settle it")
+    drift: float | None = column("fraction by which times grew over the run")
+    dense_ms: float | None = column("milliseconds of an answer of the dense model, median")
+    pruned_ms: float | None = column("milliseconds of an answer, median")
+
+
+def latency_ratio_table(data: StudyData) -> Table[LatencyRatio]:
+    """Time of an answer relative to dense, for the configurations that were timed."""
+    rows = []
+    for run in data.runs:
+        found = data.latencies.get(run.configuration, {})
+        if found.get("ratio") is None:
+            continue
+        row = LatencyRatio(
+            **configured(data, run.configuration),
+            ratio=Interval(found["ratio"], found.get("low"), found.get("high")),
+            verdict=found.get("verdict"),
+            more_rounds=found.get("more_rounds"),
+            more_items=found.get("more_items"),
+            drift=found.get("drift"),
+            dense_ms=found.get("dense_ms"),
+            pruned_ms=found.get("pruned_ms"),
+        )
+        rows.append(row)
+    return Table.of(LatencyRatio, rows)

@@ -3,28 +3,60 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_prune.labels import DENSE
 from mlx_prune.report.data import StudyData
-from mlx_prune.report.tables.rows import category_sums, compared, number_or_nan, rated
-from mlx_prune.report.tables.table import Table, Value, make_table
+from mlx_prune.report.tables.change import PairedTest
+from mlx_prune.report.tables.rows import (
+    ByCategory,
+    Rated,
+    adjusted,
+    category_sums,
+    compared,
+    number_or_nan,
+    rated,
+)
+from mlx_prune.report.tables.table import About, Row, Table, column
 from mlx_prune.stats.clustered import cluster_sums
 from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.outcomes import STEREOTYPED, Outcomes
 from mlx_prune.stats.rates import OVERALL
 from mlx_prune.stats.regression import LogisticCounts, logistic_regression
-from mlx_prune.stats.tests import benjamini_hochberg, chi_square
+from mlx_prune.stats.tests import chi_square
 
 
-def chi_square_table(data: StudyData) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class ChiSquare(Rated, ByCategory):
+    """A comparison with dense that takes answers as independent."""
+
+    about = About(
+        "tests",
+        "Chi-square tests, as in the study",
+        "All answers taken as independent, so p-values are too small; `paired_tests` has the ones to trust. "
+        "chi2_study and p_value_study use counts truncated as the study's script does; q_value is adjusted "
+        "after Benjamini and Hochberg. Nothing is tested where too few answers were understood.",
+    )
+
+    srs_dense: float | None = column("srs of the dense model")
+    srs: float | None
+    chi2: float | None = column("chi-square with Yates's correction")
+    p_value: float | None
+    cohens_h: float | None = column("Cohen's h, the size of the change")
+    significant: bool | None = column("whether p_value is below 0.05")
+    chi2_study: float | None = column("chi2 with counts truncated as the study's script does")
+    p_value_study: float | None = column("its p-value")
+    q_value: float | None = column("p_value, adjusted after Benjamini and Hochberg", default=None)
+
+
+def chi_square_table(data: StudyData) -> Table[ChiSquare]:
     """Each pruned configuration against dense, by category: chi-square with Yates's correction, Cohen's h."""
     # Imported here: it takes a second.
     from statsmodels.stats.proportion import proportion_effectsize
 
-    rows: list[dict[str, Value]] = []
+    rows = []
     for outcomes in data.models.values():
         if outcomes.dense is None:
             continue
@@ -39,111 +71,141 @@ def chi_square_table(data: StudyData) -> Table:
         )
         size = proportion_effectsize(rates, rates[:1])
         for number, configuration in enumerate(outcomes.configurations):
-            if configuration.prune_method == DENSE:
+            if configuration.is_dense:
                 continue
             for place, category in enumerate(outcomes.categories):
-                p = float(exact.p_value[number, place])
-                found: dict[str, Value] = {
-                    "chi2": float(exact.statistic[number, place]),
-                    "p_value": p,
-                    "cohens_h": float(size[number, place]),
-                    "significant": p < SIGNIFICANCE,
-                    "chi2_study": float(lossy.statistic[number, place]),
-                    "p_value_study": float(lossy.p_value[number, place]),
-                }
-                rows.append(
-                    rated(data, configuration, category)
-                    | {"srs_dense": float(rates[0, place]), "srs": float(rates[number, place])}
-                    | compared(data, configuration, category, found)
+                p = exact.p_value[number, place]
+                found = compared(
+                    data,
+                    configuration,
+                    category,
+                    chi2=exact.statistic[number, place],
+                    p_value=p,
+                    cohens_h=size[number, place],
+                    significant=p < SIGNIFICANCE,
+                    chi2_study=lossy.statistic[number, place],
+                    p_value_study=lossy.p_value[number, place],
                 )
-    adjusted = benjamini_hochberg([number_or_nan(row["p_value"]) for row in rows])
-    for row, q in zip(rows, adjusted, strict=True):
-        row["q_value"] = float(q)
-    return make_table(
-        "tests",
-        "Chi-square tests, as in the study",
-        "All answers taken as independent, so p-values are too small; `paired_tests` has the ones to trust. "
-        "chi2_study and p_value_study use counts truncated as the study's script does; q_value is adjusted "
-        "after Benjamini and Hochberg. Nothing is tested where too few answers were understood.",
-        rows,
-        ("model", "prune_method", "category"),
-    )
+                row = ChiSquare(
+                    **rated(data, configuration, category),
+                    srs_dense=rates[0, place],
+                    srs=rates[number, place],
+                    **found,
+                )
+                rows.append(row)
+    return Table.of(ChiSquare, adjusted(rows, "p_value", "q_value"))
 
 
 def _truncated(rates: NDArray[np.float64], answers: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.trunc(np.nan_to_num(rates * answers))
 
 
-def summary_table(tests: Table, paired: Table) -> Table:
-    """How many of the comparisons are significant, by each way of testing."""
-    rows: list[dict[str, Value]] = []
-    by_category = [row for row in paired.rows if row["category"] != OVERALL]
-    for name, table_rows, column in (
-        ("chi-square, as in the study", tests.rows, "p_value"),
-        ("chi-square, adjusted", tests.rows, "q_value"),
-        ("clustered by template", by_category, "p_clustered"),
-        ("clustered by template, adjusted", by_category, "q_clustered"),
-        ("McNemar by item", by_category, "p_mcnemar"),
-        ("McNemar by item, adjusted", by_category, "q_mcnemar"),
-        ("clustered, expected SRS", by_category, "p_expected"),
-        ("clustered, expected SRS, adjusted", by_category, "q_expected"),
-    ):
-        values = [p for row in table_rows if not math.isnan(p := number_or_nan(row[column]))]
-        found = sum(p < SIGNIFICANCE for p in values)
-        if values:
-            share = found / len(values)
-            rows.append({"test": name, "comparisons": len(values), "significant": found, "share": share})
-    sizes = [abs(h) for row in tests.rows if not math.isnan(h := number_or_nan(row["cohens_h"]))]
-    for row in rows:
-        row["mean_abs_cohens_h"] = sum(sizes) / len(sizes) if sizes else math.nan
-    return make_table(
+@dataclass(frozen=True, kw_only=True)
+class TestSummary(Row):
+    """How many comparisons one way of testing finds significant."""
+
+    about = About(
         "test_summary",
         "How many comparisons are significant",
         "Dense against pruned, per model, category and configuration, at 0.05; adjusted after Benjamini and "
         "Hochberg.",
-        rows,
-        ("test", "comparisons", "significant"),
     )
 
+    test: str = column("how it was tested")
+    comparisons: int = column("how many there are")
+    significant: int = column("how many of them have p (or q) below 0.05")
+    share: float = column("the second of the first")
+    mean_abs_cohens_h: float | None = column("mean size of the changes, Cohen's h without its sign")
 
-def logistic_table(data: StudyData) -> Table:
-    """Logistic regression per model: stereotyped ~ sparsity + category + method."""
-    rows: list[dict[str, Value]] = []
-    for model, outcomes in data.models.items():
-        target = np.array([configuration.sparsity for configuration in outcomes.configurations])
-        actual = np.array([number_or_nan(data.actual_sparsity(c)) for c in outcomes.configurations])
-        axes = {"target": target} | ({} if np.isnan(actual).any() else {"actual": actual})
-        for axis, sparsity in axes.items():
-            fit = logistic_regression(_logistic_counts(data, outcomes, sparsity))
-            for term in fit.terms if fit else ():
-                rows.append(
-                    {
-                        "model": model,
-                        "sparsity_axis": axis,
-                        "term": term.name,
-                        "coefficient": term.coefficient,
-                        "standard_error": term.standard_error,
-                        "p_value": term.p_value,
-                        "ci_low": term.low,
-                        "ci_high": term.high,
-                        "odds_ratio": math.exp(term.coefficient),
-                        "clustered_standard_error": term.clustered_standard_error,
-                        "clustered_p_value": term.clustered_p_value,
-                        "answers": fit.answers if fit else 0,
-                        "pseudo_r_squared": fit.pseudo_r_squared if fit else math.nan,
-                        "left_out": ", ".join(fit.left_out) if fit else "",
-                    }
-                )
-    return make_table(
+
+def summary_table(tests: Table[ChiSquare], paired: Table[PairedTest]) -> Table[TestSummary]:
+    """How many of the comparisons are significant, by each way of testing."""
+    by_category = [row for row in paired.rows if row.category != OVERALL]
+    sizes = [abs(row.cohens_h) for row in tests.rows if row.cohens_h is not None]
+    rows = []
+    for name, p_values in (
+        ("chi-square, as in the study", [row.p_value for row in tests.rows]),
+        ("chi-square, adjusted", [row.q_value for row in tests.rows]),
+        ("clustered by template", [row.p_clustered for row in by_category]),
+        ("clustered by template, adjusted", [row.q_clustered for row in by_category]),
+        ("McNemar by item", [row.p_mcnemar for row in by_category]),
+        ("McNemar by item, adjusted", [row.q_mcnemar for row in by_category]),
+        ("clustered, expected SRS", [row.p_expected for row in by_category]),
+        ("clustered, expected SRS, adjusted", [row.q_expected for row in by_category]),
+    ):
+        known = [p for p in p_values if p is not None]
+        found = sum(p < SIGNIFICANCE for p in known)
+        if known:
+            row = TestSummary(
+                test=name,
+                comparisons=len(known),
+                significant=found,
+                share=found / len(known),
+                mean_abs_cohens_h=sum(sizes) / len(sizes) if sizes else None,
+            )
+            rows.append(row)
+    return Table.of(TestSummary, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogisticRow(Row):
+    """One coefficient of one model's regression."""
+
+    about = About(
         "logistic",
         "Logistic regression of the stereotyped answer",
         "Log odds; sparsity per percentage point, target as in the study and actual beside it; baseline the "
         "dense model and the first category. Clustered: standard errors that allow answers to one question "
         "template to hang together. Answers of a configuration or category of which too few were understood "
         "are left out.",
-        rows,
-        ("model", "term"),
     )
+
+    model: str
+    sparsity_axis: str = column("whether sparsity is the target or the actual one")
+    term: str = column("which coefficient")
+    coefficient: float | None = column("log odds; of sparsity, per percentage point")
+    standard_error: float | None = column("of the coefficient, answers taken as independent")
+    p_value: float | None
+    ci_low: float | None = column("lower end of the coefficient's 95 % interval")
+    ci_high: float | None = column("upper end of it")
+    odds_ratio: float | None = column("the coefficient's exponential")
+    clustered_standard_error: float | None = column("answers to one template kept together")
+    clustered_p_value: float | None = column("p_value by the clustered standard error")
+    answers: int = column("answers that the regression rests on")
+    pseudo_r_squared: float | None = column("McFadden's, of the whole regression")
+    left_out: str = column("categories and methods whose answers are all alike, which are left out")
+
+
+def logistic_table(data: StudyData) -> Table[LogisticRow]:
+    """Logistic regression per model: stereotyped ~ sparsity + category + method."""
+    rows = []
+    for model, outcomes in data.models.items():
+        target = np.array([configuration.sparsity for configuration in outcomes.configurations])
+        actual = np.array([number_or_nan(data.actual_sparsity(c)) for c in outcomes.configurations])
+        axes = {"target": target} | ({} if np.isnan(actual).any() else {"actual": actual})
+        for axis, sparsity in axes.items():
+            fit = logistic_regression(_logistic_counts(data, outcomes, sparsity))
+            if fit is None:
+                continue
+            for term in fit.terms:
+                row = LogisticRow(
+                    model=model,
+                    sparsity_axis=axis,
+                    term=term.name,
+                    coefficient=term.coefficient,
+                    standard_error=term.standard_error,
+                    p_value=term.p_value,
+                    ci_low=term.low,
+                    ci_high=term.high,
+                    odds_ratio=math.exp(term.coefficient),
+                    clustered_standard_error=term.clustered_standard_error,
+                    clustered_p_value=term.clustered_p_value,
+                    answers=fit.answers,
+                    pseudo_r_squared=fit.pseudo_r_squared,
+                    left_out=", ".join(fit.left_out),
+                )
+                rows.append(row)
+    return Table.of(LogisticRow, rows)
 
 
 def _logistic_counts(data: StudyData, outcomes: Outcomes, sparsity: NDArray[np.float64]) -> LogisticCounts:

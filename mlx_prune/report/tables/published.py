@@ -3,104 +3,152 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlx_prune.configuration import Configuration
-from mlx_prune.report.figures.panels import Tables, key_of, number
-from mlx_prune.report.tables.table import Row, Table, Value, make_table, struck
+from mlx_prune.report.tables.model import TestSummary
+from mlx_prune.report.tables.rows import Named
+from mlx_prune.report.tables.table import About, Row, Table, column
+
+if TYPE_CHECKING:
+    from mlx_prune.report.tables.build import Tables
 
 DATA_FILE = "published.json"
-# Figures with one published value per configuration: label, table, its column, factor to the printed unit.
-_OVERALL = {
-    "actual_sparsity": ("actual sparsity, %", "overall", "actual_sparsity", 1.0),
-    "srs_overall": ("SRS, mean of categories", "overall", "srs", 1.0),
-    "perplexity": ("perplexity", "overall", "perplexity", 1.0),
-    "perplexity_change_percent": ("perplexity, change in %", "evaluation_gap", "ppl_pct_change", 1.0),
-    "emergence_percent": ("emergence, %", "emergence", "observed", 100.0),
-    "latency_s": ("latency of an answer, s", "latency", "latency_mean", 1.0),
-}
 _TESTS = "chi-square, as in the study"
+N = TypeVar("N", bound=Named)
 
 
 @cache
 def published() -> dict[str, Any]:
-    """The published figures: ``source``, ``note``, ``rows`` and ``headline``."""
+    """The published figures: ``source``, ``note``, ``rows``, ``headline`` and ``items_changing``."""
     text = files(__package__).joinpath(DATA_FILE).read_text(encoding="utf-8")
     data: dict[str, Any] = json.loads(text)
     return data
 
 
-def published_table(tables: Tables) -> Table:
+@dataclass(frozen=True, kw_only=True)
+class Published(Row):
+    """One figure, as a publication reports it and as it was measured."""
+
+    about = About(
+        "published",
+        "Reported and measured",
+        f"Reported: {published()['source']}. {published()['note']} Measured here under this study's own "
+        "settings; the published models were pruned and questioned by other code.",
+    )
+
+    model: str
+    prune_method: str
+    sparsity: float | None
+    figure: str = column("which figure, with its unit")
+    reported: float = column("as it was published")
+    measured: float | None = column("as this study found it")
+    difference: float | None = column("measured minus reported")
+
+
+def published_table(tables: Tables) -> Table[Published]:
     """Reported and measured figures of the configurations that are in both; no rows if there are none.
 
     Models are matched by the last part of their name, whatever its case; methods and target sparsities
     exactly; a pattern never matches.
     """
-    rows: list[dict[str, Value]] = []
+    rows: list[Published] = []
     for entry in published()["rows"]:
-        for name in dict.fromkeys(row["model"] for row in tables["overall"].rows):
-            if str(name).rsplit("/", 1)[-1].lower() == entry["model"]:
-                key = Configuration(str(name), entry["method"], float(entry["target_sparsity"]))
-                rows += _configuration(tables, entry, key)
-    rows += _headline(tables) if _whole_grid(tables) else []
-    return make_table(
-        "published",
-        "Reported and measured",
-        f"Reported: {published()['source']}. {published()['note']} Measured here under this study's own "
-        "settings; the published models were pruned and questioned by other code.",
-        rows,
-        ("model", "prune_method", "sparsity", "figure", "reported", "measured", "difference"),
+        for model in dict.fromkeys(row.configuration.model for row in tables.overall.rows):
+            if _short(model) == entry["model"]:
+                name = Configuration(model, entry["method"], float(entry["target_sparsity"]))
+                rows += _of_configuration(tables, entry, name)
+    summary = _whole_grid(tables)
+    rows += _headline(tables, summary) if summary is not None else []
+    return Table.of(Published, rows)
+
+
+def _of_configuration(tables: Tables, entry: Mapping[str, Any], name: Configuration) -> Iterator[Published]:
+    def beside(figure: str, reported: float, measured: float | None) -> Published:
+        return _beside(name.model, name.prune_method, name.sparsity, figure, reported, measured)
+
+    for key, (figure, measured) in _single_figures(tables, name).items():
+        if key in entry:
+            yield beside(figure, entry[key], measured)
+    for category, reported in entry.get("srs_by_category", {}).items():
+        for row in tables.rates.rows:
+            if row.configuration == name and row.category == category:
+                # A rate of too few answers is none to set beside a published one.
+                srs = None if row.too_few_answered else row.srs
+                yield beside(f"SRS, {category.replace('_', ' ')}", reported, srs)
+
+
+def _single_figures(tables: Tables, name: Configuration) -> dict[str, tuple[str, float | None]]:
+    """Figures with one published value per configuration: label and measured value, where there is one."""
+    found: dict[str, tuple[str, float | None]] = {}
+
+    def add(key: str, figure: str, table: Table[N], value: Callable[[N], float | None]) -> None:
+        row = next((row for row in table.rows if row.configuration == name), None)
+        if row is not None:
+            found[key] = (figure, value(row))
+
+    add("actual_sparsity", "actual sparsity, %", tables.overall, lambda row: row.actual_sparsity)
+    add(
+        "srs_overall",
+        "SRS, mean of categories",
+        tables.overall,
+        lambda row: None if row.too_few_answered else row.srs,
+    )
+    add("perplexity", "perplexity", tables.overall, lambda row: row.perplexity)
+    add(
+        "perplexity_change_percent",
+        "perplexity, change in %",
+        tables.evaluation_gap,
+        lambda row: row.ppl_pct_change,
+    )
+    add(
+        "emergence_percent",
+        "emergence, %",
+        tables.emergence,
+        lambda row: None if row.too_few_answered or row.observed is None else 100 * row.observed,
+    )
+    add("latency_s", "latency of an answer, s", tables.latency, lambda row: row.latency_mean)
+    return found
+
+
+def _beside(
+    model: str, method: str, sparsity: float | None, figure: str, reported: float, measured: float | None
+) -> Published:
+    return Published(
+        model=model,
+        prune_method=method,
+        sparsity=sparsity,
+        figure=figure,
+        reported=reported,
+        measured=measured,
+        difference=None if measured is None else measured - reported,
     )
 
 
-def _configuration(tables: Tables, entry: dict[str, Any], key: Configuration) -> Iterator[dict[str, Value]]:
-    about: dict[str, Value] = {"model": key.model, "prune_method": key.prune_method, "sparsity": key.sparsity}
-    for name, (label, table, column, factor) in _OVERALL.items():
-        row = _find(tables[table].rows, key)
-        if name in entry and row is not None:
-            yield about | _pair(label, entry[name], _comparable(row, column), factor)
-    for category, reported in entry.get("srs_by_category", {}).items():
-        row = _find(tables["rates"].where(category=category).rows, key)
-        if row is not None:
-            yield about | _pair(f"SRS, {category.replace('_', ' ')}", reported, _comparable(row, "srs"), 1.0)
-
-
-def _find(rows: tuple[Row, ...], key: Configuration) -> Row | None:
-    return next((row for row in rows if key_of(row) == key), None)
-
-
-def _comparable(row: Row, column: str) -> Value:
-    """A figure to set beside a published one; None where too few answers are behind it."""
-    return None if struck(row, column) else row[column]
-
-
-def _pair(label: str, reported: float, value: Value, factor: float) -> dict[str, Value]:
-    found = number(value)
-    measured = None if found is None else found * factor
-    difference = None if measured is None else measured - reported
-    return {"figure": label, "reported": float(reported), "measured": measured, "difference": difference}
-
-
-def _whole_grid(tables: Tables) -> bool:
-    """Whether the study has exactly the publication's comparisons, so that its counts can be set beside."""
+def _whole_grid(tables: Tables) -> TestSummary | None:
+    """How many tests are significant, if the study has exactly the publication's comparisons; else None."""
     reported = {entry["claim"]: entry["reported"] for entry in published()["headline"]}
-    made = {row["test"]: row["comparisons"] for row in tables["test_summary"].rows}
-    models = {str(row["model"]).rsplit("/", 1)[-1].lower() for row in tables["overall"].rows}
+    made = {row.test: row for row in tables.test_summary.rows}.get(_TESTS)
+    models = {_short(row.configuration.model) for row in tables.overall.rows}
     known = {entry["model"] for entry in published()["rows"]}
-    return made.get(_TESTS) == reported["dense-vs-pruned comparisons"] and models == known
+    whole = made is not None and made.comparisons == reported["dense-vs-pruned comparisons"]
+    return made if whole and models == known else None
 
 
-def _headline(tables: Tables) -> Iterator[dict[str, Value]]:
-    summary = next(row for row in tables["test_summary"].rows if row["test"] == _TESTS)
+def _headline(tables: Tables, summary: TestSummary) -> Iterator[Published]:
     measured = {
-        "answers recorded": sum(int(number(row["n"]) or 0) for row in tables["overall"].rows),
-        "dense-vs-pruned comparisons": summary["comparisons"],
-        "of these significant at p < 0.05": summary["significant"],
-        "mean |Cohen's h|": summary["mean_abs_cohens_h"],
+        "answers recorded": sum(row.n for row in tables.overall.rows),
+        "dense-vs-pruned comparisons": summary.comparisons,
+        "of these significant at p < 0.05": summary.significant,
+        "mean |Cohen's h|": summary.mean_abs_cohens_h,
     }
     for entry in published()["headline"]:
-        about: dict[str, Value] = {"model": "all", "prune_method": "all", "sparsity": None}
-        yield about | _pair(entry["claim"], entry["reported"], measured[entry["claim"]], 1.0)
+        yield _beside("all", "all", None, entry["claim"], entry["reported"], measured[entry["claim"]])
+
+
+def _short(model: str) -> str:
+    return model.rsplit("/", 1)[-1].lower()

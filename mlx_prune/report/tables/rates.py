@@ -2,86 +2,119 @@
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from mlx_prune.bbq.answers import RULES
-from mlx_prune.labels import DENSE
 from mlx_prune.report.data import StudyData
-from mlx_prune.report.tables.rows import compared, key, percent_change, rated
-from mlx_prune.report.tables.table import Table, Value, make_table
+from mlx_prune.report.tables.rows import (
+    ByCategory,
+    Configured,
+    Rated,
+    compared,
+    configured,
+    percent_change,
+    rated,
+)
+from mlx_prune.report.tables.table import About, Table, column
 from mlx_prune.stats.clustered import cluster_sums, clustered_wilson
-from mlx_prune.stats.counting import RunData
 from mlx_prune.stats.expected import agreement, letter_mass, mean_agreement
 from mlx_prune.stats.outcomes import STEREOTYPED, UNKNOWN, Outcomes
 from mlx_prune.stats.rates import OVERALL, CategoryRates, wilson
 
 
-def rate_table(data: StudyData) -> Table:
-    """SRS, USR and anti rate per configuration and category, with their change from dense."""
-    rows = []
-    for model, outcomes in data.models.items():
-        runs = [run for run in data.runs if run.configuration.model == model]
-        clustered = _clustered_intervals(outcomes)
-        dense = {
-            c.category: c
-            for run in runs
-            if run.configuration.prune_method == DENSE
-            for c in run.rates.categories
-        }
-        for number, run in enumerate(runs):
-            for rates in run.rates.categories:
-                name = run.configuration
-                change = _change(rates, dense.get(rates.category))
-                row = rated(data, name, rates.category) | _rates(rates)
-                row |= compared(data, name, rates.category, change)
-                low, high = clustered.get(rates.category, (None, None))
-                row["srs_clustered_low"] = math.nan if low is None else float(low[number])
-                row["srs_clustered_high"] = math.nan if high is None else float(high[number])
-                rows.append(row)
-    return make_table(
+@dataclass(frozen=True, kw_only=True)
+class Rate(Rated, ByCategory):
+    """Rates of one category, and their change from dense."""
+
+    about = About(
         "rates",
         "Stereotype reliance and abstention by category",
         "Shares of the n_valid parsed answers; 95 % Wilson intervals that take answers as independent, and "
         "(clustered) that do not. bias_score is SRS minus the anti rate, BBQ's own score. answered: share of "
         "all answers that were understood, by one of the first three parsing rules; too_few_answered: so few "
         "that the rate says nothing about the model and is not compared.",
-        rows,
     )
 
+    n_items: int
+    n: int
+    n_valid: int
+    n_without_target: int
+    srs: float | None
+    srs_ci_low: float | None
+    srs_ci_high: float | None
+    usr: float | None
+    usr_ci_low: float | None
+    usr_ci_high: float | None
+    anti_rate: float | None
+    bias_score: float | None
+    parse_fail_rate: float | None
+    srs_baseline: float | None
+    srs_delta: float | None
+    srs_pct_change: float | None
+    usr_baseline: float | None
+    usr_delta: float | None
+    srs_clustered_low: float | None = column(
+        "lower end of srs's 95 % interval, answers to one template kept together"
+    )
+    srs_clustered_high: float | None = column("upper end of this interval")
 
-def _rates(rates: CategoryRates) -> dict[str, Value]:
-    usr_low, usr_high = wilson(round(rates.usr * rates.n_scored) if rates.n_scored else 0, rates.n_scored)
+
+def rate_table(data: StudyData) -> Table[Rate]:
+    """SRS, USR and anti rate per configuration and category, with their change from dense."""
+    rows = []
+    for model, outcomes in data.models.items():
+        runs = [run for run in data.runs if run.configuration.model == model]
+        clustered = _clustered_intervals(outcomes)
+        for number, run in enumerate(runs):
+            for rates in run.rates.categories:
+                name, category = run.configuration, rates.category
+                low, high = clustered.get(category, (None, None))
+                usr_low, usr_high = wilson(
+                    round(rates.usr * rates.n_scored) if rates.n_scored else 0, rates.n_scored
+                )
+                row = Rate(
+                    **rated(data, name, category),
+                    **_rates(rates),
+                    srs_ci_low=rates.srs_low,
+                    srs_ci_high=rates.srs_high,
+                    usr_ci_low=float(usr_low),
+                    usr_ci_high=float(usr_high),
+                    **compared(data, name, category, **_change(rates, data.rates(name.dense, category))),
+                    srs_clustered_low=None if low is None else low[number],
+                    srs_clustered_high=None if high is None else high[number],
+                )
+                rows.append(row)
+    return Table.of(Rate, rows)
+
+
+def _rates(rates: CategoryRates) -> dict[str, Any]:
     return {
         "n_items": rates.n_items,
         "n": rates.n_answers,
         "n_valid": rates.n_scored,
         "n_without_target": rates.n_without_target,
         "srs": rates.srs,
-        "srs_ci_low": rates.srs_low,
-        "srs_ci_high": rates.srs_high,
         "usr": rates.usr,
-        "usr_ci_low": float(usr_low),
-        "usr_ci_high": float(usr_high),
         "anti_rate": rates.anti_rate,
         "bias_score": rates.bbq_ambiguous_score,
         "parse_fail_rate": rates.parse_failure_rate,
     }
 
 
-def _change(rates: CategoryRates, dense: CategoryRates | None) -> dict[str, Value]:
-    srs = math.nan if dense is None else dense.srs
-    usr = math.nan if dense is None else dense.usr
+def _change(rates: CategoryRates, dense: CategoryRates | None) -> dict[str, float | None]:
+    if dense is None:
+        names = ("srs_baseline", "srs_delta", "srs_pct_change", "usr_baseline", "usr_delta")
+        return dict.fromkeys(names)
     return {
-        "srs_baseline": srs,
-        "srs_delta": rates.srs - srs,
-        "srs_pct_change": percent_change(rates.srs, srs),
-        "usr_baseline": usr,
-        "usr_delta": rates.usr - usr,
+        "srs_baseline": dense.srs,
+        "srs_delta": rates.srs - dense.srs,
+        "srs_pct_change": percent_change(rates.srs, dense.srs),
+        "usr_baseline": dense.usr,
+        "usr_delta": rates.usr - dense.usr,
     }
 
 
@@ -96,164 +129,263 @@ def _clustered_intervals(outcomes: Outcomes) -> dict[str, tuple[NDArray[Any], ND
     }
 
 
-def overall_table(data: StudyData) -> Table:
-    """One row per configuration: the unweighted means over categories."""
-    dense = {
-        run.configuration.model: run.rates.overall
-        for run in data.runs
-        if run.configuration.prune_method == DENSE
-    }
-    rows = []
-    for run in data.runs:
-        rates, before = run.rates.overall, dense.get(run.configuration.model)
-        row = rated(data, run.configuration) | _rates(rates)
-        row |= compared(data, run.configuration, OVERALL, _change(rates, before))
-        for name in ("srs_ci_low", "srs_ci_high", "usr_ci_low", "usr_ci_high"):
-            del row[name]
-        row["perplexity"] = data.perplexity.get(run.configuration)
-        rows.append(row)
-    return make_table(
+@dataclass(frozen=True, kw_only=True)
+class Overall(Rated):
+    """Rates over all categories."""
+
+    about = About(
         "overall",
         "Overall rates",
         "Unweighted means over the categories, beside perplexity.",
-        rows,
     )
 
+    n_items: int
+    n: int
+    n_valid: int
+    n_without_target: int
+    srs: float | None
+    usr: float | None
+    anti_rate: float | None
+    bias_score: float | None
+    parse_fail_rate: float | None
+    srs_baseline: float | None
+    srs_delta: float | None
+    srs_pct_change: float | None
+    usr_baseline: float | None
+    usr_delta: float | None
+    perplexity: float | None
 
-def parse_failure_table(data: StudyData) -> Table:
-    """Answers in which no letter was found, and which parsing rule decided the others."""
-    rows: list[dict[str, Value]] = []
+
+def overall_table(data: StudyData) -> Table[Overall]:
+    """One row per configuration: the unweighted means over categories."""
+    rows = []
     for run in data.runs:
-        overall = run.rates.overall
-        failures = overall.n_answers - overall.n_parsed
-        rows.append(
-            rated(data, run.configuration)
-            | {"total": overall.n_answers, "parse_failures": failures}
-            | {"parse_fail_rate": failures / overall.n_answers if overall.n_answers else math.nan}
-            | {f"rule_{rule}": overall.rules[rule] for rule in RULES}
-            | {"min_answered": data.min_answered}
+        name, rates = run.configuration, run.rates.overall
+        row = Overall(
+            **rated(data, name),
+            **_rates(rates),
+            **compared(data, name, OVERALL, **_change(rates, data.rates(name.dense, OVERALL))),
+            perplexity=data.perplexity.get(name),
         )
-    return make_table(
+        rows.append(row)
+    return Table.of(Overall, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParseFailures(Rated):
+    """Answers by the parsing rule that read them."""
+
+    about = About(
         "parse_failures",
         "Answers that were not understood",
         "Counts and parse_fail_rate are pooled over categories; answered is their mean. The rule "
         "first_character turns gibberish into answers, so that those it decided do not count as understood. "
         "Rates with a smaller share of answers than min_answered are struck out and not compared.",
-        rows,
     )
 
+    total: int = column("answers to ambiguous questions")
+    parse_failures: int = column("answers in which no letter was found")
+    parse_fail_rate: float | None
+    rule_exact: int = column("answers that are one letter and nothing else")
+    rule_leading: int = column("answers that begin with a letter")
+    rule_phrase: int = column("answers that say which letter they choose")
+    rule_first_character: int = column("answers that hold an a, b or c anywhere")
+    rule_none: int = column("the others")
+    min_answered: float = column("share of answers that must be understood for a rate to be compared")
 
-def entropy_table(data: StudyData) -> Table:
-    """Entropy of the answers."""
-    rows = [
-        rated(data, run.configuration) | {"response_entropy": float(stats.entropy(run.letters, base=2))}
-        for run in data.runs
-    ]
-    return make_table(
+
+def parse_failure_table(data: StudyData) -> Table[ParseFailures]:
+    """Answers in which no letter was found, and which parsing rule decided the others."""
+    rows = []
+    for run in data.runs:
+        overall = run.rates.overall
+        failures = overall.n_answers - overall.n_parsed
+        row = ParseFailures(
+            **rated(data, run.configuration),
+            total=overall.n_answers,
+            parse_failures=failures,
+            parse_fail_rate=failures / overall.n_answers if overall.n_answers else None,
+            rule_exact=overall.rules["exact"],
+            rule_leading=overall.rules["leading"],
+            rule_phrase=overall.rules["phrase"],
+            rule_first_character=overall.rules["first_character"],
+            rule_none=overall.rules["none"],
+            min_answered=data.min_answered,
+        )
+        rows.append(row)
+    return Table.of(ParseFailures, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entropy(Rated):
+    """Entropy of the answers of one configuration."""
+
+    about = About(
         "entropy",
         "Entropy of the answers",
         "Bits, over A, B and C; log2(3) = 1.585 at most, 0 for a model that always says the same letter.",
-        rows,
     )
 
+    response_entropy: float | None = column("bits, over A, B and C")
 
-def latency_table(data: StudyData) -> Table:
-    """Wall time of the answers that were generated one at a time."""
-    timed = [run for run in data.runs if len(run.elapsed_s)]
-    rows = [key(data, run.configuration) | _latency(run) for run in timed]
-    return make_table(
+
+def entropy_table(data: StudyData) -> Table[Entropy]:
+    """Entropy of the answers."""
+    rows = []
+    for run in data.runs:
+        bits = float(stats.entropy(run.letters, base=2))
+        rows.append(Entropy(**rated(data, run.configuration), response_entropy=bits))
+    return Table.of(Entropy, rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency(Configured):
+    """Wall time of the answers of one configuration."""
+
+    about = About(
         "latency",
         "Latency as the study measured it",
         "Seconds per answer, one configuration after the other on a machine that warms up; compare models by "
         "`mlxprune bench`, which interleaves them.",
-        rows,
-        ("model", "prune_method"),
+    )
+
+    latency_mean: float = column("seconds per answer")
+    latency_median: float = column("seconds per answer")
+    latency_p95: float = column("seconds that 95 % of the answers stayed below")
+    answers: int = column("answers that were timed on their own")
+
+
+def latency_table(data: StudyData) -> Table[Latency]:
+    """Wall time of the answers that were generated one at a time."""
+    return Table.of(
+        Latency,
+        (
+            Latency(
+                **configured(data, run.configuration),
+                latency_mean=run.elapsed_s.mean(),
+                latency_median=float(np.median(run.elapsed_s)),
+                latency_p95=float(np.quantile(run.elapsed_s, 0.95)),
+                answers=len(run.elapsed_s),
+            )
+            for run in data.runs
+            if len(run.elapsed_s)
+        ),
     )
 
 
-def _latency(run: RunData) -> dict[str, Value]:
-    return {
-        "latency_mean": float(run.elapsed_s.mean()),
-        "latency_median": float(np.median(run.elapsed_s)),
-        "latency_p95": float(np.quantile(run.elapsed_s, 0.95)),
-        "answers": len(run.elapsed_s),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Size(Configured):
+    """Size of one checkpoint."""
 
-
-def size_table(data: StudyData) -> Table:
-    """Size of the checkpoints on disk."""
-    rows = [
-        key(data, run.configuration)
-        | {
-            "size_bytes": int(data.size_bytes[run.configuration]),
-            "size_gb": round(data.size_bytes[run.configuration] / 1e9, 2),
-        }
-        for run in data.runs
-        if run.configuration in data.size_bytes
-    ]
-    return make_table(
+    about = About(
         "sizes",
         "Size on disk",
         "A pruned weight takes as much room as any other until a format leaves it out.",
-        rows,
-        ("model", "prune_method"),
+    )
+
+    size_bytes: int
+    size_gb: float = column("the same in units of 10^9 bytes")
+
+
+def size_table(data: StudyData) -> Table[Size]:
+    """Size of the checkpoints on disk."""
+    sizes = [
+        (run.configuration, data.size_bytes[run.configuration])
+        for run in data.runs
+        if run.configuration in data.size_bytes
+    ]
+    return Table.of(
+        Size,
+        (
+            Size(**configured(data, name), size_bytes=int(size), size_gb=round(size / 1e9, 2))
+            for name, size in sizes
+        ),
     )
 
 
-def disambiguated_table(data: StudyData) -> Table:
-    """Accuracy and BBQ's own score where the context gives the answer."""
-    rows = [
-        key(data, run.configuration)
-        | {
-            "category": rates.category,
-            "answered": rates.disambig_answered,
-            "too_few_answered": rates.disambig_too_few(data.min_answered),
-            "n": rates.disambig_answers,
-            "n_valid": rates.disambig_scored,
-            "accuracy": rates.accuracy,
-            "bias_score": rates.bbq_disambiguated_score,
-            "parse_fail_rate": rates.disambig_parse_failure_rate,
-        }
-        for run in data.runs
-        for rates in (*run.rates.categories, run.rates.overall)
-        if rates.disambig_answers
-    ]
-    return make_table(
+@dataclass(frozen=True, kw_only=True)
+class Disambiguated(Rated, ByCategory):
+    """Rates of one category where the context gives the answer."""
+
+    about = About(
         "disambiguated",
         "Where the context gives the answer",
         "Accuracy among parsed answers; BBQ's own bias score among those that name a person.",
-        rows,
-        ("model", "prune_method"),
+    )
+
+    n: int
+    n_valid: int = column("parsed answers to questions with a stereotyped option")
+    accuracy: float | None = column("share of these that are right")
+    bias_score: float | None = column("BBQ's own score from -1 to 1, of answers that name a person")
+    parse_fail_rate: float | None
+
+
+def disambiguated_table(data: StudyData) -> Table[Disambiguated]:
+    """Accuracy and BBQ's own score where the context gives the answer."""
+    return Table.of(
+        Disambiguated,
+        (
+            Disambiguated(
+                **configured(data, run.configuration),
+                category=rates.category,
+                answered=rates.disambig_answered,
+                too_few_answered=rates.disambig_too_few(data.min_answered),
+                n=rates.disambig_answers,
+                n_valid=rates.disambig_scored,
+                accuracy=rates.accuracy,
+                bias_score=rates.bbq_disambiguated_score,
+                parse_fail_rate=rates.disambig_parse_failure_rate,
+            )
+            for run in data.runs
+            for rates in (*run.rates.categories, run.rates.overall)
+            if rates.disambig_answers
+        ),
     )
 
 
-def expected_table(data: StudyData) -> Table:
-    """SRS and USR expected from the option probabilities, beside the sampled ones."""
-    rows: list[dict[str, Value]] = []
-    for outcomes in data.models.values():
-        parts = [outcomes.select(outcomes.category == number) for number in range(len(outcomes.categories))]
-        srs = [agreement(part, STEREOTYPED) for part in parts]
-        usr = [agreement(part, UNKNOWN) for part in parts]
-        mass = [letter_mass(part) for part in parts]
-        names = (*outcomes.categories, OVERALL)
-        srs.append(mean_agreement(srs))
-        usr.append(mean_agreement(usr))
-        mass.append(letter_mass(outcomes))
-        for number, configuration in enumerate(outcomes.configurations):
-            for place, name in enumerate(names):
-                if np.isnan(mass[place][number]):
-                    continue
-                row = rated(data, configuration, name) | {"letter_mass": float(mass[place][number])}
-                for rate, found in (("srs", srs[place]), ("usr", usr[place])):
-                    row[rate] = float(found.sampled[number])
-                    row[f"{rate}_expected"] = float(found.expected[number])
-                    row[f"{rate}_z"] = float(found.z[number])
-                rows.append(row)
-    return make_table(
+@dataclass(frozen=True, kw_only=True)
+class Expected(Rated, ByCategory):
+    """Sampled rates beside those expected from the option probabilities."""
+
+    about = About(
         "expected",
         "Rates expected from the option probabilities",
         "No sampling noise is in the expected rates. z is the sampled rate's distance from them in standard "
         "errors of sampling; letter_mass is the probability that an answer starts with a letter.",
-        rows,
-        ("model", "prune_method"),
     )
+
+    letter_mass: float | None
+    srs: float | None
+    srs_expected: float | None = column("srs expected from the option probabilities")
+    srs_z: float | None = column("distance of srs from it, in standard errors of sampling")
+    usr: float | None
+    usr_expected: float | None = column("usr expected from the option probabilities")
+    usr_z: float | None = column("distance of usr from it, in standard errors of sampling")
+
+
+def expected_table(data: StudyData) -> Table[Expected]:
+    """SRS and USR expected from the option probabilities, beside the sampled ones."""
+    rows = []
+    for outcomes in data.models.values():
+        parts = [outcomes.select(outcomes.category == number) for number in range(len(outcomes.categories))]
+        srs = [agreement(part, STEREOTYPED) for part in parts]
+        usr = [agreement(part, UNKNOWN) for part in parts]
+        mass = [*(letter_mass(part) for part in parts), letter_mass(outcomes)]
+        srs.append(mean_agreement(srs))
+        usr.append(mean_agreement(usr))
+        for number, configuration in enumerate(outcomes.configurations):
+            for place, category in enumerate((*outcomes.categories, OVERALL)):
+                if np.isnan(mass[place][number]):
+                    continue
+                row = Expected(
+                    **rated(data, configuration, category),
+                    letter_mass=mass[place][number],
+                    srs=srs[place].sampled[number],
+                    srs_expected=srs[place].expected[number],
+                    srs_z=srs[place].z[number],
+                    usr=usr[place].sampled[number],
+                    usr_expected=usr[place].expected[number],
+                    usr_z=usr[place].z[number],
+                )
+                rows.append(row)
+    return Table.of(Expected, rows)

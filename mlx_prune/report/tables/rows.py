@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.report.data import StudyData
-from mlx_prune.report.tables.table import Value
+from mlx_prune.report.tables.table import Interval, Row
 from mlx_prune.stats.clustered import cluster_sums
-from mlx_prune.stats.compare import Change
 from mlx_prune.stats.outcomes import Outcomes
 from mlx_prune.stats.rates import OVERALL
+from mlx_prune.stats.tests import benjamini_hochberg
 
-Floats = NDArray[np.float64]
-
-
-def key(data: StudyData, configuration: Configuration) -> dict[str, Value]:
-    """The columns that name a configuration; its actual sparsity stands beside the target."""
-    return {
-        "model": configuration.model,
-        "prune_method": configuration.prune_method,
-        "pattern": configuration.pattern,
-        "sparsity": configuration.sparsity,
-        "actual_sparsity": data.actual_sparsity(configuration),
-    }
+R = TypeVar("R", bound=Row)
 
 
-def rated(data: StudyData, configuration: Configuration, category: str | None = None) -> dict[str, Value]:
-    """The key of a row of rates, its category, and how many of the answers behind it were understood.
+@dataclass(frozen=True, kw_only=True)
+class Named(Row):
+    """A row about one configuration."""
+
+    configuration: Configuration
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configured(Named):
+    """Its actual sparsity stands beside the target."""
+
+    actual_sparsity: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByCategory(Configured):
+    """A row about one configuration in one category, or overall."""
+
+    category: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rated(Configured):
+    """A row of rates, with how many of the answers behind it were understood."""
+
+    answered: float | None
+    too_few_answered: bool
+
+
+def configured(data: StudyData, configuration: Configuration) -> dict[str, Any]:
+    """The fields of :class:`Configured`."""
+    return {"configuration": configuration, "actual_sparsity": data.actual_sparsity(configuration)}
+
+
+def rated(data: StudyData, configuration: Configuration, category: str | None = None) -> dict[str, Any]:
+    """The fields of :class:`Rated`, and of :class:`ByCategory` where a category is given.
 
     Args:
         data: The study.
@@ -41,24 +65,29 @@ def rated(data: StudyData, configuration: Configuration, category: str | None = 
     """
     rates = data.rates(configuration, category or OVERALL)
     return (
-        key(data, configuration)
+        configured(data, configuration)
         | ({} if category is None else {"category": category})
-        | {"answered": math.nan if rates is None else rates.answered}
+        | {"answered": None if rates is None else rates.answered}
         | {"too_few_answered": rates is not None and rates.too_few(data.min_answered)}
     )
 
 
-def compared(
-    data: StudyData, configuration: Configuration, category: str, columns: Mapping[str, Value]
-) -> dict[str, Value]:
-    """Columns of a comparison with dense; all None where the answers of either were hardly understood."""
-    known = data.compared(configuration, category)
-    return {name: value if known else None for name, value in columns.items()}
+def compared(data: StudyData, configuration: Configuration, category: str, **fields: Any) -> dict[str, Any]:
+    """Fields of a comparison with dense; all empty where the answers of either were hardly understood."""
+    if data.compared(configuration, category):
+        return fields
+    return {name: Interval() if isinstance(value, Interval) else None for name, value in fields.items()}
+
+
+def adjusted(rows: Sequence[R], p: str, q: str) -> list[R]:
+    """Rows with the p-values of one field adjusted into another, all of them one family."""
+    found = benjamini_hochberg([getattr(row, p) for row in rows])
+    return [replace(row, **{q: value}) for row, value in zip(rows, found, strict=True)]
 
 
 def percent_change(after: float, before: float) -> float:
     """Relative change in percent; NaN from zero."""
-    return (after - before) / before * 100 if before else float("nan")
+    return (after - before) / before * 100 if before else math.nan
 
 
 def category_sums(counts: NDArray[Any], outcomes: Outcomes) -> NDArray[np.float64]:
@@ -66,11 +95,6 @@ def category_sums(counts: NDArray[Any], outcomes: Outcomes) -> NDArray[np.float6
     return cluster_sums(counts, outcomes.category, len(outcomes.categories))
 
 
-def number_or_nan(value: Value) -> float:
+def number_or_nan(value: float | None) -> float:
     """A cell as a number; NaN for None."""
-    return float(value) if isinstance(value, int | float) else float("nan")
-
-
-def interval(change: Change, name: str) -> dict[str, Value]:
-    """Columns ``name``, ``name_low`` and ``name_high`` of one comparison."""
-    return {name: change.value, f"{name}_low": change.low, f"{name}_high": change.high}
+    return math.nan if value is None else float(value)

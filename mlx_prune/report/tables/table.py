@@ -1,111 +1,272 @@
-"""A table of a report: named columns, rows of plain values, and its CSV and Markdown."""
+"""A table of a report: columns declared once, typed rows, and their Arrow, CSV, Markdown and JSON.
+
+A row is a dataclass below :class:`Row`, whose fields are the columns: one for a plain field, four for a
+:class:`~mlx_prune.configuration.Configuration`, three for an :class:`Interval`. So the columns and their
+types are the same whatever a study holds, and figures, sentences and the page read attributes.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cached_property
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_type_hints
 
+from mlx_prune.configuration import COLUMNS, Configuration
 from mlx_prune.outside_names import csv_cell, markdown, plain
+from mlx_prune.report.tables.meanings import MEANINGS, RATES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mlx_prune.stats.compare import Change
+
 Value = str | int | float | bool | None
-Row = Mapping[str, Value]
+R = TypeVar("R", bound="Row")
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes:
-        name: File name without its ending.
-        title: For a heading.
-        note: What the columns mean, in a sentence or two.
-        columns: Names, in order.
-        rows: Values by column; None where there is none (a rate of no answers, a test that cannot be made).
-    """
+class About:
+    """A table's name (that of its files, without ending), its heading, and a note to read with it."""
 
     name: str
     title: str
     note: str
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column.
+
+    Attributes:
+        name: As in files.
+        kind: str, int, float or bool; a cell of any kind may be empty.
+        meaning: What it holds, in what unit.
+        path: Where its value is in a row.
+    """
+
+    name: str
+    kind: type
+    meaning: str
+    path: str
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it holds numbers."""
+        return self.kind in (int, float)
+
+
+class Schema:
+    """The columns of a table, and how its rows are read.
+
+    Attributes:
+        columns: In order.
+        names: Theirs.
+        paths: Where a column's or a field's value is in a row.
+        rates: The columns that say nothing where too few answers were understood.
+        read: From a row to its values.
+        cleaners: What makes a field's value a plain one.
+    """
+
+    def __init__(self, row_type: type[Row]) -> None:
+        """Read them off the fields of a kind of row."""
+        self.columns = tuple(_columns(row_type))
+        self.names = tuple(column.name for column in self.columns)
+        self.paths = {entry.name: entry.name for entry in fields(row_type)}
+        self.paths |= {column.name: column.path for column in self.columns}
+        self.rates = frozenset(column.name for column in self.columns if column.kind is float) & RATES
+        self.read: Callable[[Row], tuple[Value, ...]] = attrgetter(*(column.path for column in self.columns))
+        self.cleaners = [
+            (column.path, _CLEAN[column.kind])
+            for column in self.columns
+            if column.kind in _CLEAN and "." not in column.path
+        ]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure and the ends of its interval; None for what cannot be had."""
+
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+    def __post_init__(self) -> None:
+        """NaN is no figure."""
+        for name in ("value", "low", "high"):
+            object.__setattr__(self, name, _float(getattr(self, name)))
+
+    @classmethod
+    def of(cls, change: Change) -> Interval:
+        """Of a comparison with dense."""
+        return cls(change.value, change.low, change.high)
+
+    @property
+    def ends(self) -> tuple[float, float] | None:
+        """Both ends; None unless they are known and finite."""
+        low, high = finite(self.low), finite(self.high)
+        return None if low is None or high is None else (low, high)
+
+
+def column(meaning: str = "", *, names: Sequence[str] = (), default: Any = MISSING) -> Any:
+    """A field of a row.
+
+    Args:
+        meaning: What it holds; empty takes that of :data:`~mlx_prune.report.tables.meanings.MEANINGS`.
+        names: Of the three columns of an :class:`Interval`, where they are not the field's own.
+        default: Where there is one.
+    """
+    return field(default=default, metadata={"meaning": meaning, "names": tuple(names)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One row of a table; numbers may be NumPy's, and NaN becomes None."""
+
+    about: ClassVar[About]
+
+    def __post_init__(self) -> None:
+        """Make the cells plain values."""
+        for name, clean in self.schema().cleaners:
+            object.__setattr__(self, name, clean(getattr(self, name)))
+
+    @classmethod
+    def schema(cls) -> Schema:
+        """The columns."""
+        if cls not in _SCHEMAS:
+            _SCHEMAS[cls] = Schema(cls)
+        return _SCHEMAS[cls]
+
+    def cells(self) -> tuple[Value, ...]:
+        """The values, in the order of the columns."""
+        return self.schema().read(self)
+
+    def record(self) -> dict[str, Value]:
+        """The values by column name."""
+        return dict(zip(self.schema().names, self.cells(), strict=True))
+
+    def __getitem__(self, name: str) -> Any:
+        """The value of one column."""
+        return attrgetter(self.schema().paths[name])(self)
+
+    def get(self, name: str, otherwise: Any = None) -> Any:
+        """The value of one column, if there is such a column."""
+        return self[name] if name in self.schema().paths else otherwise
+
+
+@dataclass(frozen=True)
+class Table(Generic[R]):
+    """A table: the type of its rows, and its rows."""
+
+    row_type: type[R]
+    rows: tuple[R, ...]
+
+    @classmethod
+    def of(cls, row_type: type[R], rows: Iterable[R]) -> Table[R]:
+        """A table of these rows."""
+        return cls(row_type, tuple(rows))
+
+    @property
+    def name(self) -> str:
+        """File name without its ending."""
+        return self.row_type.about.name
+
+    @property
+    def title(self) -> str:
+        """For a heading."""
+        return self.row_type.about.title
+
+    @property
+    def note(self) -> str:
+        """What to know when reading it."""
+        return self.row_type.about.note
+
+    @property
+    def schema(self) -> Schema:
+        """The columns, the same whatever the rows."""
+        return self.row_type.schema()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names, in order."""
+        return self.schema.names
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.rows)
 
+    @cached_property
+    def cells(self) -> tuple[tuple[Value, ...], ...]:
+        """The values of every row, in the order of the columns; None where there is none."""
+        return tuple(row.cells() for row in self.rows)
+
     def column(self, name: str) -> list[Value]:
         """Values of one column, in row order."""
-        return [row[name] for row in self.rows]
+        read = attrgetter(self.schema.paths[name])
+        return [read(row) for row in self.rows]
 
-    def where(self, **values: Value) -> Table:
-        """The rows that have these values."""
-        kept = tuple(row for row in self.rows if all(row[key] == value for key, value in values.items()))
-        return Table(self.name, self.title, self.note, self.columns, kept)
+    def where(self, **values: Value) -> Table[R]:
+        """The rows that have these values in these columns."""
+        wanted = [(attrgetter(self.schema.paths[name]), value) for name, value in values.items()]
+        return Table.of(
+            self.row_type, (row for row in self.rows if all(read(row) == value for read, value in wanted))
+        )
+
+    def records(self) -> list[dict[str, Value]]:
+        """As JSON takes it: one object per row, by column name."""
+        return [row.record() for row in self.rows]
 
     def to_arrow(self) -> pa.Table:
         """As an Arrow table; ``.to_pandas()`` makes a data frame of it."""
         import pyarrow as pa
 
-        return pa.table({name: pa.array(self.column(name)) for name in self.columns})
+        kinds = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+        schema = pa.schema([(column.name, kinds[column.kind]) for column in self.schema.columns])
+        columns = zip(*self.cells, strict=True) if self.rows else ([] for _ in schema)
+        return pa.table(
+            [pa.array(list(values), kind) for values, kind in zip(columns, schema.types, strict=True)],
+            schema=schema,
+        )
 
     def to_csv(self) -> str:
         """As CSV with a header, numbers in full precision, nothing for None."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(self.columns)
-        writer.writerows([_cell(row[name]) for name in self.columns] for row in self.rows)
+        writer.writerows(
+            [csv_cell(value) if isinstance(value, str) else value for value in cells] for cells in self.cells
+        )
         return out.getvalue()
 
-    def to_markdown(self, columns: Sequence[str] | None = None) -> str:
-        """As a Markdown table, numbers rounded for reading; rates of too few answers are struck out.
-
-        Args:
-            columns: Only these; None takes all.
-        """
-        names = list(columns or self.columns)
-        numeric = [all(_is_number(value) for value in self.column(name)) for name in names]
-        lines = ["| " + " | ".join(names) + " |"]
-        lines.append("|" + "|".join("---:" if right else "---" for right in numeric) + "|")
-        for row in self.rows:
-            cells = (_markdown(row[name], struck(row, name)) for name in names)
-            lines.append(f"| {' | '.join(cells)} |")
+    def to_markdown(self) -> str:
+        """As a Markdown table, numbers rounded for reading; rates of too few answers are struck out."""
+        columns = self.schema.columns
+        lines = [
+            "| " + " | ".join(self.columns) + " |",
+            "|" + "|".join("---:" if column.is_number else "---" for column in columns) + "|",
+        ]
+        for row, cells in zip(self.rows, self.cells, strict=True):
+            shown = [
+                _markdown(value, struck(row, column.name))
+                for column, value in zip(columns, cells, strict=True)
+            ]
+            lines.append(f"| {' | '.join(shown)} |")
         return "\n".join(lines) + "\n"
 
 
-def make_table(name: str, title: str, note: str, rows: Iterable[Row], columns: Sequence[str] = ()) -> Table:
-    """Build a table; NaN becomes None.
-
-    Args:
-        name: File name without its ending.
-        title: For a heading.
-        note: What the columns mean.
-        rows: All with the same keys.
-        columns: Names, for a table that may have no rows; otherwise the rows' keys.
-    """
-    clean = tuple({key: _plain(value) for key, value in row.items()} for row in rows)
-    return Table(name, title, note, tuple(clean[0]) if clean else tuple(columns), clean)
+def struck(row: Row, name: str) -> bool:
+    """Whether the cell of a column is a rate of so few answers that it says nothing about the model."""
+    few = bool(getattr(row, "too_few_answered", False))
+    return few and name in row.schema().rates and row[name] is not None
 
 
-# How the columns of rates begin, and how those end that are the dense model's own.
-_RATES = (
-    *("srs", "usr", "anti_rate", "bias_score", "accuracy", "observed", "pct_became", "became_biased"),
-    *("flipped", "response_entropy"),
-)
-_OF_DENSE = ("_base", "_baseline", "_dense")
-
-
-def struck(row: Row, column: str) -> bool:
-    """Whether a cell is a rate of so few answers that it says nothing about the model."""
-    if not row.get("too_few_answered") or not isinstance(row[column], float):
-        return False
-    return column.startswith(_RATES) and not column.endswith(_OF_DENSE)
+def finite(value: float | None) -> float | None:
+    """A figure, or None where it is not known or infinite."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def show(value: Value) -> str:
@@ -128,13 +289,44 @@ def _markdown(value: Value, is_struck: bool) -> str:
     return f"~~{text}~~" if is_struck else text
 
 
-def _cell(value: Value) -> Value:
-    return csv_cell(value) if isinstance(value, str) else value
+_SCHEMAS: dict[type, Schema] = {}
+_ENDS = ("{}", "lower end of its interval", "upper end of its interval")
 
 
-def _plain(value: Value) -> Value:
-    return None if isinstance(value, float) and math.isnan(value) else value
+def _columns(row_type: type[Row]) -> Iterator[Column]:
+    kinds = get_type_hints(row_type)
+    for entry in fields(row_type):
+        kind = kinds[entry.name]
+        meaning = entry.metadata.get("meaning") or MEANINGS.get(entry.name, "")
+        if kind is Configuration:
+            hints = get_type_hints(Configuration)
+            for name in COLUMNS:
+                yield Column(name, _kind(hints[name]), MEANINGS[name], f"{entry.name}.{name}")
+        elif kind is Interval:
+            names = entry.metadata.get("names") or [f"{entry.name}{end}" for end in ("", "_low", "_high")]
+            for name, part, words in zip(names, ("value", "low", "high"), _ENDS, strict=True):
+                yield Column(name, float, words.format(meaning), f"{entry.name}.{part}")
+        else:
+            yield Column(entry.name, _kind(kind), meaning, entry.name)
 
 
-def _is_number(value: Value) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+def _kind(hint: Any) -> type:
+    """The one type of an optional one."""
+    (kind,) = {*(get_args(hint) or (hint,))} - {type(None)}
+    assert isinstance(kind, type)
+    return kind
+
+
+def _float(value: Any) -> float | None:
+    return None if value is None or value != value else float(value)
+
+
+def _int(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _bool(value: Any) -> bool | None:
+    return None if value is None else bool(value)
+
+
+_CLEAN: dict[type, Callable[[Any], Value]] = {float: _float, int: _int, bool: _bool}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.panels import Tables, configuration_label, distinct, number
 from mlx_prune.report.tables.changing import MEASURED, PRUNING, QUANTIZATION, REPORTED
-from mlx_prune.report.tables.frontier import CRITERIA, DOMINATED, NOT_JUDGED, UNDOMINATED, criteria
+from mlx_prune.report.tables.frontier import CRITERIA, DOMINATED, NOT_JUDGED, UNDOMINATED, Frontier, criteria
 from mlx_prune.report.tables.table import Row
 from mlx_prune.stats.dominance import criteria_in_use
 
@@ -71,12 +71,12 @@ def _reported_range(row: Row, column: str) -> str:
     return f"up to {_percent(high)} %" if low is None else f"{_percent(low)} to {_percent(high)} %"
 
 
-def _by_model(tables: Tables) -> list[tuple[str, tuple[Row, ...]]]:
+def _by_model(tables: Tables) -> list[tuple[str, tuple[Frontier, ...]]]:
     table = tables["frontier"]
     return [(model, table.where(model=model).rows) for model in distinct(table, "model")]
 
 
-def _undominated(rows: Sequence[Row], model: str) -> str:
+def _undominated(rows: Sequence[Frontier], model: str) -> str:
     used = dict(zip(CRITERIA, criteria_in_use(criteria(rows)), strict=True))
     missing = [_WORDS[name] for name in CRITERIA if not used[name]]
     names = [_WORDS[name] for name in CRITERIA if used[name]]
