@@ -56,8 +56,8 @@ FEWEST_CLUSTERS = 6
 """With fewer templates no two-sided p-value can be below 0.05, and no interval tried held its level."""
 # How much faster than the skewness seen the variance grows, since samples of a skewed distribution mostly
 # look less skewed than it is. No theory gives the value: with `few` and `tail` in `_compare` it was chosen,
-# among about a hundred variants, by what covered on the first generator of bench/coverage.py. The held-out
-# generator there is for judging it, not for another choice.
+# among about a hundred variants, by what covered on the first generator of bench/made_up_benchmarks.py. The
+# held-out generator there is for judging it, not for another choice.
 _SKEWNESS_FACTOR = 1.5
 # Contributions smaller than this, relative to a template's weight, are rounding.
 _ROUNDING = 1e-10

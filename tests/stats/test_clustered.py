@@ -14,7 +14,8 @@ from mlx_prune.stats.rates import wilson
 from mlx_prune.stats.tests import chi_square
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
-from coverage import BALANCED, FALL, KINDS, LARGE, NONE, RISE, Cell, bootstrap_t, draw, ours
+from interval_methods import bootstrap_t, ours
+from made_up_benchmarks import BALANCED, FALL, KINDS, LARGE, NONE, RISE, Cell, draw
 
 
 def sums(seed=0, comparisons=4, clusters=12):
