@@ -114,7 +114,7 @@ class Method(ABC):
         look: In figures.
         modifiers: Words that may follow its name, in the order of a label.
         scopes: Which matrices a recipe may ask for, and what a model card says of them.
-        own: Options that not every method of its kind takes.
+        own: Options that not every method of its kind takes; they are recorded beside a result.
     """
 
     name: ClassVar[str]
@@ -140,8 +140,9 @@ class Method(ABC):
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Names of the options that it takes."""
-        return tuple(options_of(self.recipe))
+        """Names of the options that it takes: its own, and those that no other method has as its own."""
+        others = {name for method in methods().values() if method is not self for name in method.own}
+        return tuple(name for name in options_of(self.recipe) if name in self.own or name not in others)
 
     @property
     def does(self) -> str:
@@ -186,9 +187,10 @@ def forget(name: str) -> None:
 
 
 def methods(*kinds: str) -> dict[str, Method]:
-    """The methods by name, in the order of reports; of some kinds, or all."""
+    """The methods by name, of some kinds or all, in the order of reports: masks come first."""
     _load()
-    return {name: method for name, method in _methods.items() if not kinds or method.kind in kinds}
+    wanted = [kind for kind in (MASK, STRUCTURE, QUANTIZATION) if not kinds or kind in kinds]
+    return {name: method for kind in wanted for name, method in _methods.items() if method.kind == kind}
 
 
 def modifiers() -> dict[str, Modifier]:

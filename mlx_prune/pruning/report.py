@@ -182,6 +182,7 @@ class PruneReport:
             "calibration": self.calibration,
             "allocation": self.allocation,
             **_constants(recipe),
+            **{name: getattr(recipe, name) for name in recipe.mask.own},
             "projections": _with_percent(self.projections),
             "blocks": _with_percent(self.blocks),
             "matrix_zeros": {matrix.name: matrix.zeros for matrix in self.matrices},

@@ -189,9 +189,9 @@ class Mask(Method):
         """
         from mlx_prune.pruning.selection import zero_smallest
 
-        return zero_smallest(weight, self.scores(weight, inputs), matrix.recipe, matrix.name)
+        return zero_smallest(weight, self.scores(weight, inputs, matrix.recipe), matrix.recipe, matrix.name)
 
-    def scores(self, weight: mx.array, inputs: Any) -> mx.array:
+    def scores(self, weight: mx.array, inputs: Any, recipe: Any) -> mx.array:
         """[out, in] float32: what each weight is worth; the smallest go, of equal ones the first."""
         raise NotImplementedError
 
@@ -247,19 +247,6 @@ class Structure(Method):
     def settings(self) -> frozenset[str]:
         """All but the scope, if nothing else is said."""
         return MEASURED
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        """Its own, and those that every method of this kind takes."""
-        from mlx_prune.registry import methods
-
-        others = {
-            name
-            for method in methods(STRUCTURE).values()
-            if isinstance(method, Structure)
-            for name in method.own
-        }
-        return tuple(name for name in super().options if name in self.own or name not in others)
 
     @property
     def does(self) -> str:

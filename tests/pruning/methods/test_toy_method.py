@@ -1,0 +1,159 @@
+"""A method of one's own is one class: registered, every command knows it as it knows the built-in ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from command_line import Capture, done
+from tiny_models import save_tiny_model
+
+from mlx_prune import registry
+from mlx_prune.activations.calibration import Calibration
+from mlx_prune.checkpoint.open import load
+from mlx_prune.cli.main import run
+from mlx_prune.errors import RecipeError
+from mlx_prune.pruning.in_memory import prune
+from mlx_prune.pruning.methods.base import SQUARE_SUMS, Mask
+from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.registry import Look, option
+from mlx_prune.report.figures.style import MethodStyle, method_style
+
+
+@dataclass(frozen=True)
+class BottomRecipe(Recipe):
+    power: int = option(1, least=1, help="{methods}: how much the place of an input counts.")
+
+
+class Bottom(Mask):
+    """Of the weights of one output, those of smallest ``w^2 * place^power``."""
+
+    name, own = "bottom", ("power",)
+    words = "the first inputs are zeroed before the last"
+    look = Look("green", "p", ":")
+    recipe = BottomRecipe
+
+    def scores(self, weight, inputs, recipe):
+        places = mx.arange(1, weight.shape[1] + 1).astype(mx.float32)
+        return mx.square(weight.astype(mx.float32)) * places**recipe.power
+
+
+STUDY = """
+models = [{model}]
+save_checkpoints = true
+grid = {{ methods = ["bottom", "bottom+q4-g32"], sparsities = [50] }}
+bbq = {{ source = "demo", limit = 4 }}
+generation = {{ seeds = [1] }}
+perplexity = {{ enabled = false }}
+latency = {{ enabled = false }}
+"""
+
+
+@pytest.fixture(autouse=True)
+def bottom() -> Iterator[None]:
+    registry.register(Bottom())
+    yield
+    registry.forget("bottom")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 16}
+    return save_tiny_model(tmp_path_factory.mktemp("models") / "even", "llama", **sizes, **heads)
+
+
+def test_prune_inspect_and_the_card_know_it(model: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "out"
+    made = done(["prune", model, "-o", out, "-m", "bottom", "-s", 30, "--power", 2], capsys)
+    assert (made["method"], made["power"], made["seed"]) == ("bottom", 2, None)
+    found = done(["inspect", out], capsys)
+    assert found["disagreements"] == []
+    name = "model.layers.0.self_attn.q_proj"
+    weight, pruned = (mx.load(str(folder / "model.safetensors"))[f"{name}.weight"] for folder in (model, out))
+    order = np.argsort(np.square(np.array(weight)) * np.arange(1, 65) ** 2, axis=1, kind="stable")
+    expected = np.array(weight)
+    np.put_along_axis(expected, order[:, : 64 * 3 // 10], 0, axis=1)
+    np.testing.assert_array_equal(np.array(pruned), expected)
+    card = (out / "README.md").read_text()
+    assert "`bottom`: the first inputs are zeroed before the last" in card
+    assert "-m bottom -s 30 --power 2" in card
+
+
+def test_help_lists_it_and_options_of_others_are_refused(
+    model: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert run(["prune", "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "random|magnitude|wanda|sparsegpt|bottom|width|depth|quantize" in shown
+    assert "random, magnitude, wanda, sparsegpt and bottom set single weights to zero" in shown
+    assert "Bottom: how much the place of an input counts. [default: 1; x>=1]" in shown
+    words = ["prune", str(model), "-o", str(tmp_path / "out"), "-s", "50", "-m"]
+    assert run([*words, "bottom", "--seed", "1"]) == 1
+    assert "Bottom pruning draws nothing, so a seed would be ignored" in capsys.readouterr().err
+    assert run([*words, "magnitude", "--power", "2"]) == 2
+    assert "--power would be ignored: magnitude sets single weights to zero." in capsys.readouterr().err
+
+
+def test_a_study_and_its_report_know_it(model: Path, tmp_path: Path, capsys: Capture) -> None:
+    file, study = tmp_path / "study.toml", tmp_path / "study"
+    file.write_text(STUDY.format(model=json.dumps(str(model))))
+    done(["study", file, "-o", study], capsys)
+    made = sorted(folder.name for folder in (study / "checkpoints").iterdir())
+    assert made == ["even-bottom+q4-g32-s50", "even-bottom-s50"]
+    assert (study / "checkpoints" / made[1] / "README.md").read_text().count(
+        "`bottom`: the first inputs"
+    ) == 1
+    found = done(["report", study], capsys)
+    page = Path(found["page"]).read_text()
+    assert "bottom 50 %" in page
+    assert "bottom+q4-g32 50 %" in page
+    assert method_style("bottom") == MethodStyle("#00875f", "p", ":", "full", "#00875f")
+    assert method_style("bottom+q4-g32").color == "#00875f"
+
+
+def test_statistics_and_patterns_are_handed_to_it(model: Path) -> None:
+    class Loud(Bottom):
+        name, statistic, own, recipe = "loud", SQUARE_SUMS, (), Recipe
+
+        def scores(self, weight, inputs, recipe):
+            assert inputs.sums.shape == (weight.shape[1],)
+            return mx.abs(weight) * inputs.root_mean_square()
+
+    registry.register(Loud())
+    text = Calibration("demo", samples=2, sequence_length=32)
+    try:
+        ours, wandas = load(model), load(model)
+        report = prune(ours, Recipe("loud", pattern="2:4", calibration=text))
+        prune(wandas, Recipe("wanda", pattern="2:4", calibration=text))
+    finally:
+        registry.forget("loud")
+    assert report.calibration["source"] == "demo"
+    for one, other in zip(ours.model.layers, wandas.model.layers, strict=True):
+        assert mx.array_equal(one.mlp.down_proj.weight, other.mlp.down_proj.weight)
+
+
+def test_names_are_taken_once_and_a_package_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RecipeError, match="'bottom' already"):
+        registry.register(Bottom())
+    broken = EntryPoint("sharp", "no_such_package:Sharp", "mlx_prune.methods")
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [broken])
+    monkeypatch.setattr(registry, "_loaded", False)
+    monkeypatch.setattr(registry, "_methods", {})
+    with pytest.raises(RecipeError, match=r"'sharp' \(no_such_package:Sharp\) cannot be loaded: No module"):
+        registry.methods()
+
+
+def test_a_package_registers_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours = EntryPoint("bottom", f"{__name__}:Bottom", "mlx_prune.methods")
+    monkeypatch.setattr(EntryPoint, "load", lambda _: Bottom)
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [ours])
+    monkeypatch.setattr(registry, "_loaded", False)
+    monkeypatch.setattr(registry, "_methods", {})
+    assert list(registry.methods(registry.MASK))[-1] == "bottom"
