@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import pkgutil
 from abc import ABC
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,9 +20,10 @@ from mlx_prune.errors import RecipeError, one_line
 
 MASK, STRUCTURE, QUANTIZATION = "mask", "structure", "quantization"
 
-# In the order of reports. Loaded by name on first use: they lie in a room above this one.
-_BUILT_IN = ("random", "magnitude", "wanda", "sparsegpt", "width", "depth", "quantize")
+# Its modules are loaded by name on first use: they lie in a room above this one.
 _PLACE = "mlx_prune.pruning.methods"
+# In the order of reports; files that are not named here follow, and then other packages' methods.
+_FIRST = ("random", "magnitude", "wanda", "sparsegpt", "width", "depth", "quantize")
 _ENTRY_POINTS = "mlx_prune.methods"
 
 
@@ -241,14 +243,17 @@ def _load() -> None:
     if _loaded:
         return
     _loaded = True
-    for name in _BUILT_IN:
-        _add(importlib.import_module(f"{_PLACE}.{name}").METHOD)
     from importlib.metadata import entry_points
 
+    found = {module.name for module in pkgutil.iter_modules(importlib.import_module(_PLACE).__path__)}
+    for name in (*_FIRST, *sorted(found - set(_FIRST))):
+        method = getattr(importlib.import_module(f"{_PLACE}.{name}"), "METHOD", None)
+        if method is not None:
+            _add(method)
     for entry in entry_points(group=_ENTRY_POINTS):
         try:
-            found = entry.load()
-            _add(found() if isinstance(found, type) else found)
+            loaded = entry.load()
+            _add(loaded() if isinstance(loaded, type) else loaded)
         except Exception as error:
             _loaded = False
             _methods.clear()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
@@ -157,3 +159,30 @@ def test_a_package_registers_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(registry, "_loaded", False)
     monkeypatch.setattr(registry, "_methods", {})
     assert list(registry.methods(registry.MASK))[-1] == "bottom"
+
+
+def test_the_method_in_the_documentation_works(model: Path, tmp_path: Path) -> None:
+    page = Path(__file__).parents[3] / "docs" / "methods.md"
+    code = page.read_text().partition("```python\n")[2].partition("```")[0]
+    script = f"{code}\nfrom mlx_prune.registry import register\nregister(Squared())\n"
+    words = [
+        "-m",
+        "squared",
+        "-s",
+        "50",
+        "--calibration",
+        "demo",
+        "--samples",
+        "2",
+        "--sequence-length",
+        "32",
+    ]
+    script += "from mlx_prune.cli.main import run\nassert 'mlx.core' not in __import__('sys').modules\n"
+    script += f"raise SystemExit(run({['prune', str(model), '-o', str(tmp_path / 'out'), *words]!r}))\n"
+    file = tmp_path / "squared.py"
+    file.write_text(script)
+    ran = subprocess.run([sys.executable, str(file)], check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert "squared" in ran.stdout
+    assert "-m squared -s 50 --power 2" not in (card := (tmp_path / "out" / "README.md").read_text())
+    assert "`squared`: of the weights of one output" in card
