@@ -64,9 +64,11 @@ def json_lines(path: Path, text: str | None = None) -> Iterator[tuple[str, dict[
         try:
             row = parse_json(line)
         except ValueError as error:
-            raise DataError(f"{where}: not valid JSON ({error}); the file may be cut off") from None
+            raise DataError(
+                f"{where}: not valid JSON ({error}); the file may be cut off, so get it again."
+            ) from None
         if not isinstance(row, dict):
-            raise DataError(f"{where}: must be a JSON object")
+            raise DataError(f"{where}: must be a JSON object.")
         yield where, row
 
 
@@ -79,7 +81,9 @@ def _whole(path: Path) -> str:
             raise DataError(f"{path} is compressed; run `gunzip` on it first.") from None
         raise DataError(f"{path}: not UTF-8 text (byte {error.start}); convert it first.") from None
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); check its name and permissions."
+        ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -103,7 +107,7 @@ def _listed(path: Path, rows: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]
     for number, row in enumerate(rows, start=1):
         where = f"{path}, entry {number}"
         if not isinstance(row, dict):
-            raise DataError(f"{where}: must be a JSON object")
+            raise DataError(f"{where}: must be a JSON object.")
         yield where, row
 
 

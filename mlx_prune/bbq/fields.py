@@ -17,13 +17,15 @@ AnswerInfo = tuple[tuple[str, str], tuple[str, str], tuple[str, str]]
 
 def wrong(where: str, field: str, expected: str) -> DataError:
     """The error for a field that is not what it should be."""
-    return DataError(f"{where}: field {field!r} must be {expected}")
+    return DataError(f"{where}: field {field!r} must be {expected}.")
 
 
 def value(row: Row, field: str, where: str) -> Any:
     """The field's value, which must be there."""
     if field not in row:
-        raise DataError(f"{where}: field {field!r} is missing")
+        raise DataError(
+            f"{where}: field {field!r} is missing; give rows of BBQ's own files or of Elfsong/BBQ."
+        )
     return row[field]
 
 

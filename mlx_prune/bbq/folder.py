@@ -40,13 +40,13 @@ def category_files(folder: Path) -> dict[str, list[Path]]:
         DataError: If the folder is missing or holds no JSONL or Parquet files.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give a folder of BBQ JSONL files, or 'demo', or 'hub'")
+        raise DataError(f"{folder} is not a folder; give a folder of BBQ JSONL files, or 'demo', or 'hub'.")
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix in _SUFFIXES and path.is_file():
             files.setdefault(canonical_category(path.stem.split("-")[0]), []).append(path)
     if not files:
-        raise DataError(f"{folder} holds no .jsonl or .parquet files; give a folder of BBQ JSONL files")
+        raise DataError(f"{folder} holds no .jsonl or .parquet files; give a folder of BBQ JSONL files.")
     return files
 
 
@@ -62,11 +62,13 @@ def read_category(category: str, paths: Sequence[Path]) -> list[Item]:
         for where, row in _parquet_rows(path) if path.suffix == ".parquet" else json_lines(path):
             item = _item(row, category, where)
             if item.item_id in seen:
-                raise DataError(f"{where}: item {item.item_id!r} was already read from {seen[item.item_id]}")
+                raise DataError(
+                    f"{where}: item {item.item_id!r} was already read from {seen[item.item_id]}; remove one."
+                )
             seen[item.item_id] = where
             items.append(item)
     if not items:
-        raise DataError(f"{', '.join(map(str, paths))} holds no items")
+        raise DataError(f"{', '.join(map(str, paths))} holds no items; leave it out.")
     return items
 
 
@@ -76,7 +78,7 @@ def _item(row: Row, category: str, where: str) -> Item:
     if category in INTERSECTIONAL:
         raise DataError(
             f"{where}: the stereotyped option of {category} cannot be derived from BBQ's own files; "
-            "leave the category out, or use 'hub'"
+            "leave the category out, or use 'hub'."
         )
     return item_from_bbq(row, category, where)
 
@@ -88,6 +90,6 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
     try:
         rows = pq.read_table(path).to_pylist()
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a readable Parquet file ({one_line(error)})") from None
+        raise DataError(f"{path}: not a readable Parquet file ({one_line(error)}); get it again.") from None
     for number, row in enumerate(rows, start=1):
         yield f"{path}, row {number}", row

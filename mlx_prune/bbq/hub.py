@@ -37,13 +37,13 @@ def read_hub_category(
         except Exception as error:  # the library raises its own, fsspec's, httpx's and pyarrow's errors
             raise DataError(
                 f"the {split!r} split of {path} could not be loaded ({one_line(error)}); "
-                "check the network, or give a folder of BBQ JSONL files instead"
+                "check the network, or give a folder of BBQ JSONL files instead."
             ) from error
     items = [
         item_from_elfsong(row, category, f"{path} {split}, row {n}") for n, row in enumerate(rows, start=1)
     ]
     if len({item.item_id for item in items}) != len(items):
-        raise DataError(f"{path} {split} holds the same example_id twice")
+        raise DataError(f"{path} {split} holds the same example_id twice; give another copy.")
     return items
 
 

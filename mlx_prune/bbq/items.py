@@ -43,9 +43,9 @@ def load_items(
         DataError: If the source cannot be read, names are unknown, or nothing remains.
     """
     if condition not in CONDITIONS:
-        raise DataError(f"condition must be one of {', '.join(CONDITIONS)}, not {condition!r}")
+        raise DataError(f"condition must be one of {', '.join(CONDITIONS)}, not {condition!r}.")
     if limit is not None and limit < 1:
-        raise DataError(f"limit must be at least 1, not {limit}")
+        raise DataError(f"limit must be at least 1, not {limit}.")
     available, read = _open(source)
     every = [
         item
@@ -56,7 +56,9 @@ def load_items(
     ]
     chosen = limit_items(every, limit)
     if not chosen:
-        raise DataError(f"{source} holds no items for condition {condition!r}")
+        raise DataError(
+            f"{source} holds no items for condition {condition!r}; ask for another, or for 'all'."
+        )
     return chosen
 
 
@@ -80,12 +82,12 @@ def _choose(categories: Sequence[str] | None, available: Iterable[str], source: 
     if categories is None:
         chosen = [category for category in STUDY_CATEGORIES if category in known]
         if not chosen:
-            raise DataError(f"{source} has none of the study's categories; choose from {', '.join(known)}")
+            raise DataError(f"{source} has none of the study's categories; choose from {', '.join(known)}.")
         return chosen
     if not categories or isinstance(categories, str):
-        raise DataError(f"categories must be a list of names out of {', '.join(known)}")
+        raise DataError(f"categories must be a list of names out of {', '.join(known)}.")
     chosen = list(dict.fromkeys(canonical_category(category) for category in categories))
     for category in chosen:
         if category not in known:
-            raise DataError(f"{source} has no category {category!r}; it has {', '.join(known)}")
+            raise DataError(f"{source} has no category {category!r}; it has {', '.join(known)}.")
     return chosen

@@ -164,7 +164,7 @@ def compute_rates(columns: AnswerColumns) -> Rates:
         RecordsError: If there are no answers.
     """
     if not len(columns):
-        raise RecordsError("there are no records to compute rates from; evaluate the model first")
+        raise RecordsError("there are no records to compute rates from; evaluate the model first.")
     count = len(columns.categories)
     cell = columns.category * len(CONTEXTS) + columns.condition
     cells = count * len(CONTEXTS)
