@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -49,6 +50,11 @@ def read_object(file: Path, error: type[MlxPruneError], advice: str) -> dict[str
     if not isinstance(data, dict):
         raise error(f"{file} is not a JSON object; {advice}.")
     return data
+
+
+def fingerprint(content: dict[str, Any]) -> str:
+    """A hash of what some result follows from, whatever the order of its keys; in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def to_jsonable(value: Any) -> Any:

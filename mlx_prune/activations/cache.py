@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from mlx_prune.activations.text import CalibrationTokens
 from mlx_prune.checkpoint.hashes import content_hash
 from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.environment import backend, versions
+from mlx_prune.json_files import fingerprint
 from mlx_prune.kernels import choice
+from mlx_prune.store import complete_file
 
 _VERSION = 2  # of what the sums mean
 _FIRST_BLOCK = "first-block"
@@ -66,7 +67,7 @@ class StatisticsCache:
         if backend() != "cpu":
             # Who switches the kernels off wants nothing that they computed.
             key["sums"] = choice.fault("sum_of_squares", getattr(mx, model.compute)) is None
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        name = fingerprint(key)
         self._folder = folder / "statistics" / name
 
     def dense(self) -> dict[str, SquareSums]:
@@ -99,10 +100,6 @@ def _read(file: Path) -> dict[str, SquareSums]:
 def _write(file: Path, sums: Mapping[str, SquareSums]) -> None:
     # An expert's are the tokens that were routed to it.
     tokens = {name: entry.count for name, entry in sums.items()}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Complete or absent, also with several processes writing the same.
-    descriptor, unfinished = tempfile.mkstemp(dir=file.parent, suffix=".safetensors")
-    os.close(descriptor)
     arrays = {name: entry.sums for name, entry in sums.items()}
-    mx.save_safetensors(unfinished, arrays, metadata={"tokens": json.dumps(tokens)})
-    Path(unfinished).replace(file)
+    with complete_file(file, shared=True) as opened:
+        mx.save_safetensors(opened, arrays, metadata={"tokens": json.dumps(tokens)})

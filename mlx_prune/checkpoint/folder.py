@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlx_prune.checkpoint.record import META_FILE
 from mlx_prune.errors import CheckpointError
 from mlx_prune.paths import expanded
+from mlx_prune.store import lock
 
 # What stock mlx-lm and transformers need besides the weights, and what a licence asks to go along.
 _SIDE_FILES = (
@@ -84,22 +83,22 @@ def output_folder(out: Path, *, source: Path, force: bool) -> Iterator[OutputFol
     out = expanded(out).absolute()
     if out.exists() and out.samefile(source):
         raise CheckpointError(f"{out} is the model to prune; give another output folder.")
-    lock = out.with_name(f".{out.name}.lock")
+    lock_file = out.with_name(f".{out.name}.lock")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with open(lock, "w") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise CheckpointError(
-                    f"Another process is writing {out}; wait for it or give another output folder."
-                ) from error
-            try:
-                if out.exists() and not force:
-                    raise CheckpointError(f"{out} has just been written by another process.")
-                yield OutputFolder(out, out.with_name(f".{out.name}.partial"))
-            finally:
-                lock.unlink(missing_ok=True)
+        try:
+            held = lock(lock_file)
+        except BlockingIOError as error:
+            raise CheckpointError(
+                f"Another process is writing {out}; wait for it or give another output folder."
+            ) from error
+        try:
+            if out.exists() and not force:
+                raise CheckpointError(f"{out} has just been written by another process.")
+            yield OutputFolder(out, out.with_name(f".{out.name}.partial"))
+        finally:
+            lock_file.unlink(missing_ok=True)
+            os.close(held)
     except OSError as error:
         raise CheckpointError(_explain(error, out)) from error
 
@@ -119,10 +118,3 @@ def copy_side_files(source: Path, target: Path) -> None:
         for file in sorted(source.glob(pattern)):
             if file.is_file() and file.name not in _NOT_COPIED:
                 shutil.copyfile(file, target / file.name)
-
-
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write a JSON file that is complete or absent."""
-    unfinished = file.with_name(file.name + ".unfinished")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(file)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mlx_prune.checkpoint.shards import Shards
+from mlx_prune.store import write_atomically
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _SAMPLES = 32
@@ -60,8 +60,5 @@ def _file_hash(file: Path, memory: Path) -> str:
         return remembered.read_text(encoding="ascii")
     with open(real, "rb") as opened:
         found = hashlib.file_digest(opened, "sha256").hexdigest()
-    memory.mkdir(parents=True, exist_ok=True)
-    unfinished = remembered.with_name(f"{known_as}.{os.getpid()}")
-    unfinished.write_text(found, encoding="ascii")
-    unfinished.replace(remembered)
+    write_atomically(remembered, found.encode(), shared=True)
     return found

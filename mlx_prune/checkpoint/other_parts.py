@@ -9,10 +9,10 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
 
-from mlx_prune.checkpoint.folder import write_json
 from mlx_prune.checkpoint.shards import INDEX_FILE, Shards
 from mlx_prune.errors import CheckpointError
 from mlx_prune.json_files import read_object
+from mlx_prune.store import write_json
 
 PARTS_FILE = "model-parts-beside-language.safetensors"
 _SENSES = re.compile(

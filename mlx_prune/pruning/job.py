@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from mlx_prune import distributed
 from mlx_prune.activations.text import named_source
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.errors import RecipeError
+from mlx_prune.json_files import fingerprint
 from mlx_prune.labels import BitFormat
 from mlx_prune.paths import expanded
 from mlx_prune.progress import ProgressCallback
@@ -107,4 +107,4 @@ def _origin(source: Checkpoint, recipe: Recipe | StructuredRecipe, dtype: str) -
         "text": hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else str(text),
         "dtype": dtype,
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+    return fingerprint(content)

@@ -10,7 +10,7 @@ import mlx.core as mx
 
 from mlx_prune.cards.card import write_card
 from mlx_prune.checkpoint.config import CONFIG_FILE, entries_changed
-from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder, write_json
+from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
 from mlx_prune.checkpoint.layout import Originals, layout_of
 from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
@@ -20,6 +20,7 @@ from mlx_prune.checkpoint.writer import CheckpointWriter, plan
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.report import PruneReport
 from mlx_prune.pruning.selection import count_zeros, is_zero
+from mlx_prune.store import write_json
 
 
 def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: bool = False) -> Path:

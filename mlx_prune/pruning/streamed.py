@@ -15,7 +15,7 @@ from mlx_prune.activations.hidden import HiddenStates, saved_blocks
 from mlx_prune.activations.norms import SquareSums
 from mlx_prune.activations.passes import BlockSteps
 from mlx_prune.activations.text import CalibrationTokens
-from mlx_prune.checkpoint.folder import OutputFolder, write_json
+from mlx_prune.checkpoint.folder import OutputFolder
 from mlx_prune.checkpoint.layout import Layout, Originals
 from mlx_prune.checkpoint.matrices import (
     PrunableLinear,
@@ -35,6 +35,7 @@ from mlx_prune.pruning.methods.base import SQUARE_SUMS, Allocation, AllocationRu
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import MatrixZeros, PruneReport
 from mlx_prune.pruning.saving import check_space, finish
+from mlx_prune.store import write_json
 
 STATE_FILE = "prune-state.json"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from mlx_prune.checkpoint.other_parts import refuse_loss
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.checkpoint.writer import plan
 from mlx_prune.errors import RecipeError
+from mlx_prune.json_files import fingerprint
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.dense_pass import DensePass
@@ -165,4 +165,4 @@ def _fingerprint(recipe: Recipe, model: OnDisk, data: CalibrationTokens | None) 
         content |= {"tokens": data.tokens_sha256, "dtype": model.compute}
     if any(linear.expert is not None for linear in model.linears):
         content["experts"] = "pruned"  # there was a time when they were left dense
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return fingerprint(content)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +10,12 @@ import mlx.core as mx
 
 from mlx_prune import distributed
 from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
-from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder, write_json
+from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
 from mlx_prune.checkpoint.open import Checkpoint, OnDisk
 from mlx_prune.checkpoint.record import Change, PruningRecord
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
+from mlx_prune.json_files import fingerprint
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.masking import Stopwatch, peak_rss_bytes
@@ -29,6 +28,7 @@ from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.pruning.structure.report import StructuredReport, report_from_record
 from mlx_prune.pruning.structure.shorten import shorten
 from mlx_prune.pruning.structure.source import CalibrationPass, Written
+from mlx_prune.store import write_json
 from mlx_prune.wired import wired_limit
 
 HIDDEN_LIMIT = 4 << 30
@@ -174,4 +174,4 @@ def _fingerprint(recipe: StructuredRecipe, model: OnDisk, data: CalibrationToken
     }
     if data is not None:
         content |= {"tokens": data.tokens_sha256, "dtype": model.compute}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return fingerprint(content)
