@@ -20,6 +20,7 @@ from generated_model import llama_config, write_model
 
 from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.passes import BlockSteps, batch_size
+from mlx_prune.activations.statistics import square_sums
 from mlx_prune.activations.text import CalibrationTokens
 from mlx_prune.checkpoint.matrices import prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
@@ -55,7 +56,7 @@ class Bench:
         )
         steps.begin(HiddenStates(len(steps.batches)))
         for index in range(steps.count):
-            steps.watch(index, advance=index + 1 < steps.count)
+            steps.watch(index, measure=square_sums, advance=index + 1 < steps.count)
 
     def sequential(self) -> None:
         """Each block twice: measured, then run with its pruned weights; selection is not counted here."""
@@ -64,7 +65,7 @@ class Bench:
         )
         steps.begin(HiddenStates(len(steps.batches)))
         for index in range(steps.count):
-            steps.watch(index, advance=False)
+            steps.watch(index, measure=square_sums, advance=False)
             if index + 1 < steps.count:
                 steps.advance(index)
 

@@ -20,8 +20,7 @@ import mlx.core as mx
 import numpy as np
 from _common import interleaved, table
 
-from mlx_prune.activations.grams import GramSums, gram_sums
-from mlx_prune.activations.norms import square_sums
+from mlx_prune.activations.statistics import GramSums, gram_sums, square_sums
 from mlx_prune.pruning.methods.sparsegpt import BLOCK_SIZE, DAMPING, inverse_factor, prune_with_updates
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.selection import prune_weight

@@ -11,18 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map
 from mlx_lm.models.cache import make_prompt_cache
 
-from mlx_prune.activations.routing import routed_inputs
-from mlx_prune.checkpoint.matrices import PrunableLinear, blocks
+from mlx_prune.checkpoint.matrices import blocks
 from mlx_prune.errors import CheckpointError, MlxPruneError
-
-_MOST_PENDING = 64 << 20  # bytes of experts' gathered inputs and sums that wait to be evaluated
 
 
 @dataclass(frozen=True)
@@ -126,127 +123,6 @@ def replay(block: nn.Module, hidden: mx.array, call: BlockCall) -> mx.array:
             "block by block; prune this model by magnitude or at random."
         )
     return out
-
-
-class InputSums(Protocol):
-    """A statistic of a layer's inputs that adds up over tokens."""
-
-    @property
-    def sums(self) -> mx.array:
-        """What is added up."""
-        ...
-
-    @property
-    def count(self) -> int:
-        """Tokens that were summed."""
-        ...
-
-    def __add__(self, other: Self) -> Self:
-        """The statistic over both sets of tokens."""
-        ...
-
-
-S = TypeVar("S", bound=InputSums)
-
-
-class ActivationSums(Generic[S]):
-    """Statistics of the inputs of some linear layers, filled while they run inside :meth:`watching`.
-
-    Layers that receive the same array (q, k and v; gate and up) share one reduction. An expert's statistic is
-    over the tokens that were routed to it, and none others.
-    """
-
-    def __init__(self, linears: Sequence[PrunableLinear], measure: Callable[[mx.array], S]) -> None:
-        """Nothing is measured yet.
-
-        Args:
-            linears: The layers to watch.
-            measure: Reduces the inputs of one call, [..., features], or no inputs, [0, features].
-        """
-        self._linears = linears
-        self._measure = measure
-        self._watched: dict[int, list[PrunableLinear]] = {}
-        for linear in linears:
-            self._watched.setdefault(id(linear.module), []).append(linear)
-        self._sums: dict[str, S] = {}
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """While open, every call of a layer adds its inputs; open it once per forward pass."""
-        # What an id belongs to is kept with it: the id must not be given to something else meanwhile.
-        reduced: dict[tuple[int, ...], tuple[tuple[mx.array, ...], dict[int | None, S]]] = {}
-        added: dict[tuple[int, int], tuple[S, S]] = {}
-
-        def add(layer: nn.Module, x: mx.array, *args: Any, **kwargs: Any) -> Any:
-            watched = self._watched[id(layer)]
-            inputs: tuple[mx.array, ...] = (x,)
-            if watched[0].expert is not None:  # a stack of experts is called with (x, indices, ...)
-                inputs = (x, args[0] if args else kwargs["indices"])
-            key = tuple(id(array) for array in inputs)
-            if key not in reduced:
-                reduced[key] = (inputs, self._reduce(watched[0].module, *inputs))
-            for linear in watched:
-                so_far, new = self._sums.get(linear.name), reduced[key][1][linear.expert]
-                if so_far is None:
-                    self._sums[linear.name] = new
-                    continue
-                pair = (id(so_far), id(new))
-                if pair not in added:
-                    added[pair] = (so_far, so_far + new)
-                self._sums[linear.name] = added[pair][1]
-            return type(layer).__mro__[1].__call__(layer, x, *args, **kwargs)
-
-        with calls_replaced([watched[0].module for watched in self._watched.values()], add):
-            yield
-
-    def _reduce(self, layer: nn.Module, x: mx.array, indices: mx.array | None = None) -> dict[int | None, S]:
-        """The statistic of a layer's inputs, or of each expert's own."""
-        if indices is None:
-            return {None: self._measure(x)}
-        found: dict[int | None, S] = {}
-        pending, waiting = 0, []
-        for expert, part in enumerate(routed_inputs(x, indices, layer.num_experts)):
-            found[expert] = self._measure(part)
-            # Evaluated many at a time, for the sake of time, but not all: their gathered inputs take memory.
-            pending += part.nbytes + found[expert].sums.nbytes
-            waiting.append(found[expert].sums)
-            if pending >= _MOST_PENDING:
-                mx.eval(waiting)
-                pending, waiting = 0, []
-        mx.eval(waiting)
-        return found
-
-    def so_far(self) -> dict[str, S]:
-        """What was added up, to go back to."""
-        return dict(self._sums)
-
-    def go_back(self, sums: dict[str, S]) -> None:
-        """Forget what was added since :meth:`so_far`."""
-        self._sums = sums
-
-    def arrays(self) -> list[mx.array]:
-        """The lazy sums, to be evaluated."""
-        return [sums.sums for sums in self._sums.values()]
-
-    def result(self) -> dict[str, S]:
-        """The evaluated sums by layer name; those of an expert that no token was routed to count 0 tokens.
-
-        Raises:
-            CheckpointError: A layer saw no input, or NaN or infinite ones.
-        """
-        mx.eval(self.arrays())
-        for linear in self._linears:
-            if linear.name not in self._sums:
-                raise CheckpointError(
-                    f"{linear.layer} received no input during calibration, so its weights cannot be "
-                    "scored; use magnitude or random."
-                )
-            if not mx.isfinite(self._sums[linear.name].sums).all().item():
-                raise CheckpointError(
-                    f"The inputs of {linear.name} overflow or are not finite on the calibration text; "
-                    "try --dtype float32, and check that the checkpoint is sound."
-                )
-        return self._sums
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_prune.activations.norms import SquareSums
+from mlx_prune.activations.statistics import SquareSums
 from mlx_prune.activations.text import CalibrationTokens
 from mlx_prune.checkpoint.hashes import content_hash
 from mlx_prune.checkpoint.open import OnDisk

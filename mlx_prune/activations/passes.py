@@ -14,9 +14,7 @@ import mlx.nn as nn
 
 from mlx_prune import distributed
 from mlx_prune.activations.blocks import (
-    ActivationSums,
     BlockCall,
-    S,
     capture,
     refuse_shared_caches,
     replay,
@@ -24,7 +22,7 @@ from mlx_prune.activations.blocks import (
 )
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.hidden import HiddenStates
-from mlx_prune.activations.norms import SquareSums, square_sums
+from mlx_prune.activations.statistics import ActivationSums, S, SquareSums, square_sums
 from mlx_prune.activations.text import CalibrationTokens, calibration_tokens, for_model
 from mlx_prune.checkpoint.config import experts_per_token
 from mlx_prune.checkpoint.matrices import PrunableLinear, blocks, prunable_linears
@@ -87,7 +85,7 @@ def calibrate(
     with choice.recording() as kernels, wired_limit(model.model):
         steps.begin(HiddenStates(len(steps.batches)))
         for index in range(steps.count):
-            sums.update(steps.watch(index, advance=index + 1 < steps.count))
+            sums.update(steps.watch(index, measure=square_sums, advance=index + 1 < steps.count))
             report(Progress("calibrate", index + 1, steps.count, f"block {index}"))
     described = {**data.describe(), "batch_size": steps.batch_size}
     return ActivationStatistics(sums, described, kernels.to_json())
@@ -166,32 +164,20 @@ class BlockSteps:
         if not filled:
             states.start()
 
-    def watch(self, index: int, *, advance: bool) -> dict[str, SquareSums]:
-        """Run one block on all batches and sum the squared inputs of its linears.
-
-        Args:
-            index: The block; the states must be those that enter it.
-            advance: Also keep its outputs, as inputs of the next block.
-
-        Returns:
-            The sums by layer name.
-        """
-        return self.watch_with(square_sums, index, advance=advance)
-
-    def watch_with(
+    def watch(
         self,
-        measure: Callable[[mx.array], S],
         index: int,
         *,
+        measure: Callable[[mx.array], S],
         advance: bool,
         linears: Sequence[PrunableLinear] | None = None,
     ) -> dict[str, S]:
-        """Like :meth:`watch`, with another statistic.
+        """Run one block on all batches and reduce the inputs of its linears.
 
         Args:
-            measure: Reduces the inputs of one layer in one batch, [..., features].
-            index: As in :meth:`watch`.
-            advance: As in :meth:`watch`.
+            index: The block; the states must be those that enter it.
+            measure: Makes a statistic of the inputs of one layer in one batch, [..., features].
+            advance: Also keep its outputs, as inputs of the next block.
             linears: Watch these layers of the block only.
 
         Returns:

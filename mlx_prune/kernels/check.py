@@ -11,8 +11,7 @@ import numpy as np
 
 from mlx_prune.dtypes import bits_of, type_name
 from mlx_prune.errors import one_line
-from mlx_prune.kernels import launch, portable_sums
-from mlx_prune.kernels import portable as select_portable
+from mlx_prune.kernels import launch, portable
 
 TYPES = (mx.bfloat16, mx.float16, mx.float32)
 # What differs between matrices, as MLX builds another kernel for it or other threads run: every input in
@@ -70,7 +69,6 @@ def check(
         The result. Selections must agree in every bit, sums to 1e-5 of their size; NaN agrees with nothing.
     """
     kind = type_name(dtype)
-    portable = portable_sums if name == "sum_of_squares" else select_portable
     detail = "equal sums" if name == "sum_of_squares" else "equal bits"
     for shape in shapes:
         weight, scale = _matrix(shape, dtype), mx.random.uniform(0.1, 2, shape[1:], key=mx.random.key(1))

@@ -1,6 +1,6 @@
 """Run the kernels through MLX.
 
-The functions mean what their namesakes in :mod:`mlx_prune.kernels.portable` and ``norms`` mean.
+The functions mean what their namesakes in :mod:`mlx_prune.kernels.portable` mean.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Zero the least important weights with MLX operations alone, on any of its devices.
+"""What the kernels compute, with MLX operations alone, on any of its devices.
 
 Non-negative floats order as unsigned integers, so the k-th smallest score is found by deciding its bits from
 the highest down, one counting pass each; no sort, and on a GPU no trip to the host.
@@ -9,6 +9,21 @@ from __future__ import annotations
 import mlx.core as mx
 
 _PIECE = 1 << 24  # scores held at a time: 64 MiB
+ROWS = 512  # summed in float32 before the partial sums are added
+
+
+def sum_of_squares(x: mx.array) -> mx.array:
+    """Column sums of squares.
+
+    Args:
+        x: [tokens, features]; float32, bfloat16 or float16.
+
+    Returns:
+        [features] float32.
+    """
+    # Half-precision sums would accumulate in the input's own type.
+    partial = [mx.square(x[i : i + ROWS].astype(mx.float32)).sum(axis=0) for i in range(0, x.shape[0], ROWS)]
+    return mx.stack(partial).sum(axis=0)
 
 
 def prune_rows(weight: mx.array, scale: mx.array | None, k: int) -> mx.array:

@@ -11,6 +11,7 @@ from mlx_prune.activations.cache import StatisticsCache
 from mlx_prune.activations.embeddings import embeddings_from_disk
 from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.passes import BlockSteps
+from mlx_prune.activations.statistics import square_sums
 from mlx_prune.activations.text import CalibrationTokens
 from mlx_prune.checkpoint.matrices import blocks, in_memory
 from mlx_prune.checkpoint.open import OnDisk
@@ -61,7 +62,7 @@ class DensePass:
         for index, block in enumerate(blocks(network)):
             with in_memory(block):
                 if measure:
-                    sums |= steps.watch(index, advance=index + 1 < steps.count)
+                    sums |= steps.watch(index, measure=square_sums, advance=index + 1 < steps.count)
                 inside = [linear for linear in linears if linear.block == index]
                 found.append(rule.of_block(recipe, inside, sums))
             progress(Progress("calibrate", index + 1, steps.count, f"block {index}"))

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 import mlx.core as mx
 
 from mlx_prune.activations.hidden import HiddenStates
-from mlx_prune.activations.norms import SquareSums
 from mlx_prune.activations.passes import ActivationStatistics, BlockSteps, calibrate
+from mlx_prune.activations.statistics import SquareSums
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.matrices import PrunableLinear, other_projections, prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 
-from mlx_prune.activations.norms import SquareSums
 from mlx_prune.activations.passes import BlockSteps
+from mlx_prune.activations.statistics import SquareSums
 from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import Progress, ProgressCallback
@@ -128,7 +128,7 @@ def prune_blocks(
             assert steps is not None
             advanced = recipe.statistics == "dense" and not last
             with watch.timing("calibrate"):
-                inputs = steps.watch_with(recipe.mask.measure(), index, advance=advanced)
+                inputs = steps.watch(index, measure=recipe.mask.measure(), advance=advanced)
                 if recipe.mask.statistic == SQUARE_SUMS:
                     measuring.measured(index, dict(inputs))
         unseen = {name for name, entry in inputs.items() if entry.count == 0}

@@ -12,8 +12,8 @@ import mlx.core as mx
 from mlx_prune.activations.cache import StatisticsCache
 from mlx_prune.activations.embeddings import embeddings_from_disk
 from mlx_prune.activations.hidden import HiddenStates, saved_blocks
-from mlx_prune.activations.norms import SquareSums
 from mlx_prune.activations.passes import BlockSteps
+from mlx_prune.activations.statistics import SquareSums
 from mlx_prune.activations.text import CalibrationTokens
 from mlx_prune.checkpoint.folder import OutputFolder
 from mlx_prune.checkpoint.layout import Layout, Originals

@@ -13,12 +13,13 @@ from tiny_models import ARCHITECTURES, save_tiny_model
 from mlx_prune.activations import passes as calibration_module
 from mlx_prune.activations.blocks import capture
 from mlx_prune.activations.calibration import Calibration
-from mlx_prune.activations.norms import SquareSums, portable, square_sums
 from mlx_prune.activations.passes import calibrate
+from mlx_prune.activations.statistics import SquareSums, square_sums
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.matrices import blocks, prunable_linears
 from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import CheckpointError
+from mlx_prune.kernels import portable
 from mlx_prune.runs.fingerprint import model_fingerprint
 
 
@@ -127,7 +128,7 @@ def test_square_sums_equal_float64(dtype, shape):
     assert found.sums.dtype == mx.float32
     assert found.count == x.size // shape[-1]
     np.testing.assert_allclose(np.array(found.sums), exact, rtol=2e-6)
-    np.testing.assert_allclose(np.array(portable(x.reshape(-1, shape[-1]))), exact, rtol=2e-6)
+    np.testing.assert_allclose(np.array(portable.sum_of_squares(x.reshape(-1, shape[-1]))), exact, rtol=2e-6)
 
 
 def test_square_sums_and_their_counts_add_up():

@@ -11,9 +11,14 @@ from mlx_prune.store import complete_file, lock, remove_leftovers, write_json
 
 def test_a_file_that_is_not_finished_leaves_what_was_there(tmp_path):
     write_json(tmp_path / "state.json", {"blocks": 1})
-    with pytest.raises(KeyboardInterrupt), complete_file(tmp_path / "state.json") as file:
-        file.write(b"{")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with complete_file(tmp_path / "state.json") as file:
+            file.write(b"{")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert (tmp_path / "state.json").read_text() == '{\n  "blocks": 1\n}\n'
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]

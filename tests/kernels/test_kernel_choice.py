@@ -13,12 +13,11 @@ from shimmed_kernels import pretend_gpu, shim
 from tiny_experts import save_tiny_experts
 from tiny_models import save_tiny_model
 
-from mlx_prune.activations import blocks as blockwise
 from mlx_prune.activations import passes as calibration_module
-from mlx_prune.activations.blocks import ActivationSums
+from mlx_prune.activations import statistics as blockwise
 from mlx_prune.activations.cache import StatisticsCache
-from mlx_prune.activations.norms import SquareSums, square_sums
 from mlx_prune.activations.passes import calibrate
+from mlx_prune.activations.statistics import ActivationSums, SquareSums, square_sums
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint, load

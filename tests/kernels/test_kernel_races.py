@@ -8,8 +8,7 @@ import pytest
 from shimmed_kernels import instances, translation_unit
 from threaded_kernels import SanitizerError, build, threaded
 
-from mlx_prune.kernels import SIGNATURES, check, launch, portable_sums
-from mlx_prune.kernels import portable as select_portable
+from mlx_prune.kernels import SIGNATURES, check, launch, portable
 
 KIND = ("bfloat_type",)
 # Small, but with several groups, rows and slabs, and ties of which only some may go.
@@ -34,7 +33,6 @@ def matrix(shape):
 def run(function):
     """Call a function on the kernels; its result must be the portable one's."""
     weight, scale = matrix(SHAPES[function]), mx.ones(SHAPES[function][1])
-    portable = portable_sums if function == "sum_of_squares" else select_portable
     found = check.FUNCTIONS[function](launch, weight, scale)
     wanted = check.FUNCTIONS[function](portable, weight, scale)
     np.testing.assert_allclose(

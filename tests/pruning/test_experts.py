@@ -12,9 +12,8 @@ from tiny_experts import MIXTURES, save_tiny_experts
 
 from mlx_prune.activations import passes as calibration_module
 from mlx_prune.activations.calibration import Calibration
-from mlx_prune.activations.norms import SquareSums
 from mlx_prune.activations.passes import calibrate
-from mlx_prune.activations.routing import routed_inputs
+from mlx_prune.activations.statistics import SquareSums, routed_inputs
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.config import experts_per_token
 from mlx_prune.checkpoint.matrices import blocks, matrices_of, other_projections, prunable_linears

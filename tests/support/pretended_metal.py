@@ -37,10 +37,7 @@ def _multiply_experts_in_any_type() -> None:
 
 def _let_portable_operations_be_the_kernels() -> None:
     """Kernels that run and agree, as they should on a Mac."""
-    from mlx_prune.activations import norms
-    from mlx_prune.kernels import launch
-    from mlx_prune.kernels import portable as select_portable
+    from mlx_prune.kernels import launch, portable
 
-    launch.sum_of_squares = norms.portable
-    for name in ("prune_rows", "prune_matrix", "prune_groups"):
-        setattr(launch, name, getattr(select_portable, name))
+    for name in ("sum_of_squares", "prune_rows", "prune_matrix", "prune_groups"):
+        setattr(launch, name, getattr(portable, name))

@@ -20,8 +20,7 @@ import numpy as np
 import pytest
 
 from mlx_prune.activations import cache as statistics_cache
-from mlx_prune.activations import norms
-from mlx_prune.kernels import SIGNATURES, choice, header, launch, source
+from mlx_prune.kernels import SIGNATURES, choice, header, launch, source, sums
 from mlx_prune.kernels.launch import CHUNK, SLAB
 from mlx_prune.pruning import selection
 
@@ -140,7 +139,7 @@ def pretend_gpu(
     """
     patch.setattr(launch, "_run", run or shim(dialect))
     patch.setattr(choice, "_decided", {})
-    for module in (choice, launch, norms, selection, statistics_cache):
+    for module in (choice, launch, sums, selection, statistics_cache):
         patch.setattr(module, "backend", lambda: dialect)
 
 

@@ -13,7 +13,7 @@ from mlx_prune.registry import MASK, STRUCTURE, Method, Modifier, option
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from mlx_prune.activations.norms import SquareSums
+    from mlx_prune.activations.statistics import SquareSums
     from mlx_prune.checkpoint.matrices import PrunableLinear
     from mlx_prune.pruning.recipe import Recipe
     from mlx_prune.pruning.structure.recipe import StructuredRecipe
@@ -128,8 +128,8 @@ class Mask(Method):
         per: Among which weights the smallest are sought where the recipe has no N:M pattern: those of a ROW
             (the inputs of one output) or of the whole MATRIX; CHANCE where each is drawn on its own.
         statistic: What is measured of each matrix's inputs on the calibration text: SQUARE_SUMS
-            (:class:`~mlx_prune.activations.norms.SquareSums`, kept between prunes), GRAMS
-            (:class:`~mlx_prune.activations.grams.GramSums`), or None.
+            (:class:`~mlx_prune.activations.statistics.SquareSums`, kept between prunes), GRAMS
+            (:class:`~mlx_prune.activations.statistics.GramSums`), or None.
         draws: It draws at random, so it takes a seed.
         changes_weights: Weights that stay change, too.
         constants: Numbers of the method's own, recorded beside a result.
@@ -161,10 +161,10 @@ class Mask(Method):
         What it returns has ``sums`` (an array), ``count`` (tokens) and ``+``.
         """
         if self.statistic == GRAMS:
-            from mlx_prune.activations.grams import gram_sums
+            from mlx_prune.activations.statistics import gram_sums
 
             return gram_sums
-        from mlx_prune.activations.norms import square_sums
+        from mlx_prune.activations.statistics import square_sums
 
         return square_sums
 

@@ -17,7 +17,7 @@ from mlx_prune.pruning.methods.base import ROW, Allocation, AllocationRule
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from mlx_prune.activations.norms import SquareSums
+    from mlx_prune.activations.statistics import SquareSums
     from mlx_prune.checkpoint.matrices import PrunableLinear
     from mlx_prune.pruning.recipe import Recipe
 

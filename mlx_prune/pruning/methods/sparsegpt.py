@@ -21,7 +21,7 @@ from mlx_prune.registry import Look
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from mlx_prune.activations.grams import GramSums
+    from mlx_prune.activations.statistics import GramSums
     from mlx_prune.kernels.cpu import Floats
     from mlx_prune.kernels.cpu import Mask as Marks
     from mlx_prune.pruning.recipe import Recipe

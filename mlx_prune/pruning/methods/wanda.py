@@ -12,7 +12,7 @@ from mlx_prune.registry import Look
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from mlx_prune.activations.norms import SquareSums
+    from mlx_prune.activations.statistics import SquareSums
 
 
 class Wanda(Mask):

@@ -18,9 +18,9 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_prune.activations.blocks import calls_replaced
-from mlx_prune.activations.grams import gram_sums
 from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.passes import BlockSteps
+from mlx_prune.activations.statistics import gram_sums
 from mlx_prune.checkpoint.matrices import blocks, in_memory
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import Progress, ProgressCallback

@@ -14,7 +14,7 @@ import mlx.core as mx
 import numpy as np
 import scipy.linalg
 
-from mlx_prune.activations.grams import GramSums
+from mlx_prune.activations.statistics import GramSums
 from mlx_prune.pruning.structure.cuts import Indices
 
 # Share of the mean diagonal of G_KK, so that the result does not depend on the scale of the activations.

@@ -9,9 +9,8 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlx_prune.activations.grams import GramSums, gram_sums
-from mlx_prune.activations.norms import SquareSums, square_sums
 from mlx_prune.activations.passes import BlockSteps
+from mlx_prune.activations.statistics import GramSums, SquareSums, gram_sums, square_sums
 from mlx_prune.checkpoint.matrices import PrunableLinear, blocks, bring_in, let_go
 from mlx_prune.checkpoint.writer import CheckpointWriter
 from mlx_prune.progress import Progress, ProgressCallback
@@ -96,7 +95,9 @@ class WidthJob:
         measure: Callable[[mx.array], Any] = gram_sums if self._recipe.repair else square_sums
         linears = [self._linears[name] for name in consumers]
         with self._watch.timing("calibrate"):
-            found: dict[str, Sums] = self._steps.watch_with(measure, index, advance=advance, linears=linears)
+            found: dict[str, Sums] = self._steps.watch(
+                index, measure=measure, advance=advance, linears=linears
+            )
         return found
 
     def _narrow(self, cut: BlockCuts, sums: Sums | None) -> None:

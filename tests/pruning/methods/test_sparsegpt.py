@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from sparsegpt_reference import damped_hessian, sparsegpt
 
-from mlx_prune.activations.grams import GramSums, gram_sums
-from mlx_prune.activations.norms import square_sums
+from mlx_prune.activations.statistics import GramSums, gram_sums, square_sums
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.methods.sparsegpt import BlockUpdates, inverse_factor, prune_with_updates
 from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count

@@ -12,7 +12,7 @@ from narrowed_reference import TOKENS, inputs_of, narrowed, only_blocks
 from tiny_models import save_tiny_model
 
 from mlx_prune.activations.blocks import calls_replaced
-from mlx_prune.activations.grams import gram_sums
+from mlx_prune.activations.statistics import gram_sums
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.matrices import blocks
 from mlx_prune.checkpoint.open import load
