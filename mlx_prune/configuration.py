@@ -35,6 +35,16 @@ class Configuration:
         """From a row, a record or a JSON object with the columns :data:`COLUMNS`."""
         return cls(row["model"], row["prune_method"], float(row["sparsity"]), row.get("pattern"))
 
+    @classmethod
+    def of_folder(cls, model: str, folder: str) -> Configuration:
+        """The inverse of :attr:`folder`, as far as a name tells: another tool's is a method of its own."""
+        method, _, rest = folder.rpartition("-s")
+        sparsity, _, pattern = rest.partition("-")
+        try:
+            return cls(model, method, float(sparsity), pattern.replace("of", ":") or None)
+        except ValueError:
+            return cls(model, folder)
+
     @property
     def columns(self) -> dict[str, Any]:
         """The columns :data:`COLUMNS`."""

@@ -6,10 +6,20 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from mlx_prune.errors import MlxPruneError
+
+T = TypeVar("T")
+
+# How msgspec says where a value stands: `$.rows[3].name`.
+_PLACE = re.compile(r"`\$([^`]*)`")
+_STEP = re.compile(r"[^.\[\]]+")
+_LACKING = re.compile(r"missing required field `([^`]*)`")
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -55,6 +65,41 @@ def read_object(file: Path, error: type[MlxPruneError], advice: str) -> dict[str
 def fingerprint(content: dict[str, Any]) -> str:
     """A hash of what some result follows from, whatever the order of its keys; in hexadecimal digits."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def typed(content: Any, kind: type[T], where: str, error: type[MlxPruneError], advice: str) -> T:
+    """Parsed JSON as a value of a type (msgspec), so that entries of another kind are told in one way.
+
+    Args:
+        content: What was read.
+        kind: A Struct, a dataclass or another type that msgspec converts to.
+        where: The file, or the row in it, for the sentence.
+        error: What to raise.
+        advice: The end of the sentence.
+
+    Raises:
+        MlxPruneError: Of the kind ``error``: an entry is absent, or of another kind.
+    """
+    try:
+        return msgspec.convert(content, kind)
+    except msgspec.ValidationError as cause:
+        if isinstance(cause.__cause__, ValueError):  # a check of the type's own
+            raise error(f"{where} is damaged ({cause.__cause__}); {advice}.") from cause
+        lacking = _LACKING.search(str(cause))
+        if lacking is not None:
+            raise error(f"{where} lacks {lacking[1]}; {advice}.") from cause
+        name, value = _entry(content, str(cause))
+        said = f"gives {name} as {value!r:.40}" if name else f"holds {value!r:.40}"
+        raise error(f"{where} {said}; {advice}.") from cause
+
+
+def _entry(content: Any, cause: str) -> tuple[str, Any]:
+    """Name and value of the entry that a message of msgspec is about."""
+    place = _PLACE.search(cause)
+    names = [] if place is None else _STEP.findall(place[1])
+    for name in names:
+        content = content[int(name)] if isinstance(content, list) else content.get(name)
+    return ".".join(names), content
 
 
 def to_jsonable(value: Any) -> Any:

@@ -163,11 +163,13 @@ def _pairs(
     progress: ProgressCallback,
 ) -> Iterator[_Pair]:
     from mlx_prune.errors import MlxPruneError
-    from mlx_prune.gate.sources import is_run, is_study, measured_run, study_runs
+    from mlx_prune.gate.sources import measured_run, study_runs
+    from mlx_prune.runs.folder import RunFolder
+    from mlx_prune.study.folder import StudyFolder
 
     paths = [Path(subject) for subject in subjects]
     if len(paths) == 1:
-        if not is_study(paths[0]):
+        if not StudyFolder(paths[0]).exists:
             raise MlxPruneError(
                 f"{paths[0]} is no study folder; give one, or the dense model and a candidate."
             )
@@ -178,9 +180,10 @@ def _pairs(
             yield _Pair((before, after), *(functools.partial(read, run) for run in pair))
         return
     refuse_ignored(context, ("wanted",), "it chooses among the runs of one study")
-    if all(map(is_run, paths)):
+    runs = [RunFolder(path).exists for path in paths]
+    if all(runs):
         refuse_ignored(context, _FOR_MODELS, "no model has to be questioned")
-    elif any(map(is_run, paths)):
+    elif any(runs):
         refuse_ignored(context, ("text",), "a run without perplexity is among them")
     dense, *candidates = _measures(subjects, options, progress)
     # Without the dense model nothing can be judged; what is wrong with it is the command's own error.
@@ -212,11 +215,12 @@ def _measures(
 ) -> Iterator[Callable[[], Measured]]:
     """What measures or reads each of the subjects, when it is called."""
     from mlx_prune.checkpoint.invented import DEMO, HELD_OUT_TEXT, QUESTIONS, named_for_all
-    from mlx_prune.gate.sources import Questions, is_run, measured_run, questioned
+    from mlx_prune.gate.sources import Questions, measured_run, questioned
+    from mlx_prune.runs.folder import RunFolder
     from mlx_prune.runs.settings import Bbq, Generation
 
     # Perplexity of a model is of use only beside that of the dense one, and a run may have none.
-    models = [subject for subject in subjects if not is_run(Path(subject))]
+    models = [subject for subject in subjects if not RunFolder(subject).exists]
     bbq, text = named_for_all(QUESTIONS, options["bbq"], models, "--bbq"), None
     if len(models) == len(subjects) and options["perplexity_rise"] is not None:
         text = named_for_all(HELD_OUT_TEXT, options["text"], models, "--text")
@@ -227,7 +231,7 @@ def _measures(
         trust_remote_code=options["trust_remote_code"],
     )
     for place, subject in enumerate(subjects):
-        if is_run(Path(subject)):
+        if RunFolder(subject).exists:
             yield functools.partial(measured_run, Path(subject))
         else:
             name, output = f"candidate-{place}" if place else "dense", options["output"]

@@ -5,32 +5,17 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlx_prune.checkpoint.invented import run_warnings
-from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.gate.judge import Measured
 from mlx_prune.labels import DENSE
 from mlx_prune.progress import Progress, ProgressCallback
-from mlx_prune.runs.records import read_records
-from mlx_prune.runs.run_file import RUN_FILE, read_run_file
+from mlx_prune.runs.folder import RunFolder
 from mlx_prune.runs.settings import Bbq, Generation
 from mlx_prune.stats.counting import count_run
-from mlx_prune.stats.perplexity import Perplexity
-from mlx_prune.study.results import PERPLEXITY_FILE, ResultsFile, read_results
-
-RUNS_FOLDER = "runs"
-
-
-def is_run(path: Path) -> bool:
-    """Whether a folder is a run's."""
-    return (path / RUN_FILE).is_file()
-
-
-def is_study(path: Path) -> bool:
-    """Whether a folder is a study's."""
-    return (path / RUNS_FOLDER).is_dir()
+from mlx_prune.study.folder import StudyFolder
+from mlx_prune.study.results import PerplexityRow, perplexities
 
 
 def measured_run(run: Path) -> Measured:
@@ -39,30 +24,25 @@ def measured_run(run: Path) -> Measured:
     Raises:
         RecordsError: The run is unfinished or damaged.
     """
-    about = read_run_file(run / RUN_FILE)
-    if about.get("status", "complete") != "complete":
-        raise RecordsError(f"the run {run} is not finished; run the same command again to complete it.")
-    table = read_records(run)
+    folder, study = RunFolder(run), StudyFolder.around(run)
+    about = folder.finished()
+    assert about.configuration is not None
+    table = folder.records()
     if not table.num_rows:
         raise RecordsError(f"{run} holds no records; evaluate the model first.")
     counted = count_run(table)
-    resolved = run.resolve()
-    inside = resolved.parent.parent.name == RUNS_FOLDER
-    configuration = about.get("configuration")
-    if configuration is None:
-        raise RecordsError(f"{run / RUN_FILE} tells no configuration; redo the run with --force.")
     # Beside the records where a gate measured it, in the study's own file where a study did.
-    rows = read_results(run / PERPLEXITY_FILE)
-    if inside:
-        rows += read_results(resolved.parents[2] / PERPLEXITY_FILE)
-    row = next((row for row in rows if Configuration.of(row) == counted.configuration), None)
+    row = perplexities(run).get(counted.configuration)
+    if row is None and study is not None:
+        row = study.perplexities.get(counted.configuration)
+    resolved, asked = run.resolve(), about.configuration.entries
     return Measured(
-        f"{resolved.parent.name}/{resolved.name}" if inside else resolved.name,
+        resolved.name if study is None else f"{resolved.parent.name}/{resolved.name}",
         counted,
-        None if row is None else Perplexity.of(row),
-        configuration,
-        _counts(about.get("items_available")),
-        run_warnings(configuration, None if row is None else row.get("text")),
+        None if row is None else row.figure,
+        asked,
+        about.items_available,
+        run_warnings(asked, None if row is None else row.text),
     )
 
 
@@ -76,7 +56,7 @@ def study_runs(study: Path, wanted: tuple[str, ...] = ()) -> list[tuple[Path, Pa
     Raises:
         RecordsError: A candidate is not in the study, a model has no dense run, or there is nothing to hold.
     """
-    runs = sorted(path.parent for path in study.glob(f"{RUNS_FOLDER}/*/*/{RUN_FILE}"))
+    runs = [run.path for run in StudyFolder(study).runs() if run.exists]
     dense = {run.parent.name: run for run in runs if run.name.startswith(f"{DENSE}-")}
     known = {f"{run.parent.name}/{run.name}": run for run in runs}
     for name in wanted:
@@ -94,12 +74,6 @@ def study_runs(study: Path, wanted: tuple[str, ...] = ()) -> list[tuple[Path, Pa
     if lacking is not None:
         raise RecordsError(f"{study} has no dense run of {lacking.parent.name}; run the study again.")
     return [(dense[run.parent.name], run) for run in chosen]
-
-
-def _counts(value: Any) -> dict[str, int]:
-    """Counts by category; none where an earlier version left them out."""
-    found = value.items() if isinstance(value, dict) else ()
-    return {str(name): count for name, count in found if isinstance(count, int)}
 
 
 @dataclass(frozen=True)
@@ -140,8 +114,7 @@ def questioned(model: str, run: Path | None, questions: Questions, progress: Pro
     if questions.text is not None:
         figure = perplexity(loaded, text=questions.text, progress=named)
         if run is not None:
-            results = ResultsFile(run / PERPLEXITY_FILE)
-            results.put(counted.configuration, text=questions.text, **figure.columns)
+            perplexities(run).put(counted.configuration, PerplexityRow.of(figure, questions.text))
     return Measured(
         model,
         counted,

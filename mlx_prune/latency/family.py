@@ -8,7 +8,7 @@ whenever a row is added or the rows are read.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -67,6 +67,15 @@ class LatencyRow(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     note: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what no measurement gives."""
+        for name in ("ratio", "low", "high", "dense_ms", "pruned_ms"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} is not a positive number")
+        if not all(0 <= error < math.inf and 0 < freedom < math.inf for error, freedom in self.errors):
+            raise ValueError("no measurement gives its standard error")
+
     @classmethod
     def of(cls, result: BenchResult) -> LatencyRow:
         """What a study keeps of the run that timed one configuration: the dense model and it.
@@ -86,22 +95,6 @@ class LatencyRow(msgspec.Struct, frozen=True, kw_only=True):
             drift=_known(result.run_drift),
             warnings=result.warnings,
         )
-
-    @classmethod
-    def from_json(cls, row: Mapping[str, Any]) -> LatencyRow:
-        """Read a row of ``latency.json``; keys of other things are left alone.
-
-        Raises:
-            ValueError: It holds what no measurement gives.
-        """
-        found = msgspec.convert(row, cls)
-        for name in ("ratio", "low", "high", "dense_ms", "pruned_ms"):
-            value = getattr(found, name)
-            if value is not None and not 0 < value < math.inf:
-                raise ValueError(f"{name} is not a positive number")
-        if not all(0 <= error < math.inf and 0 < freedom < math.inf for error, freedom in found.errors):
-            raise ValueError("no measurement gives its standard error")
-        return found
 
     def to_json(self) -> dict[str, Any]:
         """The row for ``latency.json``."""

@@ -7,20 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from mlx_prune.bbq.answers import MIN_ANSWERED
-from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
-from mlx_prune.report.run_states import COMPLETE, RunState, run_states
-from mlx_prune.runs.records import read_records
+from mlx_prune.latency.family import LatencyRow
+from mlx_prune.runs.folder import COMPLETE, RunFolder
 from mlx_prune.stats.compare import Comparison, comparable, compare
 from mlx_prune.stats.counting import NEEDED_COLUMNS, RunData, count_run
 from mlx_prune.stats.levels import NORMAL
 from mlx_prune.stats.outcomes import Outcomes, assemble, configuration_order
 from mlx_prune.stats.rates import CategoryRates
-from mlx_prune.study.results import PERPLEXITY_FILE, SIZES_FILE, read_latencies, read_results
+from mlx_prune.study.folder import StudyFolder
+from mlx_prune.study.states import RunState, run_states
 
 # Wider no interval is on the log scale; its end is still a float.
 _LARGEST_LOG = 700.0
@@ -47,7 +46,7 @@ class StudyData:
     perplexity: Mapping[Configuration, float]
     perplexity_interval: Mapping[Configuration, tuple[float, float]]
     size_bytes: Mapping[Configuration, float]
-    latencies: Mapping[Configuration, Mapping[str, Any]]
+    latencies: Mapping[Configuration, LatencyRow]
     min_answered: float = MIN_ANSWERED
     states: tuple[RunState, ...] = ()
 
@@ -95,8 +94,9 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
     for state in states:
         if state.path is not None and state.state == COMPLETE:
             # One run at a time in memory; what is kept of it is about ten bytes a record.
-            table = read_records(state.path, NEEDED_COLUMNS, encoded=True)
-            runs.append(count_run(table, _actual_sparsity(state.path)))
+            run = RunFolder(state.path)
+            table, pruned = run.records(NEEDED_COLUMNS, encoded=True), run.pruned
+            runs.append(count_run(table, None if pruned is None else pruned.actual_sparsity))
     if not runs:
         begun = sum(state.answers > 0 for state in states)
         if begun:
@@ -107,39 +107,23 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
         raise RecordsError(f"{folder} holds no records; run the study first, or choose its folder.")
     runs.sort(key=lambda run: configuration_order(run.configuration))
     models = dict.fromkeys(run.configuration.model for run in runs)
-    perplexity = _figures(folder / PERPLEXITY_FILE, "perplexity")
-    sizes = _figures(folder / SIZES_FILE, "size_bytes")
+    study = StudyFolder(folder)
+    perplexities = study.perplexities
     return StudyData(
         runs=tuple(runs),
         models={
             name: assemble([run.outcomes for run in runs if run.configuration.model == name])
             for name in models
         },
-        perplexity={name: value for name, (value, _) in perplexity.items() if value is not None},
-        perplexity_interval={name: _interval(*figures) for name, figures in perplexity.items()},
-        size_bytes={name: value for name, (value, _) in sizes.items() if value is not None},
-        latencies={Configuration.of(row): row for row in read_latencies(folder)},
+        perplexity={name: row.perplexity for name, row in perplexities.items() if row.perplexity is not None},
+        perplexity_interval={
+            name: _interval(row.perplexity, row.standard_error) for name, row in perplexities.items()
+        },
+        size_bytes={name: row.size_bytes for name, row in study.sizes.items() if row.size_bytes is not None},
+        latencies=dict(study.latencies.items()),
         min_answered=min_answered,
         states=tuple(states),
     )
-
-
-def _actual_sparsity(run: Path) -> float | None:
-    record = PruningRecord.find(run)
-    return None if record is None else record.actual_sparsity
-
-
-def _figures(path: Path, key: str) -> dict[Configuration, tuple[float | None, float | None]]:
-    """A figure of each row of a file of results, and its standard error; None for one that is null."""
-    found = {}
-    for row in read_results(path):
-        if key not in row:
-            raise RecordsError(f"{path} is damaged (a row has no {key}); delete it to measure again.")
-        value, error = (
-            None if row.get(name) is None else float(row[name]) for name in (key, "standard_error")
-        )
-        found[Configuration.of(row)] = (value, error)
-    return found
 
 
 def _interval(value: float | None, error: float | None) -> tuple[float, float]:

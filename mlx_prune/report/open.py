@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.errors import RecordsError
-from mlx_prune.report.about import StudyAbout, read_about
 from mlx_prune.report.words.finding import Finding, find
+from mlx_prune.study.about import StudyAbout, read_about
 
 if TYPE_CHECKING:
     import pyarrow as pa

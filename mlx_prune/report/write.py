@@ -7,7 +7,6 @@ from pathlib import Path
 
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.progress import Progress, ProgressCallback, silent
-from mlx_prune.report.about import read_about
 from mlx_prune.report.data import read_study
 from mlx_prune.report.figures.draw import draw_figures, write_figures
 from mlx_prune.report.page.page import report_page
@@ -16,6 +15,7 @@ from mlx_prune.report.tables.frontier import Frontier
 from mlx_prune.report.tables.table import Table
 from mlx_prune.report.words.finding import Finding, find
 from mlx_prune.store import write_atomically
+from mlx_prune.study.about import read_about
 
 TABLES_FOLDER = "tables"
 FIGURES_FOLDER = "figures"

@@ -21,9 +21,9 @@ from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.kernels import choice
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.runs.answering import UnknownTokens, letters_found
-from mlx_prune.runs.folder import RunFolder, now, open_run
 from mlx_prune.runs.job import Job, choose_items, open_model, prepare
 from mlx_prune.runs.records import SCHEMA, from_bytes, record_table, to_bytes
+from mlx_prune.runs.session import RunWriter, now, open_run
 from mlx_prune.runs.settings import Bbq, Generation
 from mlx_prune.runs.verify import Verification, verify_records
 from mlx_prune.stats.rates import Rates, from_table
@@ -160,7 +160,7 @@ def evaluate(
 def _answer(
     job: Job,
     done: set[tuple[str, int]],
-    folder: RunFolder | None,
+    folder: RunWriter | None,
     report: ProgressCallback,
     unknown: UnknownTokens,
 ) -> Iterator[pa.Table]:
@@ -184,7 +184,7 @@ def _answer(
         yield table
 
 
-def _together(tables: list[pa.Table], folder: RunFolder | None) -> pa.Table:
+def _together(tables: list[pa.Table], folder: RunWriter | None) -> pa.Table:
     if folder is not None:
         return folder.collect()
     mine = pa.concat_tables(tables) if tables else SCHEMA.empty_table()

@@ -1,268 +1,207 @@
-"""A run folder: ``run.json`` and the records of one configuration, shared by the processes of one job."""
+"""A run folder, read: ``run.json`` and the records of one configuration. Needs no MLX.
+
+What is wrong with a file of a run is told here, for everyone who reads one; :mod:`.session` writes them.
+"""
 
 from __future__ import annotations
 
-import datetime
-import hashlib
-import json
-import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pyarrow as pa
 
-from mlx_prune import distributed
-from mlx_prune.environment import device, versions
-from mlx_prune.errors import MlxPruneError, RecordsError
-from mlx_prune.runs.records import from_bytes, part_files, read_records, to_bytes, write_part
-from mlx_prune.runs.run_file import RUN_FILE, read_run_file
-from mlx_prune.store import RECORDS_FOLDER, locked, remove_leftovers, write_atomically
+from mlx_prune.checkpoint.record import PruningRecord
+from mlx_prune.configuration import Configuration
+from mlx_prune.errors import RecordsError
+from mlx_prune.json_files import read_object, typed
+from mlx_prune.runs.records import count_records, read_records
 
+RUN_FILE = "run.json"
 FORMAT = 1
+COMPLETE = "complete"
+
+_ADVICE = "redo the run with --force"
+_Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-def configuration_hash(configuration: Mapping[str, Any]) -> str:
-    """Short hash of a configuration, independent of the order of its keys."""
-    text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+class Asked(msgspec.Struct, frozen=True):
+    """What the records of a run depend on, as far as it is read again.
 
-
-def read_run(run: Path) -> dict[str, Any]:
-    """The contents of ``run.json``.
-
-    Raises:
-        RecordsError: There is none, or it is damaged.
+    Attributes:
+        model: With the next three, the columns of a :class:`Configuration`.
+        prune_method: Method label.
+        sparsity: Target in percent.
+        pattern: N:M pattern.
+        entries: All of it as it stands in the file.
     """
-    if not (run / RUN_FILE).exists():
-        raise RecordsError(f"{run} holds no {RUN_FILE}; it is not a run folder.")
-    data = read_run_file(run / RUN_FILE)
-    if data.get("format") != FORMAT:
-        raise RecordsError(f"{run / RUN_FILE} is of another version's format; choose another folder.")
-    if "configuration" not in data:
-        raise RecordsError(f"{run / RUN_FILE} tells no configuration; redo the run with --force.")
-    return data
+
+    model: str | None = None
+    prune_method: str | None = None
+    sparsity: _Percent | None = None
+    pattern: str | None = None
+    entries: dict[str, Any] = {}
+
+    @property
+    def name(self) -> Configuration | None:
+        """Whose answers they are; None where that was left out."""
+        if self.model is None or self.prune_method is None or self.sparsity is None:
+            return None
+        return Configuration(self.model, self.prune_method, self.sparsity, self.pattern)
+
+
+class Totals(msgspec.Struct, frozen=True):
+    """Counts of a complete run."""
+
+    items: _Count | None = None
+    records: _Count | None = None
+
+
+class Session(msgspec.Struct, frozen=True):
+    """One call that made records: when it ended (ISO 8601), with which libraries, on which machine."""
+
+    finished: str | None = None
+    versions: dict[str, Any] = {}
+    device: dict[str, Any] = {}
+
+
+class RunAbout(msgspec.Struct, frozen=True):
+    """The content of a ``run.json``; an entry that it lacks is empty.
+
+    Attributes:
+        format: Of the file.
+        status: "running", "complete", or "share" (of one of several processes with disks of their own).
+        configuration: What the records depend on.
+        totals: Counts, once it is complete.
+        versions: Of the libraries.
+        device: The machine.
+        items_available: By category, the ambiguous items with a stereotyped option that the source holds.
+        sessions: The calls that made the records.
+        entries: All of it as it stands in the file.
+    """
+
+    format: int | None = None
+    status: str | None = None
+    configuration: Asked | None = None
+    totals: Totals = Totals()
+    versions: dict[str, Any] = {}
+    device: dict[str, Any] = {}
+    items_available: dict[str, int] = {}
+    prompt: dict[str, Any] = {}
+    letters: dict[str, Any] = {}
+    sessions: list[Session] = []
+    entries: dict[str, Any] = {}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any], file: Path) -> RunAbout:
+        """From the object in a file.
+
+        Raises:
+            RecordsError: An entry is of another kind than runs write.
+        """
+        asked = content.get("configuration")
+        whole: dict[str, Any] = {**content, "entries": dict(content)}
+        if isinstance(asked, dict):
+            whole["configuration"] = {**asked, "entries": asked}
+        elif "configuration" in content:
+            whole["configuration"] = asked if asked is not None else 0  # null is no configuration either
+        return typed(whole, cls, str(file), RecordsError, _ADVICE)
 
 
 class RunFolder:
-    """A run folder that this process holds; made by :func:`open_run`.
+    """A folder with the answers of one configuration.
 
     Attributes:
         path: The folder.
-        data: What ``run.json`` says.
-        shared: Whether all ranks of the job see the same folder. If not, each has its own on its own disk,
-            and :meth:`collect` brings the records together.
     """
 
-    def __init__(self, path: Path, data: dict[str, Any], *, shared: bool) -> None:
-        """Wrap an open folder."""
-        self.path = path
-        self.data = data
-        self.shared = shared
-        self._session = uuid.uuid4().hex[:8]
-        self._parts = 0
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
 
-    def done(self) -> set[tuple[str, int]]:
-        """(item id, seed) of every record that any rank can see.
+    @property
+    def file(self) -> Path:
+        """Its ``run.json``."""
+        return self.path / RUN_FILE
+
+    @property
+    def exists(self) -> bool:
+        """Whether it is a run's folder."""
+        return self.file.is_file()
+
+    @cached_property
+    def about(self) -> RunAbout:
+        """What ``run.json`` says; nothing where there is none.
 
         Raises:
-            RecordsError: A file is damaged, or a record is there twice.
+            RecordsError: It is damaged.
         """
-        table = read_records(self.path, ["item_id", "seed"])
-        pairs = set(zip(table["item_id"].to_pylist(), table["seed"].to_pylist(), strict=True))
-        if len(pairs) != table.num_rows:
+        if not self.file.exists():
+            return RunAbout()
+        return RunAbout.of(read_object(self.file, RecordsError, _ADVICE), self.file)
+
+    def resumed(self) -> RunAbout:
+        """What ``run.json`` says, where the run is to be carried on.
+
+        Raises:
+            RecordsError: There is none, it is damaged or of another version, or it tells no configuration.
+        """
+        if not self.file.exists():
+            raise RecordsError(f"{self.path} holds no {RUN_FILE}; it is not a run folder.")
+        if self.about.format != FORMAT:
+            raise RecordsError(f"{self.file} is of another version's format; choose another folder.")
+        return self._configured()
+
+    def finished(self) -> RunAbout:
+        """What ``run.json`` says of a run that is complete.
+
+        Raises:
+            RecordsError: There is none, it is damaged, tells no configuration, or the run is not finished.
+        """
+        if not self.exists:
+            raise RecordsError(f"{self.path} holds no {RUN_FILE}; give a folder that `mlxprune eval` wrote.")
+        if self.about.status not in (None, COMPLETE):
             raise RecordsError(
-                f"{self.path} holds {table.num_rows - len(pairs)} records twice; redo the run with --force."
+                f"the run {self.path} is not finished; run the same command again to complete it."
             )
-        if self.shared:
-            return pairs
-        everyone = distributed.gather_bytes(json.dumps(sorted(pairs)).encode())
-        return {(item, seed) for data in everyone for item, seed in json.loads(data)}
+        return self._configured()
 
-    def write(self, table: pa.Table) -> None:
-        """Add records, complete on the disk when this returns.
+    def _configured(self) -> RunAbout:
+        if self.about.configuration is None:
+            raise RecordsError(f"{self.file} tells no configuration; {_ADVICE}.")
+        return self.about
+
+    @property
+    def configuration(self) -> Configuration:
+        """Whose answers these are: from ``run.json``, or else from the names of the folders.
 
         Raises:
-            RecordsError: The disk is full or the folder cannot be written.
+            RecordsError: The file is damaged.
         """
-        if table.num_rows:
-            name = f"part-{self._session}-{distributed.rank():03d}-{self._parts:06d}"
-            write_part(self.path, name, table)
-            self._parts += 1
+        asked = self.about.configuration
+        if asked is not None and asked.name is not None:
+            return asked.name
+        return Configuration.of_folder(self.path.parent.name, self.path.name)
 
-    def collect(self) -> pa.Table:
-        """Every record of the job, on every rank; where disks are apart, rank 0 also stores what it lacks."""
-        if self.shared:
-            distributed.barrier()
-            return read_records(self.path)
-        everyone = [from_bytes(data) for data in distributed.gather_bytes(to_bytes(read_records(self.path)))]
-        seen: set[tuple[str, int]] = set()
-        fresh = []
-        for rank, table in enumerate(everyone):
-            pairs = list(zip(table["item_id"].to_pylist(), table["seed"].to_pylist(), strict=True))
-            new = table.filter(pa.array([pair not in seen for pair in pairs], pa.bool_()))
-            seen.update(pairs)
-            fresh.append(new)
-            if rank > 0 and distributed.rank() == 0:
-                self.write(new)
-        return pa.concat_tables(fresh)
+    def records(self, columns: Sequence[str] | None = None, *, encoded: bool = False) -> pa.Table:
+        """Its records; see :func:`~mlx_prune.runs.records.read_records`."""
+        return read_records(self.path, columns, encoded=encoded)
 
-    def update(self, **entries: Any) -> None:
-        """Replace entries of ``run.json``, once per folder; ``session`` is appended to the sessions."""
-        if self.shared and distributed.rank() != 0:
-            return
-        session = entries.pop("session", None)
-        self.data |= entries
-        if session is not None:
-            self.data["sessions"] = [*self.data.get("sessions", []), session]
-        text = json.dumps(self.data, indent=2, ensure_ascii=False)
-        write_atomically(self.path / RUN_FILE, f"{text}\n".encode())
+    def count(self) -> int:
+        """How many records it holds, without reading them.
 
+        Raises:
+            RecordsError: A file is damaged.
+        """
+        return count_records(self.path)
 
-@contextmanager
-def open_run(
-    run: Path,
-    configuration: Mapping[str, Any],
-    *,
-    force: bool = False,
-    extends: Callable[[Mapping[str, Any]], bool] | None = None,
-) -> Iterator[RunFolder]:
-    """Open a run folder for one configuration, creating it if absent; every rank of a job calls this.
+    @property
+    def pruned(self) -> PruningRecord | None:
+        """How its model was pruned, where a study recorded it.
 
-    Args:
-        run: The folder.
-        configuration: What the records depend on, as JSON-ready values.
-        force: Throw away the records that are there.
-        extends: Tells of the configuration that is there whether its records are a part of what is wanted
-            now; they are kept, and the folder becomes the wanted configuration's.
-
-    Raises:
-        RecordsError: The folder belongs to another configuration (the differing fields are named), is in use,
-            is damaged, or cannot be written.
-    """
-    first = distributed.rank() == 0
-    folder: RunFolder | None = None
-    with ExitStack() as stack:
-        # Rank 0 first: it also looks for processes of an earlier job, whose locks the other ranks would take.
-        for turn in (first, not first):
-            with _together():
-                if turn:
-                    stack.enter_context(locked(run, distributed.rank()))
-        shared = _is_shared(run)
-        for turn in (first, not first):
-            with _together():
-                if turn:
-                    folder = _prepare(
-                        run,
-                        configuration,
-                        force=force,
-                        owner=first or not shared,
-                        shared=shared,
-                        extends=extends,
-                    )
-        assert folder is not None
-        yield folder
-
-
-@contextmanager
-def _together() -> Iterator[None]:
-    """Run a step on every rank; when it fails on one, every rank raises instead of waiting for it."""
-    problem: MlxPruneError | None = None
-    try:
-        yield
-    except MlxPruneError as error:
-        problem = error
-    failed = distributed.gather_integers(int(problem is not None))
-    if problem is not None:
-        raise problem
-    if any(failed):
-        raise RecordsError(f"process {failed.index(1)} of this job could not open the run folder.")
-
-
-def _is_shared(run: Path) -> bool:
-    """Whether every rank sees rank 0's folder: rank 0 leaves a file there and the others look for it."""
-    if distributed.size() == 1:
-        return True
-    token = max(distributed.gather_integers(uuid.uuid4().int % 2**31 if distributed.rank() == 0 else 0))
-    mark = run / f".job-{token:08x}"
-    if distributed.rank() == 0:
-        mark.touch()
-    distributed.barrier()
-    seen = all(distributed.gather_integers(int(mark.exists())))
-    if distributed.rank() == 0:
-        mark.unlink()
-    return seen
-
-
-def _prepare(
-    run: Path,
-    configuration: Mapping[str, Any],
-    *,
-    force: bool,
-    owner: bool,
-    shared: bool,
-    extends: Callable[[Mapping[str, Any]], bool] | None,
-) -> RunFolder:
-    (run / RECORDS_FOLDER).mkdir(exist_ok=True)
-    if owner:
-        remove_leftovers(run)
-        remove_leftovers(run / RECORDS_FOLDER)
-    if owner and force:
-        # run.json first: records without it are refused, so a kill between the two leaves nothing half-valid.
-        (run / RUN_FILE).unlink(missing_ok=True)
-        for file in part_files(run):
-            file.unlink()
-    if (run / RUN_FILE).exists():
-        data = read_run(run)
-        folder = RunFolder(run, data, shared=shared)
-        if owner and extends is not None and extends(data["configuration"]):
-            # Before the first new record, so that a kill in between leaves a run that is to be carried on.
-            folder.update(**_identity(configuration), status="running")
-        _require_same(run, folder.data["configuration"], configuration)
-        return folder
-    if part_files(run):
-        raise RecordsError(f"{run} holds records but no {RUN_FILE}; redo the run with --force.")
-    data = {
-        "format": FORMAT,
-        **_identity(configuration),
-        "status": "running",
-        "created": now(),
-        "versions": versions(),
-        "device": device(),
-        "sessions": [],
-    }
-    folder = RunFolder(run, data, shared=shared)
-    folder.update()
-    return folder
-
-
-def _identity(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "configuration_hash": configuration_hash(configuration),
-        "configuration": json.loads(json.dumps(configuration)),
-    }
-
-
-def _require_same(run: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    if configuration_hash(found) == configuration_hash(wanted):
-        return
-    wanted = json.loads(json.dumps(wanted))
-    names = sorted(k for k in {*found, *wanted} if found.get(k) != wanted.get(k))
-    differences = ", ".join(
-        f"{name} (there {_brief(found.get(name))}, now {_brief(wanted.get(name))})" for name in names
-    )
-    raise RecordsError(
-        f"{run} belongs to another configuration, which differs in {differences}; "
-        "choose another folder, or start it anew with --force."
-    )
-
-
-def _brief(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def now() -> str:
-    """The present time, UTC, ISO 8601, in whole seconds."""
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        Raises:
+            CheckpointError: That record is damaged.
+        """
+        return PruningRecord.find(self.path)

@@ -24,7 +24,7 @@ from mlx_prune.generation.engines import make_engine
 from mlx_prune.generation.interface import Engine, GenerationSettings, Prompt
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.runs.fingerprint import items_fingerprint, model_fingerprint, tokens_fingerprint
-from mlx_prune.runs.folder import configuration_hash
+from mlx_prune.runs.session import configuration_hash
 from mlx_prune.runs.settings import Bbq, Generation
 
 

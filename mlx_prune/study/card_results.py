@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,17 @@ from mlx_prune.cards.results import CardResults, Figure, figure
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
-from mlx_prune.labels import DENSE
+from mlx_prune.runs.folder import COMPLETE, RunAbout, RunFolder
 from mlx_prune.runs.records import read_records
-from mlx_prune.runs.run_file import RUN_FILE, read_run_file
 from mlx_prune.stats.compare import comparable, compare
 from mlx_prune.stats.counting import RunData, count_run
 from mlx_prune.stats.outcomes import assemble
 from mlx_prune.stats.rates import CategoryRates
-from mlx_prune.study.results import PERPLEXITY_FILE, SIZES_FILE, read_latencies, read_results
-from mlx_prune.study.settings import read_settings, table_of
+from mlx_prune.study.folder import StudyFolder
+from mlx_prune.study.results import PerplexityRow
 
 # Fields of a run's configuration that must agree before its rates are set beside a dense run's.
 _CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
-
-Json = dict[str, Any]
 
 
 def results_of_runs(record: PruningRecord, run: Path, dense: Path | None = None) -> CardResults:
@@ -39,12 +36,14 @@ def results_of_runs(record: PruningRecord, run: Path, dense: Path | None = None)
     Raises:
         RecordsError: A run is unfinished, damaged or another model's, or the two were asked differently.
     """
-    about = _finished_run(run)
-    asked = about["configuration"]
-    _require_checkpoint(record, asked, run)
-    pruned, reference = count_run(read_records(run)), None
+    folder = RunFolder(run)
+    about = folder.finished()
+    assert about.configuration is not None
+    asked = about.configuration.entries
+    _require_checkpoint(record, folder)
+    pruned, reference = count_run(folder.records()), None
     if dense is not None:
-        _require_comparable(asked, _finished_run(dense)["configuration"], dense)
+        _require_comparable(asked, RunFolder(dense))
         reference = count_run(read_records(dense))
     overall = pruned.rates.overall
     before = reference.rates.overall if reference else None
@@ -81,57 +80,44 @@ def results_of_study(study: Path, record: PruningRecord) -> CardResults | None:
     Raises:
         RecordsError: A file of the study is damaged.
     """
-    for file in sorted(study.glob(f"runs/*/*/{RUN_FILE}")):
-        about = read_run_file(file)
-        asked = about.get("configuration", {})
-        if about.get("status") == "complete" and _is_of(record, asked):
-            found = results_of_runs(record, file.parent, _dense_run(file.parent))
-            return _with_measures(found, study, Configuration.of(asked))
+    folder = StudyFolder(study)
+    for run in folder.runs():
+        if run.about.status == COMPLETE and _is_of(record, run):
+            dense = folder.run(run.configuration.dense)
+            found = results_of_runs(record, run.path, dense.path if dense.about.status == COMPLETE else None)
+            return _with_measures(found, folder, run.configuration)
     return None
 
 
-def _dense_run(run: Path) -> Path | None:
-    dense = run.parent / "dense-s0"
-    about = read_run_file(dense / RUN_FILE) if (dense / RUN_FILE).is_file() else {}
-    return dense if about.get("status") == "complete" else None
-
-
-def _with_measures(results: CardResults, study: Path, name: Configuration) -> CardResults:
-    perplexities, sizes = (read_results(study / file) for file in (PERPLEXITY_FILE, SIZES_FILE))
-    found = _row(perplexities, name)
-    if found.get("perplexity") is not None:
-        before = _row(perplexities, name.dense).get("perplexity")
+def _with_measures(results: CardResults, study: StudyFolder, name: Configuration) -> CardResults:
+    perplexities, sizes = study.perplexities, study.sizes
+    perplexity, before = perplexities.get(name), perplexities.get(name.dense)
+    if perplexity is not None and perplexity.perplexity is not None:
         results = replace(
             results,
-            perplexity=figure(found["perplexity"], before),
-            perplexity_text=", ".join(filter(None, (_text(study), _length(found)))),
+            perplexity=figure(perplexity.perplexity, None if before is None else before.perplexity),
+            perplexity_text=", ".join(filter(None, (_text(study.perplexity_text), _length(perplexity)))),
         )
-    found = _row(read_latencies(study), name)
-    if found.get("ratio") is not None:
+    latency = study.latencies.get(name)
+    if latency is not None and latency.ratio is not None:
+        results = replace(results, latency_ratio=figure(latency.ratio, None, latency.low, latency.high))
+        if latency.pruned_ms is not None and latency.dense_ms is not None:
+            results = replace(results, latency_s=figure(latency.pruned_ms / 1000, latency.dense_ms / 1000))
+    size, whole = sizes.get(name), sizes.get(name.dense)
+    if size is not None and size.size_bytes is not None:
         results = replace(
-            results,
-            latency_ratio=figure(found["ratio"], None, found.get("low"), found.get("high")),
-            latency_s=figure(found["pruned_ms"] / 1000, found["dense_ms"] / 1000),
+            results, size_bytes=figure(size.size_bytes, None if whole is None else whole.size_bytes)
         )
-    found = _row(sizes, name)
-    if found.get("size_bytes") is not None:
-        before = _row(sizes, name.dense).get("size_bytes")
-        results = replace(results, size_bytes=figure(found["size_bytes"], before))
     return results
 
 
-def _text(study: Path) -> str:
-    text = str(table_of(read_settings(study), "perplexity").get("text", ""))
+def _text(text: str) -> str:
     return {"demo": "mlx-prune's invented demo text", "tulu": "Tulu 3 SFT mixture"}.get(text, Path(text).name)
 
 
-def _length(found: Json) -> str:
-    count, tokens = found.get("sequences"), found.get("sequence_length")
+def _length(found: PerplexityRow) -> str:
+    count, tokens = found.sequences, found.sequence_length
     return "" if count is None or tokens is None else f"{count} x {tokens} tokens"
-
-
-def _row(rows: Sequence[Json], name: Configuration) -> Json:
-    return next((row for row in rows if Configuration.of(row) == name), {})
 
 
 def _rate(
@@ -153,38 +139,32 @@ def _emergence(pruned: RunData, dense: RunData) -> tuple[float | None, float | N
     return emergence.observed, None if known is None else known.null
 
 
-def _finished_run(run: Path) -> Json:
-    if not (run / RUN_FILE).is_file():
-        raise RecordsError(f"{run} holds no {RUN_FILE}; give a folder that `mlxprune eval` wrote.")
-    about = read_run_file(run / RUN_FILE)
-    if about.get("status") != "complete" or about.get("configuration") is None:
-        raise RecordsError(f"the run {run} is not finished; evaluate again to complete it.")
-    return about
-
-
-def _is_of(record: PruningRecord, asked: Mapping[str, Any]) -> bool:
-    if "prune_method" not in asked:
-        return False
+def _is_of(record: PruningRecord, run: RunFolder) -> bool:
     names = (Path(str(record.model)).name, base_model(record).name)
-    return Configuration.of(asked) in [replace(record.configuration, model=name) for name in names]
+    return run.configuration in [replace(record.configuration, model=name) for name in names]
 
 
-def _require_checkpoint(record: PruningRecord, asked: Mapping[str, Any], run: Path) -> None:
+def _require_checkpoint(record: PruningRecord, run: RunFolder) -> None:
     # A run of a study records what its model was pruned to; equal counts of zeros are the same mask for us.
-    recorded = PruningRecord.find(run) or record
-    if not _is_of(record, asked) or recorded.zero_params != record.zero_params:
-        other = f"{asked.get('model')} {asked.get('prune_method')} {asked.get('sparsity')} %"
-        raise RecordsError(f"{run} asked another model ({other}) than this checkpoint.")
+    recorded = run.pruned or record
+    if not _is_of(record, run) or recorded.zero_params != record.zero_params:
+        name = run.configuration
+        other = f"{name.model} {name.prune_method} {name.sparsity} %"
+        raise RecordsError(f"{run.path} asked another model ({other}) than this checkpoint.")
 
 
-def _require_comparable(pruned: Mapping[str, Any], dense: Mapping[str, Any], run: Path) -> None:
-    if dense.get("prune_method") != DENSE or dense.get("model") != pruned.get("model"):
-        raise RecordsError(f"{run} is not a run of the dense model {pruned.get('model')}.")
+def _require_comparable(pruned: Mapping[str, Any], run: RunFolder) -> None:
+    about = run.finished()
+    assert about.configuration is not None
+    dense = about.configuration.entries
+    if not run.configuration.is_dense or dense.get("model") != pruned.get("model"):
+        raise RecordsError(f"{run.path} is not a run of the dense model {pruned.get('model')}.")
     for key in _CONDITIONS:
         if dense.get(key) != pruned.get(key):
-            raise RecordsError(f"{run} was asked differently ({key} differs); evaluate both models alike.")
+            raise RecordsError(
+                f"{run.path} was asked differently ({key} differs); evaluate both models alike."
+            )
 
 
-def _device(about: Mapping[str, Any]) -> str:
-    device = about.get("device") or {}
-    return str(device.get("device_name") or device.get("machine") or "")
+def _device(about: RunAbout) -> str:
+    return str(about.device.get("device_name") or about.device.get("machine") or "")

@@ -22,11 +22,11 @@ from mlx_prune.pruning.quantizing import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.report import PruneReport
 from mlx_prune.study.config import StudyConfig
+from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.recipes import recipe_of
 
 # Of the physical memory, for two models at once; the rest is for activations and for the system.
 _MEMORY_SHARE = 0.7
-_WORK_FOLDER = ".work"
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class ModelMaker:
     def __init__(
         self,
         config: StudyConfig,
-        study: Path,
+        study: StudyFolder,
         source: Source,
     ) -> None:
         """Nothing is made yet; what an interrupted study left half done is removed.
@@ -116,7 +116,7 @@ class ModelMaker:
         self._study = study
         self._source = source
         self._statistics: ActivationStatistics | None = None
-        self._work = study / _WORK_FOLDER
+        self._work = study.work
         self.clean()
 
     def clean(self) -> None:
@@ -140,7 +140,7 @@ class ModelMaker:
             yield self._masked(recipe, progress)
         else:
             keep = self._config.save_checkpoints
-            folder = checkpoint_folder(self._study, name)
+            folder = self._study.checkpoint(name)
             folder = folder if keep else self._work / folder.name
             record = self._write(folder, name, progress)
             written = Checkpoint(folder, self._source.checkpoint.trust_remote_code)
@@ -174,15 +174,10 @@ class ModelMaker:
         if quantization is None:
             assert recipe is not None
             return write_pruned(model, folder, recipe, dtype=dtype, progress=progress).record
-        pruned = checkpoint_folder(self._study, dataclasses.replace(name, prune_method=name.label.pruned))
+        pruned = self._study.checkpoint(dataclasses.replace(name, prune_method=name.label.pruned))
         if recipe is None or pruned.is_dir():
             start = model if recipe is None else Checkpoint(pruned, model.trust_remote_code)
             done = quantize_checkpoint(start, folder, quantization, progress=progress)
         else:
             done = prune_and_quantize(model, folder, recipe, quantization, dtype=dtype, progress=progress)
         return done.record
-
-
-def checkpoint_folder(study: Path, name: Configuration) -> Path:
-    """Where the model of a configuration lies, if the study saves checkpoints."""
-    return study / "checkpoints" / f"{name.model}-{name.folder}"

@@ -23,6 +23,7 @@ from mlx_prune.runs.job import short_name
 from mlx_prune.runs.perplexity import DEFAULT_LENGTH, DEFAULT_SEQUENCES
 from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.data import with_named_data
+from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.recipes import recipe_of
 from mlx_prune.study.runner import is_finished
 
@@ -106,7 +107,7 @@ def plan_study(
     for model in config.models:
         label = short_name(model, Path(model))
         names = config.configurations(label)
-        open_names = [name for name in names if not is_finished(config, out, name)]
+        open_names = [name for name in names if not is_finished(config, StudyFolder(out), name)]
         loaded = checkpoints.load(model, dtype=config.generation.dtype, trust_remote_code=trust_remote_code)
         answering = _answer_seconds(config, loaded, sample, progress) * records
         per_token = _forward_seconds_per_token(loaded)

@@ -1,147 +1,181 @@
-"""Figures beside the records of a study, one row per configuration: perplexity and latency."""
+"""What a study measured beside its answers, one row per configuration: perplexity, latency, sizes."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
+from collections.abc import Callable, ItemsView, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Generic, TypeVar
+
+import msgspec
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
-from mlx_prune.json_files import read_object
+from mlx_prune.json_files import read_object, to_jsonable, typed
 from mlx_prune.latency.family import LatencyRow, together
+from mlx_prune.stats.perplexity import Perplexity
 from mlx_prune.store import write_atomically
 
-PERPLEXITY_FILE = "perplexity.json"
-LATENCY_FILE = "latency.json"
-SIZES_FILE = "sizes.json"
+T = TypeVar("T")
 
-Row = dict[str, Any]
-
+_ADVICE = "delete it to measure again"
 # The columns that name a configuration, in their order in these files.
 _NAMES = ("model", "prune_method", "sparsity", "pattern")
-_ABOVE_ZERO = ("perplexity", "ratio", "low", "high", "dense_ms", "pruned_ms")
-_FROM_ZERO = ("standard_error", "size_bytes", "tokens", "sequences", "sequence_length")
+
+_Positive = Annotated[float, msgspec.Meta(gt=0, le=1e300)]
+_NotNegative = Annotated[float, msgspec.Meta(ge=0, le=1e300)]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-def read_results(path: Path) -> list[Row]:
-    """The rows of ``perplexity.json``, ``latency.json`` or ``sizes.json``; none where there is no file.
+class _Named(msgspec.Struct, frozen=True):
+    """The columns that name a configuration."""
 
-    Raises:
-        RecordsError: It is damaged: not JSON, not rows, or a figure that no measurement gives.
-    """
-    if not path.exists():
-        return []
-    advice = "delete it to measure again"
-    rows = read_object(path, RecordsError, advice).get("results")
-    if not isinstance(rows, list):
-        raise RecordsError(f'{path} is damaged (no list "results"); {advice}.')
-    for number, row in enumerate(rows, start=1):
-        fault = _fault(row)
-        if fault:
-            raise RecordsError(f"{path} is damaged (row {number}: {fault}); {advice}.")
-    return rows
+    model: str
+    prune_method: str
+    sparsity: Annotated[float, msgspec.Meta(ge=0, le=100)]
+    pattern: str | None = None
 
 
-def read_latencies(study: Path) -> list[Row]:
-    """The rows of a study's ``latency.json``, with intervals that hold together and the verdicts they allow.
+class PerplexityRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A perplexity and the text it was measured on; null stands for what overflowed."""
 
-    Raises:
-        RecordsError: It is damaged.
-    """
-    path = study / LATENCY_FILE
-    try:
-        return latencies_together(read_results(path))
-    except (ValueError, OverflowError) as error:
-        raise RecordsError(f"{path} is damaged ({error}); delete it to measure again.") from error
+    text: str | None = None
+    perplexity: _Positive | None
+    standard_error: _NotNegative | None = None
+    sequences: _Count | None = None
+    sequence_length: _Count | None = None
+    tokens: _Count | None = None
+    sequence_nll: list[Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)] | None] | None = None
+    sequence_hashes: list[str] | None = None
 
+    def __post_init__(self) -> None:
+        """Losses and hashes are of the same sequences; msgspec tells the sentence."""
+        counts = {len(self.sequence_nll or ()), len(self.sequence_hashes or ())}
+        if self.sequence_nll is not None:
+            counts.add(self.sequences or 0)
+        if len(counts) > 1:
+            raise ValueError("sequence_nll and sequence_hashes are not one per sequence")
 
-def latencies_together(rows: list[Row]) -> list[Row]:
-    """Rows of ``latency.json``, with intervals that hold together."""
-    found = together(LatencyRow.from_json(row) for row in rows)
-    return [
-        {name: row.get(name) for name in _NAMES} | latency.to_json()
-        for row, latency in zip(rows, found, strict=True)
-    ]
+    @classmethod
+    def of(cls, figure: Perplexity, text: str | None) -> PerplexityRow:
+        """For a figure."""
+        return msgspec.convert({"text": text, **to_jsonable(figure.columns)}, cls)
 
-
-def _fault(row: Any) -> str:
-    """What is wrong with a row; empty if nothing is."""
-    if not isinstance(row, dict):
-        return "not an object"
-    for field in ("model", "prune_method"):
-        if not isinstance(row.get(field), str):
-            return f"{field} is not a text"
-    if not _is_number(row.get("sparsity")) or not 0 <= row["sparsity"] <= 100:
-        return "sparsity is not a percentage"
-    if not isinstance(row.get("pattern"), str | None):
-        return "pattern is not a text"
-    for field in (*_ABOVE_ZERO, *_FROM_ZERO):
-        value = row.get(field)
-        if value is None:
-            continue
-        if not _is_number(value) or value < 0 or (value == 0 and field in _ABOVE_ZERO):
-            return f"{field} is not a {'positive number' if field in _ABOVE_ZERO else 'number from 0'}"
-    return _fault_of_sequences(row)
+    @property
+    def figure(self) -> Perplexity:
+        """The figure."""
+        return Perplexity.of(msgspec.structs.asdict(self))
 
 
-def _fault_of_sequences(row: Row) -> str:
-    """Losses by sequence, which rows of an earlier version lack."""
-    losses, hashes = row.get("sequence_nll"), row.get("sequence_hashes")
-    if losses is None and hashes is None:
-        return ""
-    if not isinstance(losses, list) or not all(entry is None or _is_number(entry) for entry in losses):
-        return "sequence_nll is not a list of numbers"
-    if not isinstance(hashes, list) or not all(isinstance(entry, str) for entry in hashes):
-        return "sequence_hashes is not a list of texts"
-    if len(losses) != len(hashes) or len(losses) != row.get("sequences"):
-        return "sequence_nll and sequence_hashes are not one per sequence"
-    return ""
+class SizeRow(msgspec.Struct, frozen=True):
+    """Bytes of the weight files."""
+
+    size_bytes: _Count | None
 
 
-def _is_number(value: Any) -> bool:
-    # A whole number beyond the range of floats is not one that was measured.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300
+class _Rows(msgspec.Struct, frozen=True):
+    """The content of a file of results."""
+
+    results: list[dict[str, Any]]
 
 
-class ResultsFile:
-    """Rows keyed by model and configuration in one JSON file, ``{"results": [row, ...]}``.
+class ResultsFile(Generic[T]):
+    """Typed rows by configuration in one JSON file, ``{"results": [row, ...]}``.
 
     A row holds ``model``, ``prune_method``, ``sparsity`` (target, percent), ``pattern`` and figures; a figure
     that is not finite is null.
     """
 
-    def __init__(self, path: Path, together: Callable[[list[Row]], list[Row]] = list) -> None:
-        """Read the file, or start empty where there is none.
+    def __init__(
+        self,
+        path: Path,
+        kind: type[T],
+        *,
+        to_json: Callable[[T], Mapping[str, Any]] = to_jsonable,
+        together: Callable[[Iterable[T]], list[T]] = list,
+    ) -> None:
+        """Read the file; there are no rows where there is none.
 
         Args:
             path: The file.
-            together: What makes figures that depend on all rows, whenever one is added.
+            kind: Of its rows.
+            to_json: A row's figures for the file.
+            together: Makes figures that depend on all rows.
 
         Raises:
-            RecordsError: The file is damaged.
+            RecordsError: It is damaged: not JSON, not rows, or a figure that no measurement gives.
         """
         self.path = path
+        self._to_json = to_json
         self._together = together
-        self._rows = read_results(path)
+        self._rows: dict[Configuration, T] = {}
+        if path.exists():
+            rows = typed(
+                read_object(path, RecordsError, _ADVICE), _Rows, str(path), RecordsError, _ADVICE
+            ).results
+            for number, row in enumerate(rows, start=1):
+                where = f"{path}, row {number}"
+                name = typed(row, _Named, where, RecordsError, _ADVICE)
+                self._rows[Configuration(name.model, name.prune_method, name.sparsity, name.pattern)] = typed(
+                    row, kind, where, RecordsError, _ADVICE
+                )
+            self._arrange()
 
-    def get(self, name: Configuration) -> Row | None:
+    def _arrange(self) -> None:
+        try:
+            self._rows = dict(zip(self._rows, self._together(self._rows.values()), strict=True))
+        except OverflowError as error:
+            raise RecordsError(
+                f"{self.path} holds what no measurement gives ({error}); {_ADVICE}."
+            ) from error
+
+    def items(self) -> ItemsView[Configuration, T]:
+        """Every configuration with its row, in the order of the file."""
+        return self._rows.items()
+
+    def get(self, name: Configuration) -> T | None:
         """The row of one configuration, or None."""
-        return next((row for row in self._rows if Configuration.of(row) == name), None)
+        return self._rows.get(name)
 
-    def put(self, name: Configuration, **figures: Any) -> None:
-        """Add or replace the row of one configuration; it is on the disk when this returns."""
-        row: Row = {column: getattr(name, column) for column in _NAMES}
-        row |= {key: _finite(value) for key, value in figures.items()}
-        old = self.get(name)
-        self._rows = self._together([kept for kept in self._rows if kept is not old] + [row])
-        text = json.dumps({"results": self._rows}, indent=2, ensure_ascii=False, allow_nan=False)
+    def put(self, name: Configuration, row: T) -> None:
+        """Add or replace the row of one configuration; it is on the disk when this returns.
+
+        Raises:
+            RecordsError: The file cannot be written.
+        """
+        self._rows.pop(name, None)
+        self._rows[name] = row
+        self._arrange()
+        rows = [
+            {column: getattr(named, column) for column in _NAMES} | dict(self._to_json(row))
+            for named, row in self._rows.items()
+        ]
+        text = json.dumps({"results": rows}, indent=2, ensure_ascii=False, allow_nan=False)
         write_atomically(self.path, f"{text}\n".encode())
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def perplexities(folder: Path) -> ResultsFile[PerplexityRow]:
+    """The ``perplexity.json`` of a study, or of a run that a gate made.
+
+    Raises:
+        RecordsError: It is damaged.
+    """
+    return ResultsFile(folder / "perplexity.json", PerplexityRow, to_json=msgspec.structs.asdict)
+
+
+def latencies(study: Path) -> ResultsFile[LatencyRow]:
+    """The ``latency.json`` of a study, with intervals that hold together and the verdicts they allow.
+
+    Raises:
+        RecordsError: It is damaged.
+    """
+    return ResultsFile(study / "latency.json", LatencyRow, to_json=LatencyRow.to_json, together=together)
+
+
+def sizes(study: Path) -> ResultsFile[SizeRow]:
+    """The ``sizes.json`` of a study.
+
+    Raises:
+        RecordsError: It is damaged.
+    """
+    return ResultsFile(study / "sizes.json", SizeRow, to_json=msgspec.structs.asdict)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,18 +22,17 @@ from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.saving import save
 from mlx_prune.runs.evaluate import evaluate
-from mlx_prune.runs.folder import read_run
+from mlx_prune.runs.folder import COMPLETE
 from mlx_prune.runs.job import short_name
 from mlx_prune.runs.perplexity import perplexity
-from mlx_prune.runs.run_file import RUN_FILE
 from mlx_prune.store import locked, write_atomically
 from mlx_prune.study.card_results import results_of_study
 from mlx_prune.study.config import StudyConfig, config_to_dict
 from mlx_prune.study.data import require_sources, with_named_data
-from mlx_prune.study.models import Made, ModelMaker, Source, checkpoint_folder
+from mlx_prune.study.folder import StudyFolder
+from mlx_prune.study.models import Made, ModelMaker, Source
 from mlx_prune.study.recipes import recipe_of
-from mlx_prune.study.results import LATENCY_FILE, PERPLEXITY_FILE, SIZES_FILE, ResultsFile, latencies_together
-from mlx_prune.study.settings import STUDY_FILE
+from mlx_prune.study.results import PerplexityRow, SizeRow
 
 # What a study may gain when it is run again with a longer grid; everything else must stay as it was.
 _MAY_GROW = ("models", "name", "save_checkpoints")
@@ -90,8 +88,8 @@ def run_study(
         recipe_of(config, configuration)
     require_sources(config)
     with locked(folder):
-        _write_config(folder, config)
-        study = _Study(config, folder, trust_remote_code, progress, watch or (lambda _: None))
+        _write_config(StudyFolder(folder), config)
+        study = _Study(config, StudyFolder(folder), trust_remote_code, progress, watch or (lambda _: None))
         for model, name in zip(config.models, names, strict=True):
             study.run_model(model, name)
     return folder
@@ -103,7 +101,7 @@ class _Study:
     def __init__(
         self,
         config: StudyConfig,
-        folder: Path,
+        folder: StudyFolder,
         trust_remote_code: bool,
         progress: ProgressCallback,
         watch: Callable[[StudyEvent], None],
@@ -113,9 +111,9 @@ class _Study:
         self.trust_remote_code = trust_remote_code
         self.progress = progress
         self.watch = watch
-        self.perplexities = ResultsFile(folder / PERPLEXITY_FILE)
-        self.latencies = ResultsFile(folder / LATENCY_FILE, latencies_together)
-        self.sizes = ResultsFile(folder / SIZES_FILE)
+        self.perplexities = folder.perplexities
+        self.latencies = folder.latencies
+        self.sizes = folder.sizes
 
     def run_model(self, model: str, label: str) -> None:
         """Run every configuration of one model that is not finished."""
@@ -152,22 +150,22 @@ class _Study:
         unsized = [name for name in names if not name.written and self.sizes.get(name) is None]
         if unsized:
             for name in unsized:
-                self.sizes.put(name, size_bytes=model.shards.nbytes)
+                self.sizes.put(name, SizeRow(model.shards.nbytes))
 
     def _keep(self, made: Made, name: Configuration) -> None:
         """Keep the checkpoint, with a card that shows what was measured."""
-        target = checkpoint_folder(self.folder, name)
+        target = self.folder.checkpoint(name)
         if made.report is not None and not target.exists():
             save(made.loaded, target, made.report)
-        write_card(target, results_of_study(self.folder, PruningRecord.read(target)))
+        write_card(target, results_of_study(self.folder.path, PruningRecord.read(target)))
 
     def _measure(self, made: Made, name: Configuration) -> None:
         """Questions first, then perplexity, then the clock; each is kept as soon as it is there."""
-        config, run, named = self.config, run_folder(self.folder, name), self._named(name)
+        config, run, named = self.config, self.folder.run(name).path, self._named(name)
         if made.record is not None:
             # Results that a kept checkpoint already shows are another measurement's.
             made.record.without("results").with_entries(model=name.model).write(run)
-        self.sizes.put(name, size_bytes=made.size_bytes)
+        self.sizes.put(name, SizeRow(made.size_bytes))
         evaluate(
             made.loaded,
             run,
@@ -184,14 +182,14 @@ class _Study:
                 sequence_length=config.perplexity.sequence_length,
                 progress=named,
             )
-            self.perplexities.put(name, text=config.perplexity.text, **found.columns)
+            self.perplexities.put(name, PerplexityRow.of(found, config.perplexity.text))
         if config.latency.enabled and made.record is not None and self.latencies.get(name) is None:
             self._time(made, name, named)
 
     def _time(self, made: Made, name: Configuration, progress: ProgressCallback) -> None:
         if made.dense is None:
             reason = "dense and pruned do not fit in memory together; compare saved checkpoints with bench"
-            self.latencies.put(name, **LatencyRow(ratio=None, note=reason).to_json())
+            self.latencies.put(name, LatencyRow(ratio=None, note=reason))
             return
         latency = self.config.latency
         result = bench(
@@ -207,7 +205,7 @@ class _Study:
         )
         if result.interrupted:
             raise KeyboardInterrupt
-        self.latencies.put(name, **LatencyRow.of(result).to_json())
+        self.latencies.put(name, LatencyRow.of(result))
 
     def _named(self, name: Configuration) -> ProgressCallback:
         def report(step: Progress) -> None:
@@ -216,47 +214,36 @@ class _Study:
         return report
 
 
-def run_folder(study: Path, name: Configuration) -> Path:
-    """Where the records of one configuration lie."""
-    return study / "runs" / name.model / name.folder
-
-
-def is_finished(config: StudyConfig, study: Path, name: Configuration) -> bool:
+def is_finished(config: StudyConfig, study: StudyFolder, name: Configuration) -> bool:
     """Whether a study folder holds everything that is wanted of one configuration.
 
     Raises:
         RecordsError: A file in the folder is damaged.
     """
-    run = run_folder(study, name)
-    if not (run / RUN_FILE).is_file() or read_run(run).get("status") != "complete":
+    run = study.run(name)
+    if not run.exists or run.resumed().status != COMPLETE:
         return False
-    if config.perplexity.enabled and ResultsFile(study / PERPLEXITY_FILE).get(name) is None:
+    if config.perplexity.enabled and study.perplexities.get(name) is None:
         return False
-    if name.written and ResultsFile(study / SIZES_FILE).get(name) is None:
+    if name.written and study.sizes.get(name) is None:
         return False
     if name.is_dense:
         return True
-    if config.save_checkpoints and not checkpoint_folder(study, name).is_dir():
+    if config.save_checkpoints and not study.checkpoint(name).is_dir():
         return False
-    return not config.latency.enabled or ResultsFile(study / LATENCY_FILE).get(name) is not None
+    return not config.latency.enabled or study.latencies.get(name) is not None
 
 
-def _write_config(folder: Path, config: StudyConfig) -> None:
-    path = folder / STUDY_FILE
-    if path.is_file():
-        try:
-            found = tomllib.loads(path.read_text(encoding="utf-8"))
-        except tomllib.TOMLDecodeError as error:
-            raise RecordsError(f"{path} is damaged ({error}); choose another folder.") from error
-        differing = _differences(found, config_to_dict(config))
-        if differing:
-            raise RecordsError(
-                f"{folder} holds a study with other settings ({', '.join(differing)}); choose another folder."
-            )
-    write_atomically(path, tomli_w.dumps(config_to_dict(config)).encode())
+def _write_config(study: StudyFolder, config: StudyConfig) -> None:
+    differing = _differences(study.settings, config_to_dict(config)) if study.settings else []
+    if differing:
+        raise RecordsError(
+            f"{study.path} holds a study with other settings ({', '.join(differing)}); choose another folder."
+        )
+    write_atomically(study.file, tomli_w.dumps(config_to_dict(config)).encode())
 
 
-def _differences(found: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
+def _differences(found: Mapping[str, Any], wanted: dict[str, Any]) -> list[str]:
     differing = []
     for key in sorted({*found, *wanted} - set(_MAY_GROW)):
         left, right = found.get(key, {}), wanted.get(key, {})

@@ -9,18 +9,19 @@ from random_study import random_records, write_study
 from silent_study import ANSWERED, GUESSED, PARTLY, SILENT, STOPPED, write_silent_study
 
 from mlx_prune.errors import RecordsError
-from mlx_prune.report.about import read_about
 from mlx_prune.report.data import read_study
 from mlx_prune.report.figures.draw import FIGURES, NARROW, WIDE, draw
 from mlx_prune.report.figures.panels import TOO_FEW, shared_legend
 from mlx_prune.report.page.page import report_page
-from mlx_prune.report.run_states import COMPLETE, NOT_BEGUN, UNFINISHED, run_states
 from mlx_prune.report.words.finding import find
 from mlx_prune.report.words.frontier import frontier_sentences
 from mlx_prune.report.write import report_tables
+from mlx_prune.runs.folder import COMPLETE
 from mlx_prune.stats.clustered import cluster_sums, paired_difference
 from mlx_prune.stats.outcomes import STEREOTYPED
 from mlx_prune.stats.rates import OVERALL
+from mlx_prune.study.about import read_about
+from mlx_prune.study.states import NOT_BEGUN, UNFINISHED, run_states
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from itertools import pairwise
 import pytest
 from report_study import GRID, write_full_study
 
-from mlx_prune.report.about import read_about
 from mlx_prune.report.figures.draw import FIGURES, DrawnFigure, draw, render
 from mlx_prune.report.figures.style import NARROW, TONES, WIDE
 from mlx_prune.report.page import grids
@@ -18,6 +17,7 @@ from mlx_prune.report.page.drawings import drawing
 from mlx_prune.report.page.grids import Cell, Column
 from mlx_prune.report.page.page import report_page, templates
 from mlx_prune.report.write import report_tables
+from mlx_prune.study.about import read_about
 
 SMALL = (*GRID[:1], *GRID[7:], ("wanda", 50.0, "2:4"))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

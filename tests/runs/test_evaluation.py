@@ -15,7 +15,7 @@ from mlx_prune.generation.interface import Prompt
 from mlx_prune.generation.sequential import SequentialEngine
 from mlx_prune.kernels import choice
 from mlx_prune.runs.evaluate import evaluate
-from mlx_prune.runs.folder import read_run
+from mlx_prune.runs.folder import RunFolder
 from mlx_prune.runs.job import short_name
 from mlx_prune.runs.records import read_records
 from mlx_prune.runs.settings import Bbq, Generation
@@ -78,7 +78,7 @@ def test_a_finished_run_is_not_done_again(loaded, tmp_path):
     assert (first.new_records, second.new_records) == (16, 0)
     assert second.table.equals(first.table)
     assert parts == {p.name: p.stat().st_mtime_ns for p in (tmp_path / "records").iterdir()}
-    data = read_run(tmp_path)
+    data = RunFolder(tmp_path).about.entries
     assert (data["status"], data["totals"]) == ("complete", {"items": 8, "records": 16})
     assert len(data["sessions"]) == 1
 
@@ -86,7 +86,7 @@ def test_a_finished_run_is_not_done_again(loaded, tmp_path):
 def test_a_run_tells_which_kernels_ran_before_it_was_complete(loaded, tmp_path, monkeypatch):
     monkeypatch.setattr(choice, "_process", choice.KernelRecord())
     evaluate(loaded, tmp_path / "first", questions=ITEMS, generation=SETTINGS)
-    assert read_run(tmp_path / "first")["kernels"] == {"ran": {}, "faults": {}}
+    assert RunFolder(tmp_path / "first").about.entries["kernels"] == {"ran": {}, "faults": {}}
     choice.note("prune_rows", mx.float32, "metal")
     choice.note("prune_rows", mx.float16, choice.PORTABLE, "failed")
     wanted = {
@@ -94,7 +94,7 @@ def test_a_run_tells_which_kernels_ran_before_it_was_complete(loaded, tmp_path, 
         "faults": {"prune_rows": {"float16": "failed"}},
     }
     evaluate(loaded, tmp_path / "second", questions=ITEMS, generation=SETTINGS)
-    assert read_run(tmp_path / "second")["kernels"] == wanted
+    assert RunFolder(tmp_path / "second").about.entries["kernels"] == wanted
     assert evaluate(loaded, questions=ITEMS, generation=SETTINGS).info["kernels"] == wanted
 
 
@@ -112,7 +112,7 @@ def test_an_interrupted_run_carries_on(loaded, reference, tmp_path, engine):
         evaluate(loaded, tmp_path, **arguments, progress=stop_after_some)
     before = read_records(tmp_path).num_rows
     assert 0 < before < 16
-    assert read_run(tmp_path)["status"] == "running"
+    assert RunFolder(tmp_path).about.entries["status"] == "running"
     rest = evaluate(loaded, tmp_path, **arguments)
     assert rest.new_records == 16 - before
     assert responses(rest.table) == reference
@@ -144,7 +144,7 @@ def test_only_a_larger_limit_grows_a_run(loaded, tmp_path):
     ):
         with pytest.raises(RecordsError, match="another configuration"):
             evaluate(loaded, tmp_path, questions=questions, generation=generation)
-    assert read_run(tmp_path)["configuration"]["limit"] == 6
+    assert RunFolder(tmp_path).about.entries["configuration"]["limit"] == 6
 
 
 def test_a_killed_growth_is_carried_on(loaded, tmp_path):
@@ -157,9 +157,9 @@ def test_a_killed_growth_is_carried_on(loaded, tmp_path):
     grown = {"questions": Bbq("demo", limit=30), "generation": replace(SETTINGS, batch_size=2)}
     with pytest.raises(KeyboardInterrupt):
         evaluate(loaded, tmp_path, **grown, progress=stop)
-    assert read_run(tmp_path)["status"] == "running"
+    assert RunFolder(tmp_path).about.entries["status"] == "running"
     assert evaluate(loaded, tmp_path, **grown).table.num_rows == 30 * len(SETTINGS.seeds)
-    assert read_run(tmp_path)["status"] == "complete"
+    assert RunFolder(tmp_path).about.entries["status"] == "complete"
 
 
 def test_a_run_killed_after_its_last_record_is_completed_by_the_same_call(loaded, tmp_path):
@@ -167,7 +167,7 @@ def test_a_run_killed_after_its_last_record_is_completed_by_the_same_call(loaded
     data = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps({**data, "status": "running"}))
     assert evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS).new_records == 0
-    assert read_run(tmp_path)["status"] == "complete"
+    assert RunFolder(tmp_path).about.entries["status"] == "complete"
 
 
 def test_missing_seeds_of_an_item_are_filled_in(loaded, reference, tmp_path):
@@ -243,7 +243,7 @@ def test_verify_replays_records_and_finds_what_was_altered(loaded, tmp_path):
     assert (
         evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS, verify=3).verification.records == 3
     )
-    assert read_run(tmp_path)["sessions"][0]["verified"]["identical"] == 16
+    assert RunFolder(tmp_path).about.entries["sessions"][0]["verified"]["identical"] == 16
 
 
 def test_progress_counts_records_up_to_the_end(loaded):

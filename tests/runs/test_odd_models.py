@@ -21,7 +21,7 @@ from mlx_prune.generation.interface import Prompt
 from mlx_prune.generation.sequential import SequentialEngine
 from mlx_prune.runs.answering import letters_found
 from mlx_prune.runs.evaluate import evaluate
-from mlx_prune.runs.folder import read_run
+from mlx_prune.runs.folder import RunFolder
 from mlx_prune.runs.settings import Generation
 
 ITEMS = make_items(8)
@@ -82,7 +82,7 @@ def test_rows_that_the_tokenizer_does_not_know_are_no_text_and_counted(
     assert batched.table["raw_response"].equals(sequential.table["raw_response"])
     assert batched.verification is not None
     assert batched.verification.identical == 24
-    counted = read_run(tmp_path / "run")["sessions"][0]["unknown_tokens"]
+    counted = RunFolder(tmp_path / "run").about.entries["sessions"][0]["unknown_tokens"]
     assert counted == sequential.info["sessions"][0]["unknown_tokens"]
     assert 0 < counted < pc.sum(batched.table["generated_tokens"]).as_py()
 
@@ -94,7 +94,7 @@ def test_a_model_that_thinks_is_refused_and_can_be_asked_to_skip(tmp_path: Path)
         evaluate(folder, tmp_path / "run", questions=ITEMS, generation=WILD)
     assert not (tmp_path / "run").exists()
     skipped = evaluate(folder, tmp_path / "run", questions=ITEMS, generation=replace(WILD, thinking="skip"))
-    assert read_run(tmp_path / "run")["prompt"]["thinking"] == "skip"
+    assert RunFolder(tmp_path / "run").about.entries["prompt"]["thinking"] == "skip"
     assert skipped.table.num_rows == 24
 
 

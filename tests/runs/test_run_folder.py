@@ -9,7 +9,8 @@ from agreement import make_items
 from record_tables import table_of
 
 from mlx_prune.errors import RecordsError
-from mlx_prune.runs.folder import configuration_hash, open_run, read_run
+from mlx_prune.runs.folder import RunFolder
+from mlx_prune.runs.session import configuration_hash, open_run
 from mlx_prune.store import locked, write_atomically
 
 CONFIGURATION = {"model": "demo", "temperature": 0.3, "seeds": [1, 2], "limit": None}
@@ -18,7 +19,7 @@ CONFIGURATION = {"model": "demo", "temperature": 0.3, "seeds": [1, 2], "limit": 
 def test_a_new_run_says_what_it_is(tmp_path):
     with open_run(tmp_path / "run", CONFIGURATION) as folder:
         assert folder.done() == set()
-    data = read_run(tmp_path / "run")
+    data = RunFolder(tmp_path / "run").about.entries
     assert data["configuration"] == CONFIGURATION
     assert data["configuration_hash"] == configuration_hash(CONFIGURATION)
     assert data["status"] == "running"
@@ -46,7 +47,7 @@ def test_another_configuration_is_refused_by_the_fields_that_differ(tmp_path):
     ):
         pass
     assert "model" not in str(caught.value)
-    assert read_run(tmp_path)["configuration"] == CONFIGURATION
+    assert RunFolder(tmp_path).about.entries["configuration"] == CONFIGURATION
 
 
 def test_force_starts_anew(tmp_path):
@@ -55,7 +56,7 @@ def test_force_starts_anew(tmp_path):
         folder.write(table_of(make_items(2)))
     with open_run(tmp_path, other, force=True) as folder:
         assert folder.done() == set()
-    assert read_run(tmp_path)["configuration"] == other
+    assert RunFolder(tmp_path).about.entries["configuration"] == other
 
 
 def test_records_without_their_configuration_are_refused(tmp_path):

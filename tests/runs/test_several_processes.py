@@ -13,7 +13,7 @@ from answer_together import SETTINGS
 from tiny_models import save_tiny_model
 
 from mlx_prune.runs.evaluate import evaluate
-from mlx_prune.runs.folder import read_run
+from mlx_prune.runs.folder import RunFolder
 from mlx_prune.runs.records import read_records
 from mlx_prune.store import locked
 
@@ -79,7 +79,7 @@ def test_two_processes_give_the_records_of_one(tmp_path, model, alone):
     # Progress is told by rank 0 alone, up to the whole.
     assert told[0]["reports"][-1] == 2 * COUNT
     assert told[1]["reports"] == []
-    data = read_run(run)
+    data = RunFolder(run).about.entries
     assert (data["status"], data["totals"]["records"]) == ("complete", 2 * COUNT)
     assert data["sessions"][0]["ranks"] == 2
 

@@ -156,7 +156,7 @@ def test_a_damaged_study_file_is_one_sentence_and_an_absent_one_leaves_the_text_
     (study / "perplexity.json").write_text(json.dumps({"results": [row]}))
     for damaged in ("perplexity = [", "\x00"):
         (study / "study.toml").write_text(damaged)
-        with pytest.raises(RecordsError, match=r"study\.toml cannot be read"):
+        with pytest.raises(RecordsError, match=r"study\.toml is damaged"):
             results_of_study(study, PruningRecord.of(META))
     for silent in ("perplexity = 3", ""):
         (study / "study.toml").write_text(silent)

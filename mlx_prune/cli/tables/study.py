@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from mlx_prune import words
 from mlx_prune.cli.tables.rates import ANSWERED_NOTE, rate_cell, struck_note
 from mlx_prune.cli.terminal.table import FittedTable, simple_table
-from mlx_prune.configuration import Configuration
 from mlx_prune.stats.methods import removes_weights
-from mlx_prune.study.results import read_latencies
+from mlx_prune.study.results import latencies
 
 if TYPE_CHECKING:
     from mlx_prune.cli.terminal.table import Cell
@@ -75,11 +74,11 @@ def study_rows(folder: Path, min_answered: float) -> list[SummaryRow]:
     from mlx_prune.report.data import read_study
 
     study = read_study(folder, min_answered=min_answered)
-    latencies = {Configuration.of(row): row for row in read_latencies(folder)}
+    timed = latencies(folder)
     rows = []
     for run in study.runs:
         configuration, overall = run.configuration, run.rates.overall
-        latency = latencies.get(configuration, {})
+        latency = timed.get(configuration)
         rows.append(
             SummaryRow(
                 model=configuration.model,
@@ -97,10 +96,10 @@ def study_rows(folder: Path, min_answered: float) -> list[SummaryRow]:
                 too_few_answered=overall.too_few(study.min_answered),
                 disambig_answered=overall.disambig_answered,
                 disambig_too_few_answered=overall.disambig_too_few(study.min_answered),
-                latency_ratio=latency.get("ratio"),
-                latency_low=latency.get("low"),
-                latency_high=latency.get("high"),
-                verdict=latency.get("verdict"),
+                latency_ratio=None if latency is None else latency.ratio,
+                latency_low=None if latency is None else latency.low,
+                latency_high=None if latency is None else latency.high,
+                verdict=None if latency is None else latency.verdict,
             )
         )
     return rows

@@ -13,7 +13,6 @@ from markupsafe import Markup
 from mlx_prune import __version__, words
 from mlx_prune.cards.citation import CITATION
 from mlx_prune.labels import DENSE
-from mlx_prune.report.about import StudyAbout
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure
 from mlx_prune.report.figures.panels import (
     Tables,
@@ -31,6 +30,7 @@ from mlx_prune.report.words.answered import floor_of
 from mlx_prune.report.words.finding import find
 from mlx_prune.report.words.frontier import changing_sentence, frontier_sentences, reported_sentence
 from mlx_prune.report.words.limits import limits
+from mlx_prune.study.about import StudyAbout
 
 _OVERVIEW_NOTE = (
     "SRS: share of answers to ambiguous questions that fit the stereotype (chance 0.333). USR: share that "

@@ -36,18 +36,18 @@ def latency_ratio_table(data: StudyData) -> Table[LatencyRatio]:
     """Time of an answer relative to dense, for the configurations that were timed."""
     rows = []
     for run in data.runs:
-        found = data.latencies.get(run.configuration, {})
-        if found.get("ratio") is None:
+        found = data.latencies.get(run.configuration)
+        if found is None or found.ratio is None:
             continue
         row = LatencyRatio(
             **configured(data, run.configuration),
-            ratio=Interval(found["ratio"], found.get("low"), found.get("high")),
-            verdict=found.get("verdict"),
-            more_rounds=found.get("more_rounds"),
-            more_items=found.get("more_items"),
-            drift=found.get("drift"),
-            dense_ms=found.get("dense_ms"),
-            pruned_ms=found.get("pruned_ms"),
+            ratio=Interval(found.ratio, found.low, found.high),
+            verdict=found.verdict,
+            more_rounds=found.more_rounds,
+            more_items=found.more_items,
+            drift=found.drift,
+            dense_ms=found.dense_ms,
+            pruned_ms=found.pruned_ms,
         )
         rows.append(row)
     return Table.of(LatencyRatio, rows)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.panels import Tables, name_of, number
-from mlx_prune.report.run_states import COMPLETE, NOT_BEGUN
 from mlx_prune.report.tables.rows import number_or_nan
 from mlx_prune.report.tables.table import Row
+from mlx_prune.runs.folder import COMPLETE
+from mlx_prune.study.states import NOT_BEGUN
 
 # Longer lists are cut; the tables have all.
 _MOST_NAMES = 6

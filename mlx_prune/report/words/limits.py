@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mlx_prune.labels import DENSE
-from mlx_prune.report.about import StudyAbout
 from mlx_prune.report.figures.panels import Tables, name_of, number
 from mlx_prune.report.tables.table import Row
 from mlx_prune.stats.expected import LETTER_MASS_NEEDED
+from mlx_prune.study.about import StudyAbout
 
 # From these shares on a reader has to be told.
 MANY_FAILURES = 0.05

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.runs.run_file import RUN_FILE, read_run_file
-from mlx_prune.study.settings import read_settings, table_of
+from mlx_prune.runs.folder import RunAbout, Session
+from mlx_prune.study.folder import StudyFolder
 
 # What a run depends on that a reader of a report wants to know.
 _SETTINGS = ("bbq", "engine", "temperature", "max_tokens", "seeds", "noise", "dtype")
@@ -41,25 +41,24 @@ def read_about(folder: Path) -> StudyAbout:
     Raises:
         RecordsError: If one of the files is damaged.
     """
-    config = read_settings(folder)
-    paths = sorted(folder.glob(f"runs/*/*/{RUN_FILE}"))
-    runs = [read_run_file(path) for path in paths]
-    sessions = [session for run in runs for session in run.get("sessions", [])]
-    days = sorted(str(session["finished"])[:10] for session in sessions if session.get("finished"))
-    configurations = [run.get("configuration", {}) for run in runs]
-    records = [*runs, *sessions]
-    libraries = dict.fromkeys(name for entry in records for name in entry.get("versions", {}))
+    study = StudyFolder(folder)
+    runs = [run.about for run in study.runs()]
+    sessions = [session for run in runs for session in run.sessions]
+    days = sorted(session.finished[:10] for session in sessions if session.finished)
+    asked = [run.configuration.entries for run in runs if run.configuration is not None]
+    records: list[RunAbout | Session] = [*runs, *sessions]
+    libraries = dict.fromkeys(name for entry in records for name in entry.versions)
     return StudyAbout(
-        name=str(config.get("name", folder.resolve().name)),
+        name=study.name,
         settings={
-            name: _together(entry.get(name) for entry in configurations)
+            name: _together(entry.get(name) for entry in asked)
             for name in _SETTINGS
-            if any(entry.get(name) is not None for entry in configurations)
+            if any(entry.get(name) is not None for entry in asked)
         },
-        versions={name: _together(e.get("versions", {}).get(name) for e in records) for name in libraries},
-        devices=tuple(dict.fromkeys(_device(entry["device"]) for entry in records if entry.get("device"))),
+        versions={name: _together(e.versions.get(name) for e in records) for name in libraries},
+        devices=tuple(dict.fromkeys(_device(e.device) for e in records if e.device)),
         finished=" to ".join(dict.fromkeys((days[0], days[-1]))) if days else "",
-        perplexity_text=str(table_of(config, "perplexity").get("text", "")),
+        perplexity_text=study.perplexity_text,
     )
 
 
