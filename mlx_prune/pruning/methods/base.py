@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlx_prune.checkpoint.matrices import PrunableLinear
     from mlx_prune.pruning.recipe import Recipe
     from mlx_prune.pruning.structure.recipe import StructuredRecipe
+    from mlx_prune.pruning.structure.shrinking import Shrinking, Written
 
 SQUARE_SUMS, GRAMS = "square sums", "grams"
 ROW, MATRIX, CHANCE = "row", "matrix", "chance"
@@ -256,6 +257,18 @@ class Structure(Method):
     def measures(self, recipe: StructuredRecipe) -> bool:  # noqa: ARG002
         """Whether it runs the model on calibration text."""
         return True
+
+    @abstractmethod
+    def write(self, job: Shrinking) -> Written:
+        """Choose what goes, and write the weights of what stays.
+
+        Args:
+            job: The model, the recipe, the calibration text, and the folder.
+
+        Raises:
+            RecipeError: The model's configuration cannot say what would be left.
+            CheckpointError: The disk is too small; activations are not finite.
+        """
 
     @abstractmethod
     def check(self, recipe: StructuredRecipe) -> None:

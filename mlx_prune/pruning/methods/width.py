@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.methods.base import Share, Structure
 from mlx_prune.registry import Look, Modifier, option
 
 if TYPE_CHECKING:
+    import mlx.core as mx
+    import numpy as np
+
+    from mlx_prune.pruning.structure.cuts import BlockCuts, Indices
     from mlx_prune.pruning.structure.recipe import StructuredRecipe
+    from mlx_prune.pruning.structure.shrinking import Shrinking, Written
+
+    Scores = np.ndarray[Any, np.dtype[np.float64]]
 
 UNITS = ("mlp", "heads", "both")
 SCORES = ("wanda", "magnitude")
@@ -135,6 +143,61 @@ class Width(Structure):
             )
         if recipe.multiple is not None and recipe.multiple < 1:
             raise RecipeError(f"The multiple of kept neurons is at least 1, not {recipe.multiple}.")
+
+    def write(self, job: Shrinking) -> Written:
+        """Measure, choose and narrow block by block."""
+        from mlx_prune.pruning.structure.narrower import write
+
+        return write(job)
+
+
+def wanda_scores(weight: mx.array, root_mean_square: mx.array, owners: Indices, count: int) -> Scores:
+    """What each unit carries into the next projection: sum of ``|w| * rms(x)`` over outputs and its inputs.
+
+    Args:
+        weight: [outputs, inputs] of the projection that reads the units.
+        root_mean_square: [inputs] of its inputs on the calibration text.
+        owners: [inputs] unit of each input.
+        count: Number of units.
+
+    Returns:
+        [count] scores.
+    """
+    import mlx.core as mx
+    import numpy as np
+
+    columns = mx.abs(weight.astype(mx.float32)).sum(axis=0) * root_mean_square
+    sums = np.bincount(owners, weights=np.array(columns, dtype=np.float64), minlength=count)
+    return np.asarray(sums, dtype=np.float64)
+
+
+def magnitude_scores(parameters: Mapping[str, mx.array], units: BlockCuts) -> Scores:
+    """The sum of the absolute values (L1 norm) of all weights and biases that go with each unit.
+
+    Args:
+        parameters: The block's parameters that are cut, by path in the model.
+        units: Where the units lie in them.
+
+    Returns:
+        [units.count] scores.
+    """
+    import mlx.core as mx
+    import numpy as np
+
+    total = np.zeros(units.count)
+    for name, cut in units.cuts.items():
+        values = mx.abs(parameters[name].astype(mx.float32))
+        others = [axis for axis in range(values.ndim) if axis != cut.axis]
+        along = np.array(values.sum(axis=others) if others else values, dtype=np.float64)
+        total += np.bincount(cut.owners, weights=along, minlength=units.count)
+    return total
+
+
+def largest(scores: Scores, count: int) -> Indices:
+    """Indices of the largest scores, ascending; of equal ones the first."""
+    import numpy as np
+
+    return np.sort(np.argsort(-scores, kind="stable")[:count])
 
 
 METHOD = Width()

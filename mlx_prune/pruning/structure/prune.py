@@ -10,7 +10,7 @@ import mlx.core as mx
 
 from mlx_prune import distributed
 from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
-from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
+from mlx_prune.checkpoint.folder import copy_side_files, output_folder
 from mlx_prune.checkpoint.open import Checkpoint, OnDisk
 from mlx_prune.checkpoint.record import Change, PruningRecord
 from mlx_prune.environment import device, versions
@@ -18,20 +18,17 @@ from mlx_prune.errors import RecipeError
 from mlx_prune.json_files import fingerprint
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.masking import Stopwatch, peak_rss_bytes
+from mlx_prune.pruning.calibration_pass import HIDDEN_LIMIT, CalibrationPass
+from mlx_prune.pruning.masking import peak_rss_bytes
 from mlx_prune.pruning.recipe import recipe_for_model
 from mlx_prune.pruning.report import check_same
 from mlx_prune.pruning.saving import publish
 from mlx_prune.pruning.structure import verify
-from mlx_prune.pruning.structure.narrow import narrow
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.pruning.structure.report import StructuredReport, report_from_record
-from mlx_prune.pruning.structure.shorten import shorten
-from mlx_prune.pruning.structure.source import CalibrationPass, Written
+from mlx_prune.pruning.structure.shrinking import Shrinking, Written
 from mlx_prune.store import write_json
 from mlx_prune.wired import wired_limit
-
-HIDDEN_LIMIT = 4 << 30
 
 
 def prune_structured(
@@ -98,39 +95,24 @@ def prune_structured(
     ):
         folder.restart()
         try:
-            return _write(
-                source, recipe, folder, data, fingerprint, hidden_limit, kernels, progress or silent
-            )
+            text = None if data is None else CalibrationPass(source, data, folder.partial, hidden_limit)
+            return _write(Shrinking(source, recipe, folder, text, progress or silent), fingerprint, kernels)
         finally:
             folder.discard()
 
 
-def _write(
-    source: OnDisk,
-    recipe: StructuredRecipe,
-    folder: OutputFolder,
-    data: CalibrationTokens | None,
-    fingerprint: str,
-    hidden_limit: int,
-    kernels: choice.KernelRecord,
-    progress: ProgressCallback,
-) -> StructuredReport:
+def _write(job: Shrinking, fingerprint: str, kernels: choice.KernelRecord) -> StructuredReport:
     """Write the weights, check them, add everything else, and let the folder appear."""
+    source, folder = job.source, job.folder
     before = _sizes(source)
-    watch = Stopwatch()
-    calibration = None if data is None else CalibrationPass(source, data, folder, hidden_limit)
-    if recipe.method == "width":
-        written = narrow(source, recipe, folder, calibration=calibration, watch=watch, progress=progress)
-    else:
-        assert calibration is not None
-        written = shorten(source, recipe, folder, calibration=calibration, watch=watch, progress=progress)
-    seconds = dict(watch.seconds)
+    written = job.recipe.structure.write(job)
+    seconds = dict(job.watch.seconds)
     copy_side_files(source.checkpoint.path, folder.partial)
     write_json(folder.partial / "config.json", written.config)
     after = _checked(source.checkpoint, folder.partial, written)
     report = StructuredReport(
         model=source.checkpoint.name,
-        recipe=recipe,
+        recipe=job.recipe,
         **{key: Change(before[key], after[key]) for key in before},
         removed=written.removed,
         repair=written.repair,
@@ -139,7 +121,7 @@ def _write(
         peak_memory_bytes=mx.get_peak_memory(),
         peak_rss_bytes=peak_rss_bytes(),
         dtype=source.compute,
-        calibration=None if calibration is None else calibration.described,
+        calibration=None if job.calibration is None else job.calibration.described,
         layout=written.layout,
         versions=versions(),
         device=dict(device()),

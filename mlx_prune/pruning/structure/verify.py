@@ -22,7 +22,7 @@ from mlx_prune.checkpoint.matrices import blocks, let_go
 from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.errors import CheckpointError, MlxPruneError, RecipeError
 from mlx_prune.pruning.structure.cuts import Indices
-from mlx_prune.pruning.structure.width import spread
+from mlx_prune.pruning.structure.narrower import spread
 
 _TOKENS = 24
 _TOLERANCE = 1e-2  # of what a block adds to its input; a wrong cut is off by that much itself

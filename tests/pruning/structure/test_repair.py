@@ -18,9 +18,9 @@ from mlx_prune.checkpoint.matrices import blocks
 from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import RecipeError
+from mlx_prune.pruning.structure.least_squares import RIDGE, corrected, output_error
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
-from mlx_prune.pruning.structure.repair import RIDGE, corrected, output_error
 
 
 def ridge_lstsq(x, y):

@@ -24,8 +24,8 @@ from mlx_prune.activations.statistics import gram_sums
 from mlx_prune.checkpoint.matrices import blocks, in_memory
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import Progress, ProgressCallback
-from mlx_prune.pruning.structure.repair import solved
-from mlx_prune.pruning.structure.source import CalibrationPass
+from mlx_prune.pruning.calibration_pass import CalibrationPass
+from mlx_prune.pruning.structure.least_squares import solved
 
 _TOLERANCE = 0.05  # of the projection's output; half-precision sums are off by less
 
@@ -48,6 +48,11 @@ class GapRepair:
     delta: mx.array
     without: float
     repaired: float
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """As recorded."""
+        return {"block": self.block, "without": self.without, "repaired": self.repaired}
 
 
 def repair_gaps(
