@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_prune.labels import DENSE, Label, known_label, parse_label
+from mlx_prune.labels import DENSE, Label, known_label, method_order, parse_label
 
 COLUMNS = ("model", "prune_method", "pattern", "sparsity")
 """The columns that name a configuration in records, tables and JSON, in their order there."""
@@ -59,6 +59,11 @@ class Configuration:
     def dense(self) -> Configuration:
         """The same model with nothing done to it."""
         return Configuration(self.model)
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """Sort key: by model, the dense one first, then by method, sparsity and pattern."""
+        return self.model, method_order(self.prune_method), self.sparsity, self.pattern or ""
 
     @property
     def label(self) -> Label:

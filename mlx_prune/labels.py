@@ -2,7 +2,8 @@
 
 A label is a base and modifiers joined by "+", in one fixed order, so that a configuration has one name only:
 ``wanda``, ``wanda+owl``, ``width+heads+repair``, ``depth+contiguous``, ``q4``, ``wanda+q4``, ``width+mxfp4``.
-Nothing here needs MLX.
+Records may come from other tools: what is asked of a method by its name takes an unknown one as a method of
+its own. Nothing here needs MLX.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mlx_prune.errors import RecipeError
 from mlx_prune.registry import MASK, QUANTIZATION, STRUCTURE, cached, methods, modifiers, with_modifier
 
 DENSE = "dense"
+QUANTIZED = "quantized"
 
 
 class BitFormat(Protocol):
@@ -167,3 +169,62 @@ def _quantization(word: str) -> BitFormat | None:
 def _hint(word: str) -> str:
     formats = [word for method in methods(QUANTIZATION).values() for word in method.known_words()]
     return nearest(word, [*methods(MASK, STRUCTURE), *modifiers(), *formats])
+
+
+def families() -> tuple[str, ...]:
+    """Kinds of methods in the order of a report; what is quantized and nothing else is a kind of its own."""
+    return (DENSE, *methods(MASK), *methods(STRUCTURE), QUANTIZED)
+
+
+def family(method: str) -> str:
+    """The kind of a method: its base, "quantized" for a quantization alone, or an unknown method itself."""
+    label = known_label(method)
+    if label is None:
+        return method
+    return QUANTIZED if label.base == DENSE and label.quantization is not None else label.base
+
+
+def only_quantized(method: str) -> bool:
+    """Whether the model was quantized and nothing else, so that no sparsity goes with its name."""
+    return family(method) == QUANTIZED
+
+
+def removes_weights(method: str) -> bool:
+    """Whether neurons, heads or blocks are gone, so that the target is a share of these."""
+    label = known_label(method)
+    return label is not None and label.structured
+
+
+def keeps_form(method: str) -> bool:
+    """Whether the model computes with the dense model's shapes and types, so that it cannot differ in time.
+
+    So it is where single weights were set to zero and nothing else was done; of unknown methods nobody knows.
+    """
+    label = known_label(method)
+    return label is not None and not label.structured and label.quantization is None
+
+
+def leaves_dose(method: str) -> bool:
+    """Whether the target sparsity is a share of weights set to zero, comparable between methods.
+
+    Not so for removed neurons or blocks, nor where quantization came on top.
+    """
+    label = known_label(method)
+    return label is None or (label.masked and label.quantization is None)
+
+
+def method_order(method: str) -> tuple[int, bool, str, bool, int, str]:
+    """Sort key: by family, plain before modified, unquantized before quantized, many bits before few."""
+    label = known_label(method)
+    if label is None:
+        return len(families()), False, "", False, 0, method
+    quantization = label.quantization
+    bits = 0 if quantization is None else quantization.bits or 0
+    return (
+        families().index(family(method)),
+        bool(label.modifiers),
+        "+".join(label.modifiers),
+        quantization is not None,
+        -bits,
+        method,
+    )

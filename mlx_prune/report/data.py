@@ -16,7 +16,7 @@ from mlx_prune.runs.folder import COMPLETE, RunFolder
 from mlx_prune.stats.compare import Comparison, comparable, compare
 from mlx_prune.stats.counting import NEEDED_COLUMNS, RunData, count_run
 from mlx_prune.stats.levels import NORMAL
-from mlx_prune.stats.outcomes import Outcomes, assemble, configuration_order
+from mlx_prune.stats.outcomes import Outcomes, assemble
 from mlx_prune.stats.rates import CategoryRates
 from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.states import RunState, run_states
@@ -105,7 +105,7 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
                 "carry on."
             )
         raise RecordsError(f"{folder} holds no records; run the study first, or choose its folder.")
-    runs.sort(key=lambda run: configuration_order(run.configuration))
+    runs.sort(key=lambda run: run.configuration.order)
     models = dict.fromkeys(run.configuration.model for run in runs)
     study = StudyFolder(folder)
     perplexities = study.perplexities

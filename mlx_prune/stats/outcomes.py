@@ -17,16 +17,9 @@ from numpy.typing import NDArray
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
-from mlx_prune.stats.methods import MethodOrder, method_order
 
 ABSENT, UNPARSED, UNKNOWN, ANTI, STEREOTYPED = range(5)
 OUTCOMES = ("absent", "unparsed", "unknown", "anti", "stereotyped")
-
-
-def configuration_order(configuration: Configuration) -> tuple[str, MethodOrder, float, str]:
-    """Sort key: model, dense first, then method, sparsity and pattern."""
-    method = method_order(configuration.prune_method)
-    return configuration.model, method, configuration.sparsity, configuration.pattern or ""
 
 
 def classify(parsed: NDArray[Any], stereotyped: NDArray[Any], unknown: NDArray[Any]) -> NDArray[np.int8]:
@@ -154,7 +147,7 @@ def assemble(runs: Sequence[RunOutcomes]) -> Outcomes:
     """
     if not runs:
         raise RecordsError("there are no records to compare; run an evaluation first.")
-    runs = sorted(runs, key=lambda run: configuration_order(run.configuration))
+    runs = sorted(runs, key=lambda run: run.configuration.order)
     configurations = tuple(run.configuration for run in runs)
     if len(set(configurations)) != len(configurations):
         raise RecordsError(f"two runs hold the same configuration of {configurations[0].model}; remove one.")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.runs.folder import COMPLETE, RunAbout, RunFolder
-from mlx_prune.stats.outcomes import configuration_order
 from mlx_prune.study.folder import StudyFolder
 
 UNFINISHED, NOT_BEGUN = "unfinished", "not begun"
@@ -51,7 +50,7 @@ def run_states(folder: Path) -> list[RunState]:
     config = study.config
     grid = [] if config is None else [n for m in config.models for n in config.configurations(Path(m).name)]
     found += [RunState(name, NOT_BEGUN, 0) for name in grid if name not in known]
-    return sorted(found, key=lambda state: configuration_order(state.configuration))
+    return sorted(found, key=lambda state: state.configuration.order)
 
 
 def _state(run: RunFolder, asked: Sequence[RunAbout]) -> RunState:

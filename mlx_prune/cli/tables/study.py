@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mlx_prune import words
 from mlx_prune.cli.tables.rates import ANSWERED_NOTE, rate_cell, struck_note
 from mlx_prune.cli.terminal.table import FittedTable, simple_table
-from mlx_prune.stats.methods import removes_weights
+from mlx_prune.labels import removes_weights
 from mlx_prune.study.results import latencies
 
 if TYPE_CHECKING:

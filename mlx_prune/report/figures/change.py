@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlx_prune.labels import DENSE
+from mlx_prune.labels import DENSE, only_quantized
 from mlx_prune.report.figures.panels import (
     HATCHED,
     Tables,
@@ -33,7 +33,6 @@ from mlx_prune.report.figures.style import (
 from mlx_prune.report.tables.rows import number_or_nan
 from mlx_prune.report.tables.table import Row
 from mlx_prune.stats.levels import SIGNIFICANCE
-from mlx_prune.stats.methods import only_quantized
 from mlx_prune.stats.rates import OVERALL
 
 if TYPE_CHECKING:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import DENSE
+from mlx_prune.labels import DENSE, family, only_quantized, removes_weights
 from mlx_prune.report.figures.style import GRID, INK, MUTED, VERMILION, Layout, method_style, new_figure
 from mlx_prune.report.tables.rows import Rated, number_or_nan
 from mlx_prune.report.tables.table import Row, Table
-from mlx_prune.stats.methods import family, only_quantized, removes_weights
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

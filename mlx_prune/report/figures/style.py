@@ -14,9 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlx_prune.labels import DENSE, known_label
+from mlx_prune.labels import DENSE, QUANTIZED, family, known_label
 from mlx_prune.registry import QUANTIZATION, Look, methods
-from mlx_prune.stats.methods import QUANTIZED, family
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis

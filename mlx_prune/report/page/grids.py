@@ -9,13 +9,12 @@ from typing import Any
 
 from mlx_prune import words
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import DENSE
+from mlx_prune.labels import DENSE, family, removes_weights
 from mlx_prune.report.figures.panels import Tables, configuration_label, distinct, key_of, number
 from mlx_prune.report.tables.changing import MEASURED
 from mlx_prune.report.tables.frontier import UNDOMINATED
 from mlx_prune.report.tables.table import Row, Table, Value, show, struck
 from mlx_prune.stats.levels import SIGNIFICANCE
-from mlx_prune.stats.methods import family, removes_weights
 from mlx_prune.stats.rates import OVERALL
 
 

@@ -16,13 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import known_label
+from mlx_prune.labels import known_label, only_quantized
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.published import published
 from mlx_prune.report.tables.rows import Rated, rated
 from mlx_prune.report.tables.table import About, Interval, Table, column
 from mlx_prune.stats.clustered import cluster_sums, clustered_wilson
-from mlx_prune.stats.methods import only_quantized
 from mlx_prune.stats.outcomes import Outcomes
 from mlx_prune.stats.transitions import answer_flips, item_transitions
 

@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.configuration import Configuration
+from mlx_prune.labels import keeps_form
 from mlx_prune.latency.settings import MARGIN
 from mlx_prune.latency.verdict import DRIFT_LIMIT, SAME
 from mlx_prune.report.data import StudyData
@@ -19,7 +20,6 @@ from mlx_prune.report.tables.table import About, Interval, Table, column
 from mlx_prune.stats.compare import overall_changes
 from mlx_prune.stats.dominance import Cost, criteria_in_use, dominance
 from mlx_prune.stats.levels import CONFIDENCE
-from mlx_prune.stats.methods import keeps_form
 from mlx_prune.stats.outcomes import ANTI, STEREOTYPED
 from mlx_prune.stats.rates import OVERALL
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_prune.labels import leaves_dose
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.rows import (
     ByCategory,
@@ -19,7 +20,6 @@ from mlx_prune.report.tables.rows import (
     rated,
 )
 from mlx_prune.report.tables.table import About, Row, Table, column
-from mlx_prune.stats.methods import leaves_dose
 from mlx_prune.stats.outcomes import ABSENT, ANTI, STEREOTYPED, UNKNOWN, Outcomes
 from mlx_prune.stats.rates import OVERALL, wilson
 from mlx_prune.stats.transitions import item_transitions

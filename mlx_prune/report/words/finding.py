@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import DENSE, known_label
+from mlx_prune.labels import DENSE, known_label, leaves_dose
 from mlx_prune.report.figures.panels import Tables, key_of, name_of, number
 from mlx_prune.report.tables.table import Row
 from mlx_prune.report.words.answered import silent_sentences, strict_sentence, unfinished_sentence
 from mlx_prune.report.words.frontier import changing_sentence, undominated_sentences
 from mlx_prune.report.words.latency import latency_sentence
 from mlx_prune.stats.levels import SIGNIFICANCE
-from mlx_prune.stats.methods import leaves_dose
 from mlx_prune.stats.rates import OVERALL
 
 # Below this rise in percent a release check on perplexity would hardly stop a model.
