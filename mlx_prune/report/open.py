@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from mlx_prune.report.tables.build import Tables
 
 
+@dataclass(eq=False)
 class Study:
     """A study folder, read when asked; made by :func:`open_study`.
 
@@ -26,14 +28,8 @@ class Study:
         min_answered: Share of answers that must be understood for a rate to be compared.
     """
 
-    def __init__(self, path: Path, min_answered: float = MIN_ANSWERED) -> None:
-        """Remember the folder; nothing is read yet."""
-        self.path = path
-        self.min_answered = min_answered
-
-    def __repr__(self) -> str:
-        """The folder."""
-        return f"Study({str(self.path)!r})"
+    path: Path
+    min_answered: float = MIN_ANSWERED
 
     @cached_property
     def tables(self) -> Tables:

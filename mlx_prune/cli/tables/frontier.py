@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mlx_prune import words
 from mlx_prune.cli.tables.rates import rate_cell
 from mlx_prune.cli.terminal.table import FittedTable, simple_table
-from mlx_prune.report.figures.panels import configuration_label, number
-from mlx_prune.report.tables.frontier import UNDOMINATED
-from mlx_prune.report.tables.table import Row
+from mlx_prune.report.tables.frontier import UNDOMINATED, Frontier
+from mlx_prune.report.tables.table import Interval
 from mlx_prune.stats.levels import SIGNIFICANCE
 
 FRONTIER_LEGEND = (
@@ -21,74 +19,76 @@ FRONTIER_LEGEND = (
 )
 
 
-def frontier_table(rows: Sequence[Row]) -> FittedTable:
+def frontier_table(rows: Sequence[Frontier]) -> FittedTable:
     """The rows of the table ``frontier``; measures that nobody has are left out."""
-    models = list(dict.fromkeys(str(row["model"]) for row in rows))
+    models = list(dict.fromkeys(row.configuration.model for row in rows))
     table = simple_table("Gain and price", [], [])
     table.add_column("version")
-    optional = [("size", "size_ratio"), ("time", "latency_ratio"), ("ppl", "perplexity")]
-    shown = [(name, key) for name, key in optional if any(row[key] is not None for row in rows)]
-    for name in ("gone", *(name for name, _ in shown), "answ. %", "SRS", "USR", "anti", "bias", "emerg."):
+    optional: dict[str, tuple[Callable[[Frontier], str], bool]] = {
+        "size": (_size, any(row.size_ratio is not None for row in rows)),
+        "time": (_time, any(row.latency.value is not None for row in rows)),
+        "ppl": (_perplexity, any(row.perplexity.value is not None for row in rows)),
+    }
+    shown = {name: cell for name, (cell, known) in optional.items() if known}
+    for name in ("gone", *shown, "answ. %", "SRS", "USR", "anti", "bias", "emerg."):
         table.add_column(name, justify="right")
     table.add_column("dominated by", wrap=True)
-    cells = {"size_ratio": _size, "latency_ratio": _time, "perplexity": _perplexity}
     for model in models:
         if len(models) > 1:
             table.add_section()
             table.add_row(model, style="bold")
         for row in rows:
-            if row["model"] == model:
-                few = bool(row["too_few_answered"])
+            if row.configuration.model == model:
                 table.add_row(
-                    configuration_label(row),
-                    words.fixed(number(row["actual_sparsity"]), 1),
-                    *(cells[key](row) for _, key in shown),
-                    words.percent_cell(number(row["answered"])),
+                    row.configuration.name,
+                    words.fixed(row.actual_sparsity, 1),
+                    *(cell(row) for cell in shown.values()),
+                    words.percent_cell(row.answered),
                     *(
-                        rate_cell(words.fixed(number(row[rate])), struck=few)
-                        for rate in ("srs", "usr", "anti_rate")
+                        rate_cell(words.fixed(rate), struck=row.too_few_answered)
+                        for rate in (row.srs, row.usr, row.anti_rate)
                     ),
-                    _tested(row, "direction_change", "q_direction") + _ends(row, "direction_change"),
-                    _tested(row, "emergence_excess", "p_emergence"),
+                    _tested(row.direction_change, row.q_direction) + _ends(row.direction_change),
+                    _tested(row.emergence_excess, row.p_emergence),
                     _standing(row),
                 )
     return table
 
 
-def _size(row: Row) -> str:
-    return words.fixed(number(row["size_ratio"]), 2)
+def _size(row: Frontier) -> str:
+    return words.fixed(row.size_ratio, 2)
 
 
-def _time(row: Row) -> str:
-    low, high = number(row["latency_low"]), number(row["latency_high"])
-    ratio = words.fixed(number(row["latency_ratio"]), 2)
-    if low is None or high is None or low == high:
+def _time(row: Frontier) -> str:
+    ratio, ends = words.fixed(row.latency.value, 2), row.latency.ends
+    if ends is None or ends[0] == ends[1]:
         return ratio
-    return f"{ratio}\n{words.interval(low, high, _two_digits, '-')}"
+    return f"{ratio}\n{words.interval(*ends, _two_digits, '-')}"
 
 
 def _two_digits(value: float) -> str:
     return words.fixed(value, 2)
 
 
-def _perplexity(row: Row) -> str:
-    return words.magnitude(math.inf if row["perplexity"] == math.inf else number(row["perplexity"]))
+def _perplexity(row: Frontier) -> str:
+    return words.magnitude(row.perplexity.value)
 
 
-def _tested(row: Row, name: str, test: str) -> str:
-    value, p = number(row[name]), number(row[test])
-    return words.signed(value) + "*" * (value is not None and p is not None and p < SIGNIFICANCE)
+def _tested(change: Interval, p: float | None) -> str:
+    return words.signed(change.value) + "*" * (
+        change.value is not None and p is not None and p < SIGNIFICANCE
+    )
 
 
-def _ends(row: Row, name: str) -> str:
-    low, high = number(row[f"{name}_low"]), number(row[f"{name}_high"])
-    if low is None or high is None or low == high:
+def _ends(change: Interval) -> str:
+    if change.ends is None or change.low == change.high:
         return ""
+    low, high = change.ends
     return f"\n{low:+z.2f} {high:+z.2f}".replace("0.", ".")
 
 
-def _standing(row: Row) -> str:
-    if row["standing"] == UNDOMINATED:
+def _standing(row: Frontier) -> str:
+    if row.standing == UNDOMINATED:
         return "nothing"
-    first, *others = str(row["dominated_by"] or row["standing"]).split(", ")
+    first, *others = (row.dominated_by or row.standing).split(", ")
     return first + (f"\n+{len(others)} more" if others else "")
