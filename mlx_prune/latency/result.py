@@ -48,7 +48,8 @@ class ModelFacts:
         memory_bytes: Its parameters in memory.
         disk_bytes: Its safetensors files; None for a model that exists in memory only.
         zstd_bytes: The same files under zstd, or None if not asked for.
-        bitmask_bytes: Their tensors with the zeros left out, or None (:func:`~.sizes.bitmask_bytes`).
+        bitmask_bytes: Their tensors with the zeros left out, or None
+            (:func:`~mlx_prune.checkpoint.disk_sizes.bitmask_bytes`).
         gguf_bytes: Exported by mlx-lm, or None.
         gguf_note: Why there is no GGUF size.
     """
