@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,16 +36,20 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def read_object(file: Path, error: type[MlxPruneError], advice: str) -> dict[str, Any]:
+def read_object(
+    file: Path, error: type[MlxPruneError], advice: str, newest: int | None = None
+) -> dict[str, Any]:
     """The object in a JSON file.
 
     Args:
         file: The file, UTF-8 with or without a byte order mark.
         error: What to raise.
         advice: The end of the sentence, after a semicolon: what to do about a damaged file.
+        newest: The highest ``format`` that this version reads, for files that give one.
 
     Raises:
-        MlxPruneError: Of the kind ``error``: the file cannot be read, or holds something else.
+        MlxPruneError: Of the kind ``error``: the file cannot be read, holds something else, or is of a newer
+            version.
     """
     try:
         # A FIFO or a device would be waited for.
@@ -59,6 +64,12 @@ def read_object(file: Path, error: type[MlxPruneError], advice: str) -> dict[str
         raise error(f"{file} cannot be read ({cause.strerror or cause}); {advice}.") from cause
     if not isinstance(data, dict):
         raise error(f"{file} is not a JSON object; {advice}.")
+    number = data.get("format")
+    if newest is not None and isinstance(number, int) and number > newest:
+        raise error(
+            f"{file} is of format {number}, which is newer than this version of mlx-prune reads ({newest}); "
+            "update mlx-prune."
+        )
     return data
 
 
@@ -67,7 +78,14 @@ def fingerprint(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def typed(content: Any, kind: type[T], where: str, error: type[MlxPruneError], advice: str) -> T:
+def typed(
+    content: Any,
+    kind: type[T],
+    where: str,
+    error: type[MlxPruneError],
+    advice: str,
+    dec_hook: Callable[[type, Any], Any] | None = None,
+) -> T:
     """Parsed JSON as a value of a type (msgspec), so that entries of another kind are told in one way.
 
     Args:
@@ -76,12 +94,13 @@ def typed(content: Any, kind: type[T], where: str, error: type[MlxPruneError], a
         where: The file, or the row in it, for the sentence.
         error: What to raise.
         advice: The end of the sentence.
+        dec_hook: What makes values of types that msgspec does not know, such as arrays.
 
     Raises:
         MlxPruneError: Of the kind ``error``: an entry is absent, or of another kind.
     """
     try:
-        return msgspec.convert(content, kind)
+        return msgspec.convert(content, kind, dec_hook=dec_hook)
     except msgspec.ValidationError as cause:
         if isinstance(cause.__cause__, ValueError):  # a check of the type's own
             raise error(f"{where} is damaged ({cause.__cause__}); {advice}.") from cause

@@ -144,13 +144,7 @@ class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_b
         file = folder / META_FILE
         if not file.exists():
             return None
-        content = read_object(file, CheckpointError, _ADVICE)
-        number = content.get("format")
-        if isinstance(number, int) and number > FORMAT:
-            raise CheckpointError(
-                f"{file} is of format {number}, which is newer than this version of mlx-prune reads "
-                f"({FORMAT}); update mlx-prune."
-            )
+        content = read_object(file, CheckpointError, _ADVICE, FORMAT)
         absent = [name for name in needed if content.get(name) is None]
         if absent:
             raise CheckpointError(f"{file} lacks {', '.join(absent)}; {_ADVICE}.")

@@ -12,12 +12,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from mlx_prune.errors import DataError
-from mlx_prune.json_files import read_object, to_jsonable
+from mlx_prune.json_files import read_object, to_jsonable, typed
 from mlx_prune.latency.power import PowerState
 from mlx_prune.latency.ratio import PairedRatio, fitted_drift, paired_ratio
 from mlx_prune.latency.samples import METRICS, Samples
@@ -28,6 +27,7 @@ from mlx_prune.words import percent
 FILE_NAME = "latency.json"
 KIND = "latency"
 FORMAT = 1
+_ADVICE = "measure again"
 TIMED = (
     "token ids to token ids through mlx-lm's generate_step, greedy, batch size 1; tokenization, "
     "chat template and text decoding are outside; end-of-sequence tokens are ignored"
@@ -317,7 +317,7 @@ class BenchResult:
 def is_result(path: Path) -> bool:
     """Whether a file is a :class:`BenchResult` of any version."""
     try:
-        return read_object(path, DataError, "measure again").get("kind") == KIND
+        return read_object(path, DataError, _ADVICE).get("kind") == KIND
     except DataError:
         return False
 
@@ -328,17 +328,15 @@ def read_result(path: Path) -> BenchResult:
     Raises:
         DataError: It is absent, damaged, another file, or of a newer version.
     """
-    data = read_object(path, DataError, "measure again")
+    data = read_object(path, DataError, _ADVICE, FORMAT)
     if data.get("kind") != KIND:
-        raise DataError(f"{path} is not a latency result; measure again.")
-    if data.get("format") != FORMAT:
-        raise DataError(f"{path} is a latency result of another version; update mlx-prune, or measure again.")
+        raise DataError(f"{path} is not a latency result; {_ADVICE}.")
+    result = typed(data, BenchResult, str(path), DataError, _ADVICE, _column)
     try:
-        result = msgspec.convert(data, BenchResult, dec_hook=_column)
         # Numbers that no run gives come out here.
         _ = result.rows, result.warnings
-    except (ValueError, IndexError, OverflowError, TypeError) as error:
-        raise DataError(f"{path} is damaged ({error}); measure again.") from error
+    except (ValueError, IndexError, OverflowError) as error:
+        raise DataError(f"{path} is damaged ({error}); {_ADVICE}.") from error
     return result
 
 

@@ -136,11 +136,11 @@ class RunFolder:
         """What ``run.json`` says; nothing where there is none.
 
         Raises:
-            RecordsError: It is damaged.
+            RecordsError: It is damaged, or of a newer version.
         """
         if not self.file.exists():
             return RunAbout()
-        return RunAbout.of(read_object(self.file, RecordsError, _ADVICE), self.file)
+        return RunAbout.of(read_object(self.file, RecordsError, _ADVICE, FORMAT), self.file)
 
     def resumed(self) -> RunAbout:
         """What ``run.json`` says, where the run is to be carried on.

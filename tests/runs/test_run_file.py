@@ -86,3 +86,12 @@ def test_a_run_that_tells_no_configuration_cannot_be_carried_on(tmp_path: Path) 
     (tmp_path / RUN_FILE).write_text(json.dumps({"format": FORMAT}))
     with pytest.raises(RecordsError, match="tells no configuration"):
         RunFolder(tmp_path).resumed()
+
+
+def test_a_run_of_a_newer_version_says_so_to_every_reader(tmp_path: Path) -> None:
+    run = written(tmp_path)
+    (run / RUN_FILE).write_text(json.dumps(GOOD | {"format": FORMAT + 1}))
+    said = rf"run\.json is of format {FORMAT + 1}, which is newer than .* reads \({FORMAT}\); update"
+    for read in (RunFolder(run).resumed, RunFolder(run).finished, lambda: run_states(tmp_path)):
+        with pytest.raises(RecordsError, match=said):
+            read()
