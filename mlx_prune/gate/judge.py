@@ -24,15 +24,13 @@ from mlx_prune.gate.limits import (
     judge_all,
     unmoved_bound,
 )
+from mlx_prune.runs.folder import CONDITIONS
 from mlx_prune.stats.clustered import clustered_wilson
 from mlx_prune.stats.compare import Change, Comparison, comparable, compare
 from mlx_prune.stats.counting import RunData
 from mlx_prune.stats.outcomes import assemble
 from mlx_prune.stats.perplexity import Perplexity, independent_ratio, paired_ratio
 from mlx_prune.stats.rates import OVERALL
-
-# What two runs must share for their answers to be compared.
-CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
 
 
 @dataclass(frozen=True, eq=False)

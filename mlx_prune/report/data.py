@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,14 +14,10 @@ from mlx_prune.latency.family import LatencyRow
 from mlx_prune.runs.folder import COMPLETE, RunFolder
 from mlx_prune.stats.compare import Comparison, comparable, compare
 from mlx_prune.stats.counting import NEEDED_COLUMNS, RunData, count_run
-from mlx_prune.stats.levels import NORMAL
 from mlx_prune.stats.outcomes import Outcomes, assemble
 from mlx_prune.stats.rates import CategoryRates
 from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.states import RunState, run_states
-
-# Wider no interval is on the log scale; its end is still a float.
-_LARGEST_LOG = 700.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,19 +111,9 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
             for name in models
         },
         perplexity={name: row.perplexity for name, row in perplexities.items() if row.perplexity is not None},
-        perplexity_interval={
-            name: _interval(row.perplexity, row.standard_error) for name, row in perplexities.items()
-        },
+        perplexity_interval={name: row.figure.interval for name, row in perplexities.items()},
         size_bytes={name: row.size_bytes for name, row in study.sizes.items() if row.size_bytes is not None},
         latencies=dict(study.latencies.items()),
         min_answered=min_answered,
         states=tuple(states),
     )
-
-
-def _interval(value: float | None, error: float | None) -> tuple[float, float]:
-    """95 % interval of a perplexity on the log scale; a figure that is null in the file overflowed."""
-    if value is None:
-        return math.inf, math.inf
-    factor = math.exp(min(NORMAL * (error or 0.0) / value, _LARGEST_LOG))
-    return value / factor, value * factor

@@ -22,6 +22,8 @@ from mlx_prune.runs.records import count_records, read_records
 RUN_FILE = "run.json"
 FORMAT = 1
 COMPLETE = "complete"
+CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
+"""What two runs must have been asked alike for their answers to be compared."""
 
 _ADVICE = "redo the run with --force"
 _Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]

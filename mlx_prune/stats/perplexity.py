@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from mlx_prune.stats.levels import CONFIDENCE, NORMAL
 
+# Wider no interval is on the log scale; its end is still a float.
+_LARGEST_LOG = 700.0
+
 
 @dataclass(frozen=True)
 class Perplexity:
@@ -59,6 +62,14 @@ class Perplexity:
             sequence_nll=tuple(number(loss, math.inf) for loss in row.get("sequence_nll") or ()),
             sequence_hashes=tuple(row.get("sequence_hashes") or ()),
         )
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval, on the log scale; infinite where the perplexity overflowed."""
+        if math.isinf(self.value):
+            return self.value, self.value
+        factor = math.exp(min(NORMAL * self.standard_error / self.value, _LARGEST_LOG))
+        return self.value / factor, self.value * factor
 
     @property
     def columns(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from mlx_prune.cards.results import CardResults, Figure, figure
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
-from mlx_prune.runs.folder import COMPLETE, RunAbout, RunFolder
+from mlx_prune.runs.folder import COMPLETE, CONDITIONS, RunAbout, RunFolder
 from mlx_prune.runs.records import read_records
 from mlx_prune.stats.compare import comparable, compare
 from mlx_prune.stats.counting import RunData, count_run
@@ -20,9 +20,6 @@ from mlx_prune.stats.outcomes import assemble
 from mlx_prune.stats.rates import CategoryRates
 from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.results import PerplexityRow
-
-# Fields of a run's configuration that must agree before its rates are set beside a dense run's.
-_CONDITIONS = ("items", "prompts", "temperature", "max_tokens", "seeds", "noise")
 
 
 def results_of_runs(record: PruningRecord, run: Path, dense: Path | None = None) -> CardResults:
@@ -159,7 +156,7 @@ def _require_comparable(pruned: Mapping[str, Any], run: RunFolder) -> None:
     dense = about.configuration.entries
     if not run.configuration.is_dense or dense.get("model") != pruned.get("model"):
         raise RecordsError(f"{run.path} is not a run of the dense model {pruned.get('model')}.")
-    for key in _CONDITIONS:
+    for key in CONDITIONS:
         if dense.get(key) != pruned.get(key):
             raise RecordsError(
                 f"{run.path} was asked differently ({key} differs); evaluate both models alike."

@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import xml.etree.ElementTree as ElementTree
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from scipy import stats
 from mlx_prune.cli.main import run
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.gate.judge import gate
-from mlx_prune.gate.limits import Estimate, Limits, judge, judge_all, unmoved_bound
+from mlx_prune.gate.limits import MEASURES, Estimate, Limits, judge, judge_all, unmoved_bound
 from mlx_prune.gate.sources import measured_run, study_runs
 from mlx_prune.gate.text import junit, sentence
 from mlx_prune.report.data import read_study
@@ -93,6 +93,11 @@ def test_unmoved_answers_need_the_items_that_exclude_the_limit():
     check = judge(estimate(0.0, -bound, bound, 20), 0.02)
     assert check.outcome == "undecided"
     assert unmoved_bound(check.needed) <= 0.02 < unmoved_bound(int(0.9 * check.needed))
+
+
+def test_every_limit_has_a_title_and_an_option_of_its_own():
+    assert set(MEASURES) == {field.name for field in fields(Limits)}
+    assert len({measure.option for measure in MEASURES.values()}) == len(MEASURES)
 
 
 def test_limits_left_out_are_not_checked():

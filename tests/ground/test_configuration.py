@@ -43,3 +43,15 @@ def test_people_and_folders_get_short_names(configuration, name, folder):
 def test_a_method_of_another_tool_has_a_name_but_no_label():
     with pytest.raises(RecipeError, match="Unknown method"):
         _ = Configuration("m", "another", 10.0).label
+
+
+def test_configurations_are_sorted_by_model_with_the_dense_one_first():
+    in_order = [
+        Configuration("a"),
+        Configuration("a", "magnitude", 30.0),
+        Configuration("a", "wanda", 50.0),
+        Configuration("a", "wanda", 50.0, "2:4"),
+        Configuration("a", "another tool's", 10.0),
+        Configuration("b"),
+    ]
+    assert sorted(set(in_order), key=lambda one: one.order) == in_order

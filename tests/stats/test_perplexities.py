@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mlx_prune.stats.perplexity import Perplexity, paired_ratio, sequence_hash
+from mlx_prune.stats.perplexity import Perplexity, independent_ratio, paired_ratio, sequence_hash
 
 TOKENS = 100
 
@@ -76,3 +76,24 @@ def test_a_hash_tells_sequences_apart() -> None:
     ids = np.arange(5, dtype=np.int32)
     assert sequence_hash(ids) == sequence_hash(ids.copy())
     assert len({sequence_hash(ids), sequence_hash(ids[::-1]), sequence_hash(ids[:4])}) == 3
+
+
+def test_a_figure_is_what_its_row_says() -> None:
+    found = Perplexity(8.5, 0.1, 2, 101, 200, (400.0, math.inf), ("a", "b"))
+    row = found.columns
+    assert list(row)[:2] == ["perplexity", "standard_error"]
+    assert Perplexity.of(row) == found
+    # In the file, null stands for what is not finite.
+    assert Perplexity.of(row | {"sequence_nll": [400.0, None]}) == found
+    assert Perplexity.of({"perplexity": None}).value == math.inf
+
+
+def test_intervals_of_figures_taken_as_independent_add_up() -> None:
+    dense, pruned = (Perplexity(value, 0.01 * value, 0, 0, 0) for value in (10.0, 12.0))
+    low, high = dense.interval
+    assert (math.log(high / 10), math.log(10 / low)) == pytest.approx((0.0196, 0.0196), rel=1e-3)
+    found = independent_ratio(dense, pruned)
+    assert found.log == pytest.approx(math.log(1.2))
+    assert found.high - found.log == pytest.approx(math.sqrt(2) * math.log(high / 10))
+    assert Perplexity(math.inf, math.inf, 0, 0, 0).interval == (math.inf, math.inf)
+    assert math.isfinite(Perplexity(1.0, 1e9, 0, 0, 0).interval[1])
