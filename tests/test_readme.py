@@ -1,4 +1,4 @@
-"""The README's examples run as they stand, and its commands exist."""
+"""The README's examples run as they stand, and what the pages and scripts name exists."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ from mlx_prune.cli.main import COMMANDS
 from mlx_prune.study.config import config_from_dict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")),
+)
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
@@ -54,7 +59,32 @@ def test_every_command_is_explained_and_every_explained_command_exists() -> None
     assert used <= set(COMMANDS)
 
 
-def test_the_picture_and_links_into_the_tree_exist() -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
+@pytest.mark.parametrize("page", PAGES)
+def test_links_into_the_tree_exist(page: str) -> None:
+    path = REPOSITORY / page
+    for target in re.findall(r"\]\(([^)#]+)", path.read_text(encoding="utf-8")):
         if not target.startswith("http"):
-            assert (REPOSITORY / target).exists(), target
+            assert (path.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_and_folders_of_the_tree_named_in_code_spans_exist(page: str) -> None:
+    spans = re.findall(r"`([^`\n]+)`", (REPOSITORY / page).read_text(encoding="utf-8"))
+    named = {span for span in spans if re.match(r"(mlx_prune|tests|bench|docs|data|\.ci)/[\w/.-]*$", span)}
+    assert not {span for span in named if not (REPOSITORY / span).exists()}
+
+
+def test_what_the_tests_scripts_name_exists() -> None:
+    script = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    named = [name for word in re.findall(r"tests/[\w/{},.]+", script) for name in spelled_out(word)]
+    assert len(named) > 5
+    assert not [name for name in named if not (REPOSITORY / name).exists()]
+
+
+def spelled_out(word: str) -> list[str]:
+    """The names that a shell makes of a word with braces."""
+    found = re.match(r"(.*?)\{(.*?)\}(.*)", word)
+    if not found:
+        return [word]
+    before, words, after = found.groups()
+    return [name for choice in words.split(",") for name in spelled_out(before + choice + after)]

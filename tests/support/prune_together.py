@@ -1,4 +1,4 @@
-"""One process of a prune that several share; started by test_shared_calibration.py."""
+"""One process of a prune that several share; started by test_shared_passes.py."""
 
 import sys
 from pathlib import Path
