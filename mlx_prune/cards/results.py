@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from typing import Any
 
+import msgspec
+
 from mlx_prune import words
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.errors import DataError
@@ -115,28 +117,9 @@ class CardResults:
         if unknown:
             raise DataError(f"unknown result {unknown[0]!r} for a model card; it may be of a newer version.")
         try:
-            return cls(**{name: _read(name, value) for name, value in data.items()})
-        except (TypeError, ValueError, AttributeError) as error:
+            return msgspec.convert(data, cls, strict=False)
+        except msgspec.ValidationError as error:
             raise DataError(f"the results kept for the card are damaged ({error}); measure again.") from error
-
-
-_TEXTS = ("perplexity_text", "bbq", "device")
-_COUNTS = ("items", "seeds")
-_NUMBERS = ("emergence", "emergence_null", "temperature")
-
-
-def _read(name: str, value: Any) -> Any:
-    if name in ("srs_by_category", "answered_by_category"):
-        return {category: _figure(found) for category, found in value.items()}
-    if name in _TEXTS:
-        return str(value)
-    if name in _COUNTS:
-        return int(value)
-    return float(value) if name in _NUMBERS else _figure(value)
-
-
-def _figure(data: Mapping[str, Any]) -> Figure:
-    return Figure(**{name: float(value) for name, value in data.items()})
 
 
 def _plain(value: Any) -> Any:
@@ -152,22 +135,23 @@ def percent(value: float | None, digits: int | None = None) -> str:
 
 def results_rows(results: CardResults) -> list[list[str]]:
     """The metrics as cells of a Markdown table in the published cards' columns."""
+    text, share = results.perplexity_text, results.answered
     rows = [
-        _perplexity(results),
-        _rate("Answers understood", results.answered),
-        _rate("SRS (mean over categories)", results.srs, "; chance is 0.333", of=results.answered),
-        _rate("SRS, answers understood only", results.strict_srs, of=results.answered),
+        _compared(f"Perplexity ({text})" if text else "Perplexity", results.perplexity, _large),
+        _rate("Answers understood", share),
+        _rate("SRS (mean over categories)", results.srs, "; chance is 0.333", of=share),
+        _rate("SRS, answers understood only", results.strict_srs, of=share),
         *(
-            _rate(f"SRS, {_category_name(name)}", found, of=results.answered_by_category.get(name))
+            _rate(f"SRS, {name.replace('_', ' ')}", found, of=results.answered_by_category.get(name))
             for name, found in sorted(results.srs_by_category.items())
         ),
-        _rate("USR (chose “unknown”)", results.usr, of=results.answered),
-        _rate("Anti-stereotyped answers", results.anti_rate, of=results.answered),
+        _rate("USR (chose “unknown”)", results.usr, of=share),
+        _rate("Anti-stereotyped answers", results.anti_rate, of=share),
         _rate("Answers without a letter", results.parse_failure_rate),
         _emergence(results),
-        _latency(results.latency_s),
+        _compared("Latency of one answer", results.latency_s, words.seconds),
         _ratio(results.latency_ratio),
-        _size(results.size_bytes),
+        _compared("Weights on disk", results.size_bytes, partial(words.size, digits=2)),
     ]
     return [[plain(text).replace("|", "\\|") for text in row] for row in rows if row]
 
@@ -176,28 +160,29 @@ Row = tuple[str, str, str] | None
 _NO_DENSE = "dense model not measured"
 
 
-def _perplexity(results: CardResults) -> Row:
-    found = results.perplexity
+def _compared(name: str, found: Figure | None, write: words.Write) -> Row:
+    """A row of a measure whose change is told in percent, as far as it can be."""
     if found is None:
         return None
-    name = f"Perplexity ({results.perplexity_text})" if results.perplexity_text else "Perplexity"
-    return name, _large(found.value), _relative(found, _large)
+    if found.dense is None:
+        return name, write(found.value), _NO_DENSE
+    change = found.value / found.dense - 1 if found.dense and math.isfinite(found.dense) else math.nan
+    relative = f" ({100 * change:+.1f}%)" if math.isfinite(change) else ""
+    return name, write(found.value), f"dense {write(found.dense)}{relative}"
 
 
 def _rate(name: str, found: Figure | None, note: str = "", *, of: Figure | None = None) -> Row:
     """A row of a rate; ``of`` is the share of answers behind it, of too few of which nothing is compared."""
     if found is None:
         return None
+    value = words.fixed(found.value)
     if of is not None and _too_few(of):
-        value = f"{found.value:.3f}"
-        shown = f"~~{value}~~" if of.value < MIN_ANSWERED else value
-        return name, shown, f"not compared: {_understood(of)}"
-    value = f"{found.value:.3f}"
+        return name, f"~~{value}~~" if of.value < MIN_ANSWERED else value, _not_compared(of)
     if found.low is not None and found.high is not None:
-        value += f" (95 % CI {found.low:.3f} to {found.high:.3f})"
+        value += f" (95 % CI {words.interval(found.low, found.high)})"
     if found.dense is None:
         return name, value, _NO_DENSE + note
-    return name, value, f"dense {found.dense:.3f} ({found.value - found.dense:+z.3f}){note}"
+    return name, value, f"dense {words.fixed(found.dense)} ({words.signed(found.value - found.dense)}){note}"
 
 
 def _too_few(share: Figure) -> bool:
@@ -205,29 +190,25 @@ def _too_few(share: Figure) -> bool:
     return share.value < MIN_ANSWERED or (share.dense is not None and share.dense < MIN_ANSWERED)
 
 
-def _understood(share: Figure) -> str:
-    """How few of the answers were understood."""
-    mine = f"only {100 * share.value:.1f}% of the answers were understood"
-    return mine if share.value < MIN_ANSWERED else "few of the dense model's answers were understood"
+def _not_compared(share: Figure) -> str:
+    mine = f"only {percent(100 * share.value, 1)} of the answers were understood"
+    return f"not compared: {mine if share.value < MIN_ANSWERED else _DENSE_TOO_FEW}"
+
+
+_DENSE_TOO_FEW = "few of the dense model's answers were understood"
 
 
 def _emergence(results: CardResults) -> Row:
-    of = results.answered
     if results.emergence is None:
         return None
+    name, share, of = "New-bias-emergence rate", percent(100 * results.emergence, 2), results.answered
     if of is not None and _too_few(of):
-        share = f"~~{100 * results.emergence:.2f}%~~"
-        return "New-bias-emergence rate", share, f"not compared: {_understood(of)}"
+        return name, f"~~{share}~~", _not_compared(of)
     reference = "of the items without a stereotyped answer from the dense model, the share with one now"
     if results.emergence_null is not None:
-        reference += f"; {100 * results.emergence_null:.2f}% if the dense model is asked anew"
-    return "New-bias-emergence rate", f"{100 * results.emergence:.2f}%", reference
-
-
-def _latency(found: Figure | None) -> Row:
-    if found is None:
-        return None
-    return "Latency of one answer", words.seconds(found.value), _relative(found, words.seconds)
+        null = percent(100 * results.emergence_null, 2)
+        reference += f"; {null} if the dense model is asked anew"
+    return name, share, reference
 
 
 def _ratio(found: Figure | None) -> Row:
@@ -235,29 +216,9 @@ def _ratio(found: Figure | None) -> Row:
         return None
     reference = "1.000 is the dense model's"
     if found.low is not None and found.high is not None:
-        reference += f"; simultaneous 95 % CI {found.low:.3f} to {found.high:.3f}"
-    return "Latency, pruned over dense", f"{found.value:.3f}", reference
-
-
-def _size(found: Figure | None) -> Row:
-    if found is None:
-        return None
-    return "Weights on disk", _disk(found.value), _relative(found, _disk)
-
-
-_disk = partial(words.size, digits=2)
-
-
-def _relative(found: Figure, text: Any) -> str:
-    if found.dense is None:
-        return _NO_DENSE
-    change = found.value / found.dense - 1 if found.dense and math.isfinite(found.dense) else math.nan
-    return f"dense {text(found.dense)}" + (f" ({100 * change:+.1f}%)" if math.isfinite(change) else "")
+        reference += f"; simultaneous 95 % CI {words.interval(found.low, found.high)}"
+    return "Latency, pruned over dense", words.fixed(found.value), reference
 
 
 def _large(value: float) -> str:
     return "over any bound" if math.isinf(value) else f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"
-
-
-def _category_name(name: str) -> str:
-    return name.replace("_", " ")
