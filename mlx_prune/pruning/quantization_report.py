@@ -6,16 +6,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_prune.checkpoint.costs import CONTEXT
+from mlx_prune.checkpoint.costs import CONTEXT, Costs
 from mlx_prune.checkpoint.record import PruningRecord, Quantized
+from mlx_prune.environment import device, versions
 from mlx_prune.labels import BitFormat
 from mlx_prune.pruning.command import bare_command
 from mlx_prune.pruning.methods.quantize import METHOD
-from mlx_prune.pruning.report import zeros_by
+from mlx_prune.pruning.report import shares, zeros_by
 from mlx_prune.pruning.zero_survival import Survival
 
 # Of a pruned source's record, what describes its own files or measurements of it.
 _NOT_CARRIED = ("results", "matrix_zeros", "fingerprint", "layout", "quantization")
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What quantizing a checkpoint found and did.
+
+    Attributes:
+        quantization: The format.
+        layers: How many layers were quantized.
+        left: Names of those that could have been and were not.
+        indivisible: Those of them whose input size the group size does not divide.
+        survivals: Zeros of every prunable matrix in the blocks.
+        left_out: Projections that are never pruned (routers of experts) and not counted.
+        costs: Of the model before; quantization changes its bytes alone.
+        bytes_after: Of the weight files now.
+        seconds: How long it took.
+    """
+
+    quantization: BitFormat
+    layers: int
+    left: tuple[str, ...]
+    indivisible: tuple[str, ...]
+    survivals: Sequence[Survival]
+    left_out: Sequence[str]
+    costs: Costs
+    bytes_after: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -104,47 +132,19 @@ class QuantizationReport:
 
 
 def quantization_record(
-    source: PruningRecord | None,
-    *,
-    model: str,
-    label: str,
-    quantization: BitFormat,
-    survivals: Sequence[Survival],
-    left_out: Sequence[str],
-    layers: int,
-    left: Sequence[str],
-    indivisible: Sequence[str],
-    parameters: int,
-    flops: int,
-    bytes_before: int,
-    bytes_after: int,
-    seconds: float,
-    versions: dict[str, str],
-    device: dict[str, Any],
-    fingerprint: str,
+    source: PruningRecord | None, done: Conversion, *, model: str, label: str, fingerprint: str
 ) -> PruningRecord:
     """Compose the record of a quantized checkpoint.
 
     Args:
         source: That of the checkpoint which was quantized, if it was pruned.
+        done: What was found and done.
         model: What the user called that checkpoint.
         label: Method label of the result.
-        quantization: The format.
-        survivals: Zeros of every prunable matrix in the blocks.
-        left_out: Projections that are never pruned (routers of experts) and not counted.
-        layers: How many layers were quantized.
-        left: Names of those that could have been and were not.
-        indivisible: Those of them whose input size the group size does not divide.
-        parameters: Of the model before, embeddings and norms included.
-        flops: Per token, of the model before; quantization changes none.
-        bytes_before: Of the weight files before.
-        bytes_after: Of the weight files now.
-        seconds: How long it took.
-        versions: Of this package and the libraries.
-        device: The machine.
         fingerprint: Of source and format.
     """
-    matrices = [survival.after for survival in survivals]
+    quantization, costs = done.quantization, done.costs
+    matrices = [survival.after for survival in done.survivals]
     zeros, weights = sum(m.zeros for m in matrices), sum(m.params for m in matrices)
     carried = {} if source is None else source.without(*_NOT_CARRIED).entries
     made = source.command if source is not None else bare_command(model, METHOD.name)
@@ -153,25 +153,25 @@ def quantization_record(
     dense = source.total_prunable_params if source is not None and source.smaller else None
     total = weights if dense is None else dense
     warnings = list(carried.get("warnings") or ())
-    if indivisible:
+    if done.indivisible:
         warnings.append(
-            f"{len(indivisible):,} layers are not quantized, because groups of {quantization.group_size} do "
-            f"not divide their input size: {_shortened(indivisible)}."
+            f"{len(done.indivisible):,} layers are not quantized, because groups of "
+            f"{quantization.group_size} do not divide their input size: {_shortened(done.indivisible)}."
         )
     # Of a smaller model, "before" is the dense one.
-    costs = {
+    changes = {
         key: {"before": carried.get(key, {}).get("before", before), "after": after}
         for key, before, after in (
-            ("parameters", parameters, parameters),
-            ("bytes", bytes_before, bytes_after),
-            ("flops_per_token", flops, flops),
+            ("parameters", costs.parameters, costs.parameters),
+            ("bytes", costs.bytes, done.bytes_after),
+            ("flops_per_token", costs.flops_per_token, costs.flops_per_token),
         )
     }
-    costs["flops_per_token"]["context"] = CONTEXT
+    changes["flops_per_token"]["context"] = CONTEXT
     content = {
         "model": model,
         "target_sparsity": 0.0,
-        "prune_time_s": seconds,
+        "prune_time_s": done.seconds,
         "pattern": None,
         "seed": None,
         "calibration": None,
@@ -181,35 +181,28 @@ def quantization_record(
         "actual_sparsity": round(100 * (total - weights + zeros) / total, 6),
         "total_prunable_params": total,
         "zero_params": zeros,
-        "projections": _shares(zeros_by(matrices, "projection")),
-        "blocks": _shares(zeros_by(matrices, "block")),
-        **costs,
+        "projections": shares(zeros_by(matrices, "projection")),
+        "blocks": shares(zeros_by(matrices, "block")),
+        **changes,
         "quantization": {
             "label": quantization.label,
             "mode": quantization.mode,
             "bits": quantization.bits,
             "group_size": quantization.group_size,
-            "layers": layers,
-            "left": list(left),
-            "bits_per_weight": round(8 * bytes_after / parameters, 4),
-            "zeros_before": sum(survival.before for survival in survivals),
-            "zeros_kept": sum(survival.kept for survival in survivals),
-            "seconds": seconds,
+            "layers": done.layers,
+            "left": list(done.left),
+            "bits_per_weight": round(8 * done.bytes_after / costs.parameters, 4),
+            "zeros_before": sum(survival.before for survival in done.survivals),
+            "zeros_kept": sum(survival.kept for survival in done.survivals),
+            "seconds": done.seconds,
         },
-        "left_out": list(left_out),
+        "left_out": list(done.left_out),
         "warnings": warnings,
-        "versions": versions,
-        "device": device,
+        "versions": versions(),
+        "device": dict(device()),
         "fingerprint": fingerprint,
     }
     return PruningRecord.of(content)
-
-
-def _shares(zeros: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
-    return {
-        key: {**entry, "sparsity": round(100 * entry["zeros"] / entry["params"], 6)}
-        for key, entry in zeros.items()
-    }
 
 
 def _shortened(names: Sequence[str]) -> str:

@@ -23,11 +23,10 @@ from mlx_prune.checkpoint.matrices import other_projections
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.other_parts import add_parts, names_beside
 from mlx_prune.checkpoint.record import PruningRecord
-from mlx_prune.environment import device, versions
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.labels import DENSE, BitFormat, extend
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.quantization_report import QuantizationReport, quantization_record
+from mlx_prune.pruning.quantization_report import Conversion, QuantizationReport, quantization_record
 from mlx_prune.pruning.report import check_same
 from mlx_prune.pruning.saving import check_space, publish
 from mlx_prune.pruning.zero_survival import compare_zeros
@@ -95,26 +94,24 @@ def quantize_checkpoint(
         _write_weights(folder, checkpoint, done)
         written = Checkpoint(folder.partial, checkpoint.trust_remote_code)
         before, after = checkpoint.network(), written.network()
-        costs = checkpoint.costs(before)
         left_out = other_projections(before)
         survivals = compare_zeros(before, after, progress or silent)
-        record = quantization_record(
-            source,
-            model=checkpoint.name,
-            label=label,
+        conversion = Conversion(
             quantization=quantization,
-            survivals=[survival for survival in survivals if survival.after.projection not in left_out],
-            left_out=left_out,
             layers=done.layers,
             left=done.left,
             indivisible=done.indivisible,
-            parameters=costs.parameters,
-            flops=costs.flops_per_token,
-            bytes_before=costs.bytes,
+            survivals=[survival for survival in survivals if survival.after.projection not in left_out],
+            left_out=left_out,
+            costs=checkpoint.costs(before),
             bytes_after=written.shards.nbytes,
             seconds=round(time.perf_counter() - started, 3),
-            versions=versions(),
-            device=dict(device()),
+        )
+        record = quantization_record(
+            source,
+            conversion,
+            model=checkpoint.name,
+            label=label,
             fingerprint=_fingerprint(origin, quantization),
         )
         publish(folder, record)

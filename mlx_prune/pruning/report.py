@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlx_prune import words
 from mlx_prune.checkpoint.invented import calibration_warnings
 from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.record import PruningRecord
@@ -136,7 +137,7 @@ class PruneReport:
         found = list(calibration_warnings(self.model, self.calibration))
         if self.actual_sparsity < self.target_sparsity - _SHORTFALL:
             left = [p for p in self.projections if not self.recipe.prunes(p)]
-            why = f": scope {self.recipe.scope} leaves {_listed(left)} dense" if left else ""
+            why = f": scope {self.recipe.scope} leaves {words.names(left)} dense" if left else ""
             found.append(
                 f"Actual sparsity is {100 * self.actual_sparsity:.2f} %, short of the target of "
                 f"{100 * self.target_sparsity:g} %{why}."
@@ -183,8 +184,8 @@ class PruneReport:
             "allocation": self.allocation,
             **_constants(recipe),
             **{name: getattr(recipe, name) for name in recipe.mask.own},
-            "projections": _with_percent(self.projections),
-            "blocks": _with_percent(self.blocks),
+            "projections": shares(self.projections),
+            "blocks": shares(self.blocks),
             "matrix_zeros": {matrix.name: matrix.zeros for matrix in self.matrices},
             "peak_memory_bytes": self.peak_memory_bytes,
             "peak_rss_bytes": self.peak_rss_bytes,
@@ -251,6 +252,13 @@ def zeros_by(matrices: Iterable[MatrixZeros], key: str) -> dict[str, dict[str, i
     return found
 
 
+def shares(zeros: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
+    """The same with sparsities in percent, as recorded."""
+    return {
+        key: {**entry, "sparsity": _percent(entry["zeros"] / entry["params"])} for key, entry in zeros.items()
+    }
+
+
 def check_same(folder: Path, record: PruningRecord | None, fingerprint: str) -> PruningRecord:
     """Refuse a folder that holds something else than what is asked for.
 
@@ -272,15 +280,5 @@ def check_same(folder: Path, record: PruningRecord | None, fingerprint: str) -> 
     return record
 
 
-def _with_percent(zeros: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
-    return {
-        key: {**entry, "sparsity": _percent(entry["zeros"] / entry["params"])} for key, entry in zeros.items()
-    }
-
-
 def _percent(fraction: float) -> float:
     return round(100 * fraction, 6)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

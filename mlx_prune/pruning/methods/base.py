@@ -258,6 +258,10 @@ class Structure(Method):
         """Whether it runs the model on calibration text."""
         return True
 
+    def recorded(self, recipe: StructuredRecipe) -> dict[str, Any]:  # noqa: ARG002
+        """What ``pruning_meta.json`` says of the options that are its own."""
+        return {}
+
     @abstractmethod
     def write(self, job: Shrinking) -> Written:
         """Choose what goes, and write the weights of what stays.

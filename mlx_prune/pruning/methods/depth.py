@@ -72,6 +72,11 @@ class Depth(Structure):
         """Its statistics are always of the dense model."""
         return frozenset({"seed", "calibration"})
 
+    def recorded(self, recipe: StructuredRecipe) -> dict[str, Any]:
+        """What blocks are scored by."""
+        scores = "angular distance" if recipe.contiguous else "block influence"
+        return {"units": "blocks", "scores": scores, "multiple": None}
+
     def check(self, recipe: StructuredRecipe) -> None:
         """Statistics are of the dense model."""
         if recipe.statistics == "sequential":

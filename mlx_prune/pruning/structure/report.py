@@ -8,6 +8,7 @@ from typing import Any
 
 from msgspec.structs import asdict
 
+from mlx_prune import words
 from mlx_prune.checkpoint.costs import CONTEXT
 from mlx_prune.checkpoint.invented import calibration_warnings
 from mlx_prune.checkpoint.record import Change, PruningRecord
@@ -109,15 +110,15 @@ class StructuredReport:
             (
                 _NAMES[unit][0].upper() + _NAMES[unit][1:],
                 f"{entry['before']:,} -> {entry['after']:,}"
-                + (f" (without {_ranges(entry['removed'])})" if unit == "blocks" else ""),
+                + (f" (without {words.ranges(entry['removed'])})" if unit == "blocks" else ""),
             )
             for unit, entry in self.removed.items()
         ]
         found += [
-            ("Block weights", f"{_change(self.prunable)}"),
-            ("Parameters", f"{_change(self.parameters)}"),
-            ("Weight files", f"{_size(self.bytes.before)} -> {_size(self.bytes.after)}"),
-            (f"FLOPs per token (at {CONTEXT} tokens)", f"{_change(self.flops_per_token)}"),
+            ("Block weights", _change(self.prunable)),
+            ("Parameters", _change(self.parameters)),
+            ("Weight files", _change(self.bytes, words.size)),
+            (f"FLOPs per token (at {CONTEXT} tokens)", _change(self.flops_per_token)),
         ]
         for kind, entries in (self.repair or {}).items():
             if not entries:
@@ -132,7 +133,6 @@ class StructuredReport:
     def record(self) -> PruningRecord:
         """For pruning_meta.json."""
         recipe = self.recipe
-        width = recipe.method == "width"
         content = {
             "model": self.model,
             "method": recipe.label,
@@ -145,9 +145,7 @@ class StructuredReport:
             "prune_time_s": self.prune_time_s,
             "calibration_time_s": self.calibration_time_s,
             "pattern": None,
-            "units": recipe.units if width else "blocks",
-            "scores": _depth_scores(recipe) if not width else recipe.scores,
-            "multiple": recipe.multiple,
+            **recipe.structure.recorded(recipe),
             "statistics": recipe.statistics,
             "seed": recipe.seed,
             "calibration": self.calibration,
@@ -206,26 +204,5 @@ _ERRORS = {
 }
 
 
-def _depth_scores(recipe: StructuredRecipe) -> str:
-    return "angular distance" if recipe.contiguous else "block influence"
-
-
-def _change(change: Change) -> str:
-    return f"{change.before:,} -> {change.after:,} (-{100 * change.saved:.1f} %)"
-
-
-def _size(n: int) -> str:
-    if n >= 1e9:
-        return f"{n / 1e9:.2f} GB"
-    return f"{n / 1e6:.1f} MB" if n >= 1e6 else f"{n / 1e3:.0f} kB"
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Write 3, 4, 5 and 8 as "3-5, 8"."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+def _change(change: Change, write: words.Write = words.count) -> str:
+    return words.before_after(change.before, change.after, write)
