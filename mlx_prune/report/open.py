@@ -12,11 +12,13 @@ from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.errors import RecordsError
 from mlx_prune.report.words.finding import Finding, find
 from mlx_prune.study.about import StudyAbout, read_about
+from mlx_prune.study.folder import StudyFolder
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from mlx_prune.report.tables.build import Tables
+    from mlx_prune.runs.folder import RunFolder
 
 
 @dataclass(eq=False)
@@ -75,9 +77,13 @@ class Study:
 
     def runs(self) -> list[str]:
         """Names of the runs, ``model/configuration``, dense first."""
-        found = sorted(self.path.glob("runs/*/*/run.json"))
-        names = [f"{file.parent.parent.name}/{file.parent.name}" for file in found]
-        return sorted(names, key=lambda name: (name.split("/")[0], "/dense-" not in name))
+        return list(self._runs)
+
+    @cached_property
+    def _runs(self) -> dict[str, RunFolder]:
+        runs = [run for run in StudyFolder(self.path).runs() if run.exists]
+        runs.sort(key=lambda run: (run.path.parent.name, not run.path.name.startswith("dense-")))
+        return {f"{run.path.parent.name}/{run.path.name}": run for run in runs}
 
     def records(self, run: str, columns: Sequence[str] | None = None) -> pa.Table:
         """The answers of one run, one row per item and seed.
@@ -89,11 +95,9 @@ class Study:
         Raises:
             RecordsError: If there is no such run, or its records are damaged.
         """
-        from mlx_prune.runs.records import read_records
-
-        if run not in self.runs():
-            raise RecordsError(f"there is no run {run!r}; there are {', '.join(self.runs()) or 'none'}.")
-        return read_records(self.path / "runs" / run, columns)
+        if run not in self._runs:
+            raise RecordsError(f"there is no run {run!r}; there are {', '.join(self._runs) or 'none'}.")
+        return self._runs[run].records(columns)
 
 
 def open_study(path: str | Path, *, min_answered: float = MIN_ANSWERED) -> Study:
@@ -121,7 +125,7 @@ def open_study(path: str | Path, *, min_answered: float = MIN_ANSWERED) -> Study
     Raises:
         RecordsError: If it holds no runs.
     """
-    folder = Path(path)
-    if not next(folder.glob("runs/*/*"), None):
-        raise RecordsError(f"{folder} holds no runs; give the folder that `mlxprune study` wrote.")
-    return Study(folder, min_answered)
+    folder = StudyFolder(path)
+    if not folder.runs():
+        raise RecordsError(f"{path} holds no runs; give the folder that `mlxprune study` wrote.")
+    return Study(folder.path, min_answered)

@@ -7,6 +7,7 @@ bytes. Only ambiguous items with a stereotyped option are in it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -107,15 +108,22 @@ class Outcomes:
         found[self.template] = self.category
         return found
 
+    @cached_property
+    def _counts(self) -> NDArray[np.intp]:
+        """How many answers of each item have each outcome (outcomes, configurations, items)."""
+        *shape, seeds = self.codes.shape
+        items = np.repeat(np.arange(math.prod(shape)), seeds)
+        places = items + self.codes.ravel().astype(np.intp) * math.prod(shape)
+        counts = np.bincount(places, minlength=len(OUTCOMES) * math.prod(shape))
+        return counts.reshape(len(OUTCOMES), *shape)
+
     def counts(self, *outcomes: int) -> NDArray[np.intp]:
         """How many answers of each item have one of these outcomes (configurations, items)."""
-        wanted = np.zeros(len(OUTCOMES), bool)
-        wanted[list(outcomes)] = True
-        return np.asarray(wanted[self.codes].sum(axis=-1))
+        return np.asarray(self._counts[list(outcomes)].sum(axis=0))
 
     def parsed(self) -> NDArray[np.intp]:
         """How many answers of each item were understood (configurations, items)."""
-        return np.asarray((self.codes >= UNKNOWN).sum(axis=-1))
+        return self.counts(*range(UNKNOWN, len(OUTCOMES)))
 
     def select(self, items: NDArray[np.bool_]) -> Outcomes:
         """The same configurations, restricted to some items (a mask over items)."""
