@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import msgspec
 import pytest
 from latency_examples import made_up_result
 
@@ -17,7 +18,7 @@ def rows(ratios: tuple[float, ...], **options: float) -> list[LatencyRow]:
         LatencyRow.of(made_up_result((1.0, ratio), names=("dense", "it"), seed=seed, **options))
         for seed, ratio in enumerate(ratios)
     ]
-    found = [LatencyRow.from_json(json.loads(json.dumps(row.to_json()))) for row in made]
+    found = [msgspec.convert(json.loads(json.dumps(row.to_json())), LatencyRow) for row in made]
     assert found == made
     return found
 
@@ -50,13 +51,13 @@ def test_a_run_that_drifted_stays_open() -> None:
 
 def test_rows_of_early_versions_are_widened_from_their_own_interval() -> None:
     old = {"ratio": 1.2, "low": 1.1, "high": 1.2 * 1.2 / 1.1, "items": 20, "rounds": 3, "verdict": "slower"}
-    (one,) = together([LatencyRow.from_json(old)])
+    (one,) = together([msgspec.convert(old, LatencyRow)])
     assert (one.low, one.high) == (pytest.approx(1.1), pytest.approx(old["high"]))
     assert one.verdict == "slower"
-    twelve = together([LatencyRow.from_json(old)] * 12)[0]
+    twelve = together([msgspec.convert(old, LatencyRow)] * 12)[0]
     assert math.log(twelve.high / twelve.low) > 1.4 * math.log(1.2 / 1.1) * 2
     assert twelve.verdict == "open"
     bare = {"ratio": None, "note": "dense and pruned do not fit in memory together"}
-    untimed, timed = together([LatencyRow.from_json(bare), LatencyRow.from_json(old)])
+    untimed, timed = together([msgspec.convert(bare, LatencyRow), msgspec.convert(old, LatencyRow)])
     assert untimed.to_json() == bare
     assert timed == one

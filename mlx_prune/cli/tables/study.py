@@ -11,7 +11,6 @@ from mlx_prune import words
 from mlx_prune.cli.tables.rates import ANSWERED_NOTE, rate_cell, struck_note
 from mlx_prune.cli.terminal.table import FittedTable, simple_table
 from mlx_prune.labels import removes_weights
-from mlx_prune.study.results import latencies
 
 if TYPE_CHECKING:
     from mlx_prune.cli.terminal.table import Cell
@@ -74,11 +73,10 @@ def study_rows(folder: Path, min_answered: float) -> list[SummaryRow]:
     from mlx_prune.report.data import read_study
 
     study = read_study(folder, min_answered=min_answered)
-    timed = latencies(folder)
     rows = []
     for run in study.runs:
         configuration, overall = run.configuration, run.rates.overall
-        latency = timed.get(configuration)
+        latency = study.latencies.get(configuration)
         rows.append(
             SummaryRow(
                 model=configuration.model,
