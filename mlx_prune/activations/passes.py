@@ -59,7 +59,7 @@ def calibrate(
 ) -> ActivationStatistics:
     """Measure the inputs of every prunable linear of the model as it stands ("dense" statistics).
 
-    The result serves every sparsity and pattern: pass it to :func:`mlx_prune.pruning.prune`. The model runs
+    The result serves every sparsity and pattern: pass it to :func:`mlx_prune.prune`. The model runs
     inside mlx-lm's wired limit.
 
     Args:

@@ -36,13 +36,13 @@ def prune(
 
     Masks are decided on the weights as they are in memory: the checkpoint's own values, unless the model was
     loaded in a narrower type. Weights that SparseGPT changes are rounded to the type that the checkpoint
-    stores them in, so that what is measured in memory is what :func:`mlx_prune.pruning.save` writes.
+    stores them in, so that what is measured in memory is what :func:`mlx_prune.save` writes.
     The model runs inside mlx-lm's wired limit.
 
     Args:
         model: From :func:`mlx_prune.checkpoint.open.load`; its weights are replaced.
         recipe: What to prune.
-        statistics: From :func:`mlx_prune.pruning.calibrate` on this model, dense, to be used instead of
+        statistics: From :func:`mlx_prune.calibrate` on this model, dense, to be used instead of
             measuring again; for a Wanda recipe with ``statistics="dense"``, and for an allocation.
         progress: Told after each block.
 

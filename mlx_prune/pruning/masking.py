@@ -1,6 +1,6 @@
 """The loop over blocks that both ways of pruning share: calibrate, select, hand over, go on.
 
-:func:`mlx_prune.pruning.prune` keeps the model in memory, ``prune_checkpoint`` streams it; they differ
+:func:`mlx_prune.prune` keeps the model in memory, ``prune_checkpoint`` streams it; they differ
 only in where weights come from and go to.
 """
 

@@ -31,9 +31,9 @@ def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: boo
     whole or not at all.
 
     Args:
-        model: As :func:`mlx_prune.pruning.prune` left it.
+        model: As :func:`mlx_prune.prune` left it.
         out: The folder to write.
-        report: From :func:`mlx_prune.pruning.prune`.
+        report: From :func:`mlx_prune.prune`.
         force: Replace what is in the folder already.
 
     Returns:
