@@ -27,17 +27,17 @@ import mlx_prune
 import mlx.core as mx, numpy as np
 from mlx_prune.chat.tokenizer import OpenedTokenizer
 from mlx_prune.checkpoint.open import Checkpoint
-from mlx_prune.pruning import masking, streaming
+from mlx_prune.pruning import masking, on_disk
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.activations.text import CalibrationTokens
 source, out, method, samples, length = sys.argv[1:]
 tokens = np.random.default_rng(0).integers(0, 1000, (int(samples), int(length)), dtype=np.int32)
 Checkpoint.tokenizer = lambda _: OpenedTokenizer(None, ())
-streaming.calibration_tokens = lambda *_: CalibrationTokens(tokens, "random tokens", "")
+on_disk.calibration_tokens = lambda *_: CalibrationTokens(tokens, "random tokens", "")
 mx.eval(mx.ones((64, 64)) @ mx.ones((64, 64)))
 before = masking.peak_rss_bytes()
 start, cpu = time.perf_counter(), time.process_time()
-report = streaming.prune_checkpoint(source, out, Recipe(method, 0.5), cache=False)
+report = on_disk.prune_checkpoint(source, out, Recipe(method, 0.5), cache=False)
 print(json.dumps({
     "rss": masking.peak_rss_bytes() - before,
     "mlx": report.peak_memory_bytes,

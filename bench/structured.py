@@ -30,8 +30,8 @@ from mlx_prune.checkpoint.open import load
 from mlx_prune.latency.run import bench
 from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.latency.table import interval_text
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 

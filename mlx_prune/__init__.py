@@ -46,7 +46,7 @@ _EXPORTS: dict[str, str] = {
     "perplexity": "mlx_prune.runs.perplexity",
     "prune": "mlx_prune.pruning.in_memory",
     "prune_and_quantize": "mlx_prune.pruning.job",
-    "prune_checkpoint": "mlx_prune.pruning.streaming",
+    "prune_checkpoint": "mlx_prune.pruning.on_disk",
     "prune_structured": "mlx_prune.pruning.structure.prune",
     "quantize_checkpoint": "mlx_prune.pruning.quantizing",
     "rates": "mlx_prune.stats.rates:from_table",
@@ -112,12 +112,12 @@ if TYPE_CHECKING:
     from mlx_prune.pruning.inspection import inspect
     from mlx_prune.pruning.job import prune_and_quantize
     from mlx_prune.pruning.methods.quantize import Quantization
+    from mlx_prune.pruning.on_disk import prune_checkpoint
     from mlx_prune.pruning.quantization_report import QuantizationReport
     from mlx_prune.pruning.quantizing import quantize_checkpoint
     from mlx_prune.pruning.recipe import Recipe
     from mlx_prune.pruning.report import PruneReport
     from mlx_prune.pruning.saving import save
-    from mlx_prune.pruning.streaming import prune_checkpoint
     from mlx_prune.pruning.structure.prune import prune_structured
     from mlx_prune.pruning.structure.recipe import StructuredRecipe
     from mlx_prune.pruning.structure.report import StructuredReport

@@ -118,3 +118,21 @@ def copy_side_files(source: Path, target: Path) -> None:
         for file in sorted(source.glob(pattern)):
             if file.is_file() and file.name not in _NOT_COPIED:
                 shutil.copyfile(file, target / file.name)
+
+
+def check_space(nbytes: int, folder: OutputFolder) -> None:
+    """Refuse to start what cannot be finished.
+
+    Args:
+        nbytes: Bytes of the weight files.
+        folder: Where they go.
+
+    Raises:
+        CheckpointError: The disk has less room than the weight files need.
+    """
+    free = shutil.disk_usage(folder.final.parent).free
+    if free < nbytes:
+        raise CheckpointError(
+            f"{folder.final} needs {nbytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; "
+            "free some space or choose another disk."
+        )

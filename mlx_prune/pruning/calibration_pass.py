@@ -55,13 +55,16 @@ class CalibrationPass:
         self.described["batch_size"] = steps.batch_size
         return steps
 
-    def steps(self, network: nn.Module | None = None) -> BlockSteps:
-        """Begin a pass, its states at block 0."""
-        steps = self.planned(network)
+    def begin(self, steps: BlockSteps, network: nn.Module | None = None) -> BlockSteps:
+        """Begin a planned pass, its states at block 0."""
         network = self.model.network if network is None else network
         with embeddings_from_disk(network, self.model.checkpoint.shards):
             steps.begin(self._states(self.folder, len(steps.batches)))
         return steps
+
+    def steps(self, network: nn.Module | None = None) -> BlockSteps:
+        """Plan a pass and begin it."""
+        return self.begin(self.planned(network), network)
 
     def resume(self, steps: BlockSteps, block: int) -> None:
         """Begin a pass at the newest states on disk that enter a block up to this one; snapshots are kept."""

@@ -15,11 +15,11 @@ from mlx_prune.json_files import fingerprint
 from mlx_prune.labels import BitFormat
 from mlx_prune.paths import expanded
 from mlx_prune.progress import ProgressCallback
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.quantization_report import QuantizationReport
 from mlx_prune.pruning.quantizing import finished, quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
 from mlx_prune.pruning.report import PruneReport
-from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.pruning.structure.report import StructuredReport

@@ -18,7 +18,7 @@ from mlx_lm.utils import quantize_model, save_config, save_model
 
 from mlx_prune.checkpoint.config import is_quantized
 from mlx_prune.checkpoint.dimensions import build
-from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
+from mlx_prune.checkpoint.folder import OutputFolder, check_space, copy_side_files, output_folder
 from mlx_prune.checkpoint.matrices import other_projections
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.other_parts import add_parts, names_beside
@@ -28,7 +28,7 @@ from mlx_prune.labels import DENSE, BitFormat, extend
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.quantization_report import Conversion, QuantizationReport, quantization_record
 from mlx_prune.pruning.report import check_same
-from mlx_prune.pruning.saving import check_space, publish
+from mlx_prune.pruning.saving import publish
 from mlx_prune.pruning.zero_survival import compare_zeros
 
 _STORED_TYPES = ("float16", "bfloat16", "float32")

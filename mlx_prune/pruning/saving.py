@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +10,11 @@ import mlx.core as mx
 from mlx_prune.cards.card import write_card
 from mlx_prune.checkpoint.config import CONFIG_FILE, entries_changed
 from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
-from mlx_prune.checkpoint.layout import Originals, layout_of
 from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
-from mlx_prune.checkpoint.other_parts import refuse_loss
 from mlx_prune.checkpoint.record import PruningRecord
-from mlx_prune.checkpoint.writer import CheckpointWriter, plan
 from mlx_prune.errors import CheckpointError
+from mlx_prune.pruning.files import PrunedFiles
 from mlx_prune.pruning.report import PruneReport
 from mlx_prune.pruning.selection import count_zeros, is_zero
 from mlx_prune.store import write_json
@@ -46,30 +43,23 @@ def save(model: LoadedModel, out: str | Path, report: PruneReport, *, force: boo
     out = Path(out)
     if out.exists() and not force:
         raise CheckpointError(f"{out} exists already; give another folder, or use force to replace it.")
-    shards = model.checkpoint.shards
     linears = prunable_linears(model.model)
-    layout = layout_of(shards, linears, model.model)
-    if layout.name == "mlx":
-        refuse_loss(shards, model.model)
     with output_folder(out, source=model.path, force=force) as folder:
+        files = PrunedFiles(model.checkpoint, model.model, linears, folder)
         folder.restart()
-        stored = model.checkpoint.weights() if layout.name == "mlx" else {}
-        writer = plan(folder.partial, layout.name, shards, stored)
-        check_space(writer.nbytes, folder)
-        writer.create(layout.rewritten(linears), stored)
-        originals = Originals(layout, shards, stored)
+        files.create(linears)
         updated = None
         if report.recipe.mask.changes_weights:
             updated = {matrix.name: matrix.zeros for matrix in report.matrices}
         for linear in linears:
-            source = originals.read(linear)
+            source = files.original(linear)
             if updated is None:
                 weight = _with_zeros_of(linear, source)
             else:
                 weight = _updated(linear, source, updated, str(report.recipe.mask))
-            writer.write_part(layout.places[linear.name], weight)
+            files.write(linear, weight)
             del source, weight
-        finish(folder, writer, model.checkpoint, report)
+        finish(folder, files.layout, model.checkpoint, report)
     return out
 
 
@@ -96,29 +86,9 @@ def _with_zeros_of(linear: PrunableLinear, source: mx.array) -> mx.array:
     return result
 
 
-def check_space(nbytes: int, folder: OutputFolder) -> None:
-    """Refuse to start what cannot be finished.
-
-    Args:
-        nbytes: Bytes of the weight files.
-        folder: Where they go.
-
-    Raises:
-        CheckpointError: The disk has less room than the weight files need.
-    """
-    free = shutil.disk_usage(folder.final.parent).free
-    if free < nbytes:
-        raise CheckpointError(
-            f"{folder.final} needs {nbytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; "
-            "free some space or choose another disk."
-        )
-
-
-def finish(
-    folder: OutputFolder, writer: CheckpointWriter, source: Checkpoint, report: PruneReport
-) -> PruneReport:
+def finish(folder: OutputFolder, layout: str, source: Checkpoint, report: PruneReport) -> PruneReport:
     """Add everything but the weights, and let the folder appear; returns the report as recorded."""
-    recorded = replace(report, layout=writer.layout)
+    recorded = replace(report, layout=layout)
     copy_side_files(source.path, folder.partial)
     if entries_changed(source.path, source.config):
         # Stock mlx-lm would not find the rotary positions where transformers writes them.

@@ -11,8 +11,8 @@ from tiny_models import save_tiny_model
 from mlx_prune.activations import passes as calibration
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint import hashes
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.streaming import prune_checkpoint
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pruned_checkpoint import REPO
 from tiny_models import save_tiny_model
 
 from mlx_prune.activations.calibration import Calibration
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.publishing.plan import plan_publication
 
 

@@ -14,9 +14,9 @@ from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import MlxPruneError
 from mlx_prune.pruning.methods.quantize import Quantization
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.quantizing import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 

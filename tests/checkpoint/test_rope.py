@@ -15,8 +15,8 @@ from mlx_prune.checkpoint.config import read_config
 from mlx_prune.checkpoint.open import Checkpoint, load
 from mlx_prune.checkpoint.rope import lifted
 from mlx_prune.errors import CheckpointError
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 

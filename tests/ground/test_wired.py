@@ -18,8 +18,8 @@ from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.latency import run as latency_run
 from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.pruning.in_memory import prune
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.wired import wired_limit

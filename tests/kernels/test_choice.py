@@ -25,9 +25,9 @@ from mlx_prune.cli.main import run as run_command
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.kernels import check, choice
 from mlx_prune.pruning.in_memory import prune
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.selection import prune_weight
-from mlx_prune.pruning.streaming import prune_checkpoint
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 

@@ -16,8 +16,8 @@ from mlx_prune.checkpoint.open import load
 from mlx_prune.cli.main import run
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.inspection import inspect
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.streaming import prune_checkpoint
 
 
 def test_a_dense_model_has_no_zeros_and_nothing_left_dense(tmp_path):

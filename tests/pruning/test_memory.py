@@ -12,8 +12,8 @@ import pytest
 from block_memory import peaks_by_depth, save_deep_model
 
 from mlx_prune.environment import backend
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.streaming import prune_checkpoint
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -67,11 +67,11 @@ def test_a_killed_prune_of_a_gigabyte_carries_on_to_the_same_bytes(tmp_path, mon
     write_model(tmp_path, llama_config(1536, 12), dtype="float32")
     memory.measure(tmp_path, tmp_path / "whole", "wanda")
     killer = (
-        "from mlx_prune.pruning import streamed; import os, signal; done = streamed.StreamedPrune.leave\n"
+        "from mlx_prune.pruning import resumable; import os, signal; done = resumable.ResumablePrune.leave\n"
         "def leave(self, block, zeros):\n"
         "    done(self, block, zeros)\n"
         "    if block == 7: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "streamed.StreamedPrune.leave = leave\n"
+        "resumable.ResumablePrune.leave = leave\n"
     )
     arguments = [str(tmp_path), str(tmp_path / "out"), "wanda", str(memory.SAMPLES), str(memory.LENGTH)]
     killed = subprocess.run([sys.executable, "-c", killer + memory._CHILD, *arguments], check=False)

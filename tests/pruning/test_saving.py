@@ -16,9 +16,9 @@ from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.inspection import inspect
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.saving import save
-from mlx_prune.pruning.streaming import prune_checkpoint
 
 
 def weight_files(folder):

@@ -20,9 +20,9 @@ from mlx_prune.checkpoint import writer
 from mlx_prune.checkpoint.matrices import blocks
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.errors import CheckpointError, RecipeError
-from mlx_prune.pruning import streaming as stream
+from mlx_prune.pruning import on_disk as stream
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.streaming import prune_checkpoint
 
 KINDS = ["random", "magnitude", "sequential", "dense", "sparsegpt"]
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlx_prune.checkpoint.folder import OutputFolder
+from mlx_prune.checkpoint.folder import OutputFolder, check_space
 from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.checkpoint.writer import CheckpointWriter, plan
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.calibration_pass import CalibrationPass
 from mlx_prune.pruning.masking import Stopwatch
-from mlx_prune.pruning.saving import check_space
 from mlx_prune.pruning.structure.cuts import Indices
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
 

@@ -18,9 +18,9 @@ from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.methods.owl import OWL, spread_out, whole_counts
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.saving import save
-from mlx_prune.pruning.streaming import prune_checkpoint
 
 # Sharper than Gaussian weights have them: outliers that differ between blocks.
 HEAVY = {0: 1.0, 1: 3.0, 2: 0.3, 3: 2.0}

@@ -16,9 +16,9 @@ from tiny_models import ARCHITECTURES, save_tiny_model
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.pruning.inspection import inspect
 from mlx_prune.pruning.methods.quantize import Quantization
+from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.quantizing import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.streaming import prune_checkpoint
 
 # Sizes that groups of 32 and 64 divide, but for the inputs of down_proj (96).
 SIZES: dict[str, dict[str, Any]] = {

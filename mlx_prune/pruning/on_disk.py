@@ -13,23 +13,20 @@ from typing import Any
 from mlx_prune import distributed
 from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
 from mlx_prune.checkpoint.folder import output_folder
-from mlx_prune.checkpoint.layout import layout_of
 from mlx_prune.checkpoint.open import Checkpoint, OnDisk
-from mlx_prune.checkpoint.other_parts import refuse_loss
 from mlx_prune.checkpoint.record import PruningRecord
-from mlx_prune.checkpoint.writer import plan
 from mlx_prune.errors import RecipeError
 from mlx_prune.json_files import fingerprint
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.dense_pass import DensePass
+from mlx_prune.pruning.calibration_pass import HIDDEN_LIMIT, CalibrationPass
+from mlx_prune.pruning.dense_pass import measure_dense
+from mlx_prune.pruning.files import PrunedFiles
 from mlx_prune.pruning.masking import check_fits
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
 from mlx_prune.pruning.report import PruneReport, check_same, report_from_record
-from mlx_prune.pruning.streamed import StreamedPrune
+from mlx_prune.pruning.resumable import ResumablePrune
 from mlx_prune.wired import wired_limit
-
-HIDDEN_LIMIT = 4 << 30
 
 
 def prune_checkpoint(
@@ -105,32 +102,19 @@ def prune_checkpoint(
         _own_folder(out) as own,
         output_folder(own, source=source.path, force=force) as folder,
     ):
-        layout = layout_of(source.shards, linears, opened.network)
-        if layout.name == "mlx":
-            refuse_loss(source.shards, opened.network)
-        stored = source.weights() if layout.name == "mlx" else {}
-        job = StreamedPrune(
-            opened,
-            recipe,
-            folder=folder,
-            writer=plan(folder.partial, layout.name, source.shards, stored),
-            layout=layout,
-            stored=stored,
-            fingerprint=fingerprint,
-            kernels=kernels,
-        )
+        files = PrunedFiles(source, opened.network, linears, folder)
+        job = ResumablePrune(opened, recipe, folder, files, fingerprint, kernels)
         # Processes of one job go through the blocks in step, so none may carry on from where it once was.
         job.prepare(force=force or several)
         cache = cache and not several
+        report = progress or silent
         rule = recipe.allocation_rule
         if data is not None and rule is not None:
-            dense = DensePass(
-                source.on_disk(dtype), data, folder=folder.partial, hidden_limit=hidden_limit, cache=cache
-            )
-            job.allocate(rule, lambda: dense.measure(rule, recipe, progress or silent))
+            dense = CalibrationPass(source.on_disk(dtype), data, folder.partial / "dense-pass", hidden_limit)
+            job.allocate(rule, lambda: measure_dense(dense, rule, recipe, cache=cache, progress=report))
         if data is not None:
-            job.calibrate_on(data, hidden_limit=hidden_limit, cache=cache)
-        return job.run(progress or silent)
+            job.calibrate_on(CalibrationPass(opened, data, folder.partial, hidden_limit), cache=cache)
+        return job.run(report)
 
 
 def _existing(out: Path) -> dict[str, Any] | None:

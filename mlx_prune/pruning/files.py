@@ -1,0 +1,70 @@
+"""The weight files of a model that was pruned by zeros: the source's own, written over, or new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_prune.checkpoint.folder import OutputFolder, check_space
+from mlx_prune.checkpoint.layout import Originals, layout_of
+from mlx_prune.checkpoint.matrices import PrunableLinear
+from mlx_prune.checkpoint.open import Checkpoint
+from mlx_prune.checkpoint.other_parts import refuse_loss
+from mlx_prune.checkpoint.writer import plan
+
+
+class PrunedFiles:
+    """Reads the matrices of a source one by one, and writes them to where the copy holds them.
+
+    Attributes:
+        layout: "source" (the source's own files) or "mlx" (mlx-lm's names and shapes).
+    """
+
+    def __init__(
+        self, source: Checkpoint, network: nn.Module, linears: list[PrunableLinear], folder: OutputFolder
+    ) -> None:
+        """Find every matrix; nothing is written.
+
+        Args:
+            source: The dense checkpoint.
+            network: Its network; no weight of it is touched.
+            linears: The prunable matrices.
+            folder: Where the files go.
+
+        Raises:
+            CheckpointError: A matrix is not stored as floats, or parts beside the language model would be
+                lost.
+        """
+        self._layout = layout_of(source.shards, linears, network)
+        if self._layout.name == "mlx":
+            refuse_loss(source.shards, network)
+        self.layout = self._layout.name
+        # Taken out as they are used up.
+        self._stored = source.weights() if self.layout == "mlx" else {}
+        self._folder = folder
+        self._writer = plan(folder.partial, self.layout, source.shards, self._stored)
+        self._originals = Originals(self._layout, source.shards, self._stored)
+
+    def create(self, pruned: Iterable[PrunableLinear]) -> None:
+        """Write the files with all but some matrices, which are still to come.
+
+        Raises:
+            CheckpointError: The disk is too small.
+        """
+        check_space(self._writer.nbytes, self._folder)
+        self._writer.create(self._layout.rewritten(pruned), self._stored)
+
+    def original(self, linear: PrunableLinear) -> mx.array:
+        """A matrix in its stored type, from the source; in layout "mlx" each can be read once."""
+        return self._originals.read(linear)
+
+    def write(self, linear: PrunableLinear, weight: mx.array) -> None:
+        """Put a matrix in its place."""
+        self._writer.write_part(self._layout.places[linear.name], weight)
+
+    def written(self, linear: PrunableLinear) -> mx.array:
+        """A matrix as it stands in the files."""
+        shape = (linear.out_features, linear.in_features)
+        return self._writer.read_part(self._layout.places[linear.name], shape)
