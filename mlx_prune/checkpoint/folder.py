@@ -58,6 +58,22 @@ class OutputFolder:
         self.discard()
         self.partial.mkdir()
 
+    def check_space(self, nbytes: int) -> None:
+        """Refuse to start what cannot be finished.
+
+        Args:
+            nbytes: Bytes of the weight files.
+
+        Raises:
+            CheckpointError: The disk has less room than they need.
+        """
+        free = shutil.disk_usage(self.final.parent).free
+        if free < nbytes:
+            raise CheckpointError(
+                f"{self.final} needs {nbytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; "
+                "free some space or choose another disk."
+            )
+
     def discard(self) -> None:
         """Leave nothing of what was not published."""
         if self.partial.exists():
@@ -118,21 +134,3 @@ def copy_side_files(source: Path, target: Path) -> None:
         for file in sorted(source.glob(pattern)):
             if file.is_file() and file.name not in _NOT_COPIED:
                 shutil.copyfile(file, target / file.name)
-
-
-def check_space(nbytes: int, folder: OutputFolder) -> None:
-    """Refuse to start what cannot be finished.
-
-    Args:
-        nbytes: Bytes of the weight files.
-        folder: Where they go.
-
-    Raises:
-        CheckpointError: The disk has less room than the weight files need.
-    """
-    free = shutil.disk_usage(folder.final.parent).free
-    if free < nbytes:
-        raise CheckpointError(
-            f"{folder.final} needs {nbytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; "
-            "free some space or choose another disk."
-        )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlx_prune.checkpoint.folder import OutputFolder, check_space
+from mlx_prune.checkpoint.folder import OutputFolder
 from mlx_prune.checkpoint.layout import Originals, layout_of
 from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.open import Checkpoint
@@ -53,7 +53,7 @@ class PrunedFiles:
         Raises:
             CheckpointError: The disk is too small.
         """
-        check_space(self._writer.nbytes, self._folder)
+        self._folder.check_space(self._writer.nbytes)
         self._writer.create(self._layout.rewritten(pruned), self._stored)
 
     def original(self, linear: PrunableLinear) -> mx.array:

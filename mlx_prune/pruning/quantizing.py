@@ -18,7 +18,7 @@ from mlx_lm.utils import quantize_model, save_config, save_model
 
 from mlx_prune.checkpoint.config import is_quantized
 from mlx_prune.checkpoint.dimensions import build
-from mlx_prune.checkpoint.folder import OutputFolder, check_space, copy_side_files, output_folder
+from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
 from mlx_prune.checkpoint.matrices import other_projections
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.other_parts import add_parts, names_beside
@@ -164,7 +164,7 @@ def _store_as_declared(network: nn.Module, config: dict[str, Any]) -> None:
 def _write_weights(folder: OutputFolder, source: Checkpoint, done: _Quantized) -> None:
     parts = names_beside(source.shards, done.network, build(source.config))
     needed = sum(array.nbytes for _, array in tree_flatten(done.network.parameters()))
-    check_space(needed + sum(source.shards.tensors[name].nbytes for name in parts), folder)
+    folder.check_space(needed + sum(source.shards.tensors[name].nbytes for name in parts))
     # Models with a vision tower cannot be built without its part of the configuration.
     has_vision = bool(parts) or "vision_tower" in getattr(done.network, "model", {})
     save_model(folder.partial, done.network, donate_model=True)

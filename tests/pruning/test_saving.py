@@ -183,7 +183,7 @@ def test_saving_onto_something_needs_force(tmp_path):
 def test_a_full_disk_is_refused_before_the_start(tmp_path, monkeypatch):
     source = save_tiny_model(tmp_path / "m", "llama")
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("mlx_prune.pruning.saving.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("mlx_prune.checkpoint.folder.shutil.disk_usage", lambda _: usage)
     with pytest.raises(CheckpointError, match="free some space"):
         prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5))
     assert not (tmp_path / "out").exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from mlx_prune.checkpoint.folder import OutputFolder, check_space
+from mlx_prune.checkpoint.folder import OutputFolder
 from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.checkpoint.writer import CheckpointWriter, plan
 from mlx_prune.progress import ProgressCallback
@@ -42,7 +42,7 @@ class Shrinking:
             CheckpointError: The disk is too small.
         """
         writer = plan(self.folder.partial, "mlx", self.source.checkpoint.shards, values)
-        check_space(writer.nbytes, self.folder)
+        self.folder.check_space(writer.nbytes)
         return writer
 
 

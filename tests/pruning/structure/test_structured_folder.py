@@ -150,7 +150,7 @@ def test_the_source_cannot_be_the_output(tmp_path):
 def test_a_full_disk_is_refused_before_the_start(tmp_path, monkeypatch):
     source = save_tiny_model(tmp_path / "m", "llama")
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("mlx_prune.pruning.saving.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("mlx_prune.checkpoint.folder.shutil.disk_usage", lambda _: usage)
     with pytest.raises(CheckpointError, match="free some space"):
         prune_structured(source, tmp_path / "out", MAGNITUDE)
     assert not (tmp_path / "out").exists()
