@@ -10,8 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_prune.checkpoint.matrices import PrunableLinear
-from mlx_prune.checkpoint.places import Place, read_part
-from mlx_prune.checkpoint.shards import Shards
+from mlx_prune.checkpoint.shards import Place, Shards
 from mlx_prune.checkpoint.stand_ins import places_by_stand_ins
 from mlx_prune.dtypes import FLOATS, mlx_type
 from mlx_prune.errors import CheckpointError
@@ -68,7 +67,7 @@ class Originals:
             if info.shape == shape and linear.expert is None:
                 # Without a copy; but it reads the file's whole header, too much for each of many experts.
                 return self._shards.load([place.tensor])[place.tensor]
-            return read_part(info, place.start, shape)
+            return info.read(place.start, shape)
         if linear.expert is None:
             return self._stored.pop(place.tensor)
         stack = self._stored[place.tensor]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mlx_prune.dtypes import UNSIGNED, WIDTHS
+from mlx_prune.dtypes import UNSIGNED, WIDTHS, mlx_type
 from mlx_prune.errors import CheckpointError, one_line
 from mlx_prune.json_files import parse_json
 
@@ -51,6 +51,37 @@ class TensorInfo:
     offset: int
     nbytes: int
 
+    def read(self, start: int, shape: tuple[int, ...]) -> mx.array:
+        """Read a run of its values; it has to be one of floats.
+
+        Args:
+            start: Values to leave out before it.
+            shape: Of the result.
+
+        Returns:
+            A fresh array of the stored type.
+        """
+        import mlx.core as mx
+
+        dtype, width = mlx_type(self.dtype), WIDTHS[self.dtype]
+        bits: np.ndarray[Any, Any] = np.fromfile(
+            self.file, dtype=UNSIGNED[width], count=math.prod(shape), offset=self.offset + start * width
+        )
+        return mx.array(bits).view(dtype).reshape(shape)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a matrix lies, its rows one after the other.
+
+    Attributes:
+        tensor: Name of the tensor that holds it.
+        start: Weights of the tensor that come before it.
+    """
+
+    tensor: str
+    start: int = 0
+
 
 @dataclass(frozen=True)
 class Shards:
@@ -70,16 +101,6 @@ class Shards:
     def nbytes(self) -> int:
         """Bytes of the files, links followed."""
         return sum(file.stat().st_size for file in self.files)
-
-    def read_bits(self, name: str) -> np.ndarray[Any, Any]:
-        """Read one tensor as unsigned integers of its width, in its shape (a fresh, writable array)."""
-        info = self.tensors[name]
-        bits = np.dtype(UNSIGNED[WIDTHS[info.dtype]])
-        count = info.nbytes // np.dtype(bits).itemsize
-        values = np.fromfile(info.file, dtype=bits, count=count, offset=info.offset)
-        if values.size != count:
-            raise CheckpointError(f"{info.file} ends inside tensor {name}; download or copy it again.")
-        return values.reshape(info.shape)
 
     def count_zeros(self, name: str) -> tuple[int, int]:
         """Values of a tensor of floats, and how many are zero of either sign; read piece by piece.

@@ -18,8 +18,7 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_prune.checkpoint.matrices import PrunableLinear
-from mlx_prune.checkpoint.places import Place, read_part
-from mlx_prune.checkpoint.shards import Shards, TensorInfo
+from mlx_prune.checkpoint.shards import Place, Shards, TensorInfo
 from mlx_prune.dtypes import FLOATS
 
 _LARGEST = 1 << 26  # stand-in values in all, 256 MB
@@ -125,7 +124,7 @@ def _values_agree(
         mx.eval(stack)
         for linear in inside:
             place = places[linear.name]
-            found = read_part(shards.tensors[place.tensor], place.start, stack.shape[1:])
+            found = shards.tensors[place.tensor].read(place.start, stack.shape[1:])
             if not mx.array_equal(found.astype(stack.dtype), stack[linear.expert or 0]).item():
                 return False
     return True

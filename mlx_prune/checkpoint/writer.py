@@ -18,8 +18,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_prune.checkpoint.places import Place, read_part
-from mlx_prune.checkpoint.shards import INDEX_FILE, Shards, TensorInfo
+from mlx_prune.checkpoint.shards import INDEX_FILE, Place, Shards, TensorInfo
 from mlx_prune.dtypes import bits_of, stored_name
 
 _COPY_BYTES = 8 << 20
@@ -94,7 +93,7 @@ class CheckpointWriter:
 
     def read_part(self, place: Place, shape: tuple[int, ...]) -> mx.array:
         """Read back a matrix written before."""
-        return read_part(self._tensors[place.tensor], place.start, shape)
+        return self._tensors[place.tensor].read(place.start, shape)
 
 
 def plan(folder: Path, layout: str, shards: Shards, stored: Mapping[str, mx.array]) -> CheckpointWriter:

@@ -10,13 +10,13 @@ import pytest
 from block_memory import peaks_by_depth
 from mlx_lm.models import mixtral
 from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
+from stored_bits import read_bits
 from tiny_experts import MIXTURES, ONE_BY_ONE, save_tiny_experts
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.layout import layout_of
 from mlx_prune.checkpoint.matrices import prunable_linears
 from mlx_prune.checkpoint.open import load
-from mlx_prune.checkpoint.places import read_part
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.inspection import inspect
@@ -39,7 +39,7 @@ def test_every_expert_is_found_in_the_sources_files(tmp_path, architecture):
     for linear in linears:
         place = layout.places[linear.name]
         shape = (linear.out_features, linear.in_features)
-        assert mx.array_equal(read_part(shards.tensors[place.tensor], place.start, shape), linear.weight)
+        assert mx.array_equal(shards.tensors[place.tensor].read(place.start, shape), linear.weight)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_only_pruned_values_differ_from_the_source(tmp_path, architecture, dtype
     layout = layout_of(before, prunable_linears(model.model), model.model)
     pruned = {place.tensor for place in layout.places.values()}
     for name, info in before.tensors.items():
-        old, new = before.read_bits(name), after.read_bits(name)
+        old, new = read_bits(before, name), read_bits(after, name)
         moved = after.tensors[name]
         assert (info.file.name, info.offset, info.dtype) == (moved.file.name, moved.offset, moved.dtype)
         if name not in pruned:

@@ -8,6 +8,7 @@ import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
+from stored_bits import read_bits
 from tiny_models import random_weights, save_tokenizer, save_weights
 
 from mlx_prune.checkpoint.open import Checkpoint
@@ -116,7 +117,7 @@ def test_what_is_for_pictures_keeps_its_bytes(tmp_path, family, method, calibrat
     for name in (PICTURES[family], PICTURES[family].replace(".weight", ".bias")):
         # Quantized models are mlx-lm's, which knows this part of one family by its older name.
         new = name.removeprefix("model.") if (family, method) == ("qwen3_vl", "quantize") else name
-        np.testing.assert_array_equal(after.read_bits(new), before.read_bits(name))
+        np.testing.assert_array_equal(read_bits(after, new), read_bits(before, name))
         assert after.tensors[new].dtype == before.tensors[name].dtype
     if method != "quantize":
         assert after.tensors.keys() <= before.tensors.keys()

@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
+from stored_bits import read_bits
 from tiny_models import ARCHITECTURES, save_tiny_model, save_tokenizer
 
 from mlx_prune.checkpoint.matrices import prunable_linears
@@ -39,7 +40,7 @@ def test_only_pruned_values_differ_from_the_source(tmp_path, architecture, dtype
     prunable = {f"{linear.name}.weight" for linear in prunable_linears(model.model)}
     assert len(prunable & before.tensors.keys()) == len(prunable)
     for name, info in before.tensors.items():
-        old, new = before.read_bits(name), after.read_bits(name)
+        old, new = read_bits(before, name), read_bits(after, name)
         moved = after.tensors[name]
         assert (info.file.name, info.offset, info.dtype) == (moved.file.name, moved.offset, moved.dtype)
         if name in prunable:

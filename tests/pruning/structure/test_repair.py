@@ -9,6 +9,7 @@ import mlx_lm
 import numpy as np
 import pytest
 from narrowed_reference import TOKENS, inputs_of, narrowed, only_blocks
+from stored_bits import read_bits
 from tiny_models import save_tiny_model
 
 from mlx_prune.activations.blocks import calls_replaced
@@ -96,7 +97,7 @@ def test_repair_of_heads_corrects_the_output_projection(tmp_path, calibration):
     assert all(entry["repaired"] < entry["without"] for entry in report.repair["groups"])
     before, after = open_shards(source), open_shards(tmp_path / "out")
     same = "model.layers.0.mlp.down_proj.weight"
-    np.testing.assert_array_equal(before.read_bits(same), after.read_bits(same))
+    np.testing.assert_array_equal(read_bits(before, same), read_bits(after, same))
     assert after.tensors["model.layers.0.self_attn.o_proj.weight"].dtype == "BF16"
 
 

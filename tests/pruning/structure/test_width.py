@@ -9,6 +9,7 @@ import mlx_lm
 import numpy as np
 import pytest
 from narrowed_reference import TOKENS, narrowed
+from stored_bits import read_bits
 from tiny_models import ARCHITECTURES, random_weights, save_tiny_model, save_tokenizer, save_weights
 
 from mlx_prune.checkpoint.open import load
@@ -65,7 +66,7 @@ def test_tensors_are_slices_of_the_stored_ones_and_the_others_keep_their_bytes(t
     before, after = open_shards(source), open_shards(tmp_path / "out")
     assert before.tensors.keys() == after.tensors.keys()
     for name, info in before.tensors.items():
-        old, new = before.read_bits(name), after.read_bits(name)
+        old, new = read_bits(before, name), read_bits(after, name)
         assert after.tensors[name].dtype == info.dtype
         if ".mlp." not in name:
             np.testing.assert_array_equal(old, new)
@@ -75,13 +76,13 @@ def test_tensors_are_slices_of_the_stored_ones_and_the_others_keep_their_bytes(t
             assert at == sorted(at)
             prefix = name.removesuffix("down_proj.weight")
             if architecture == "phi3":
-                fused, n = before.read_bits(f"{prefix}gate_up_proj.weight"), old.shape[1]
+                fused, n = read_bits(before, f"{prefix}gate_up_proj.weight"), old.shape[1]
                 rows = np.concatenate([fused[at], fused[[n + row for row in at]]])
-                np.testing.assert_array_equal(after.read_bits(f"{prefix}gate_up_proj.weight"), rows)
+                np.testing.assert_array_equal(read_bits(after, f"{prefix}gate_up_proj.weight"), rows)
             else:
                 for part in ("gate_proj", "up_proj"):
-                    rows = before.read_bits(f"{prefix}{part}.weight")[at]
-                    np.testing.assert_array_equal(after.read_bits(f"{prefix}{part}.weight"), rows)
+                    rows = read_bits(before, f"{prefix}{part}.weight")[at]
+                    np.testing.assert_array_equal(read_bits(after, f"{prefix}{part}.weight"), rows)
 
 
 @pytest.mark.parametrize("architecture", ["llama", "phi3"])

@@ -9,9 +9,10 @@ import mlx.core as mx
 import numpy as np
 import pyarrow as pa
 import pytest
+from stored_bits import read_bits
 from tiny_models import save_tiny_model
 
-from mlx_prune.checkpoint.disk_sizes import bitmask_bytes, gguf_size, zstd_bytes
+from mlx_prune.checkpoint.costs import bitmask_bytes, gguf_size, zstd_bytes
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.shards import Shards, open_shards
 
@@ -56,7 +57,7 @@ def test_the_bitmask_size_is_that_of_a_packed_file(
     shards = open_shards(folder)
     packed = file.stat().st_size
     for name in shards.tensors:
-        bits = shards.read_bits(name).ravel()
+        bits = read_bits(shards, name).ravel()
         kept_values = bits[(bits << 1) != 0]
         parts = tmp_path / "packed"
         parts.write_bytes(np.packbits(bits << 1 != 0).tobytes() + kept_values.tobytes())
