@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlx_prune.runs.folder import RunFolder
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Study:
     """A study folder, read when asked; made by :func:`open_study`.
 
@@ -32,6 +32,10 @@ class Study:
 
     path: Path
     min_answered: float = MIN_ANSWERED
+
+    def __repr__(self) -> str:
+        """The folder."""
+        return f"Study({str(self.path)!r})"
 
     @cached_property
     def tables(self) -> Tables:
