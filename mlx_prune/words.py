@@ -69,6 +69,12 @@ def some_percent(share: float) -> str:
     return percent(share, 1 if 0 < share < 0.1 or 0.99 < share < 1 else 0)
 
 
+def percents(low: float, high: float) -> str:
+    """Shares from one to another in three digits: "12.3 to 45.6 %", or "5 %" where both are written alike."""
+    ends = dict.fromkeys(f"{100 * share:.3g}" for share in (low, high))
+    return f"{' to '.join(ends)} %"
+
+
 def rise(share: Number) -> str:
     """A relative change that may span many orders, as that of a perplexity: +1.2 %, +1,234 %, +2.50e+10 %."""
     if share is None or math.isnan(share):
@@ -162,16 +168,22 @@ def duration(value: Number) -> str:
 
 
 def names(items: Sequence[str], last: str = "and", most: int | None = None) -> str:
-    """A list in a sentence: "a, b and c".
+    """A list in a sentence: "a, b and c", or "a, b and 4 more".
 
     Args:
         items: The names; an empty list gives an empty string.
         last: The word before the last.
-        most: A longer list is cut to so many entries, of which the last says how many more there are.
+        most: As of :func:`first_of`; None for any length.
     """
-    if most is not None and len(items) > most:
-        items = [*items[: most - 1], f"{len(items) - most + 1:,} more"]
-    return f" {last} ".join(filter(None, (", ".join(items[:-1]), items[-1]))) if items else ""
+    *others, final = first_of(items, most or len(items)) or [""]
+    return f"{', '.join(others)} {last} {final}" if others else final
+
+
+def first_of(items: Sequence[str], most: int) -> list[str]:
+    """A list cut to so many entries, of which the last then says how many more there are."""
+    if len(items) <= most:
+        return list(items)
+    return [*items[: most - 1], f"{len(items) - most + 1:,} more"]
 
 
 def ranges(numbers: Sequence[int]) -> str:

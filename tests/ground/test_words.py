@@ -137,6 +137,13 @@ def test_long_lists_say_how_many_more(items, most):
         assert text.count(",") == most - 2
 
 
+@given(SHARES, SHARES)
+def test_a_range_of_shares_has_one_end_where_both_are_written_alike(low, high):
+    ends = words.percents(low, high).removesuffix(" %").split(" to ")
+    assert [float(end) for end in ends] == pytest.approx([100 * low, 100 * high][: len(ends)], rel=0.006)
+    assert words.percents(low, low).count("to") == 0
+
+
 def test_lists_read_as_in_a_sentence():
     assert [words.names(list(text)) for text in ("", "a", "ab", "abc")] == ["", "a", "a and b", "a, b and c"]
     assert words.names(["a", "b", "c"], "or") == "a, b or c"

@@ -9,7 +9,7 @@ from mixed_study import MIXED, write_mixed_study
 from report_study import GRID, write_full_study
 
 from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, render
-from mlx_prune.report.figures.panels import CHANCE, method_lines, number, sparsity_axis, with_actual
+from mlx_prune.report.figures.panels import CHANCE, method_lines, sparsity_axis, with_actual
 from mlx_prune.report.figures.style import NARROW, TONES, WIDE, method_style
 from mlx_prune.report.write import report_tables
 
@@ -91,7 +91,7 @@ def test_target_sparsity_is_drawn_and_named_so_where_the_actual_one_is_unknown(t
 
 def test_a_missing_dense_model_leaves_lines_of_pruned_points_only(tables):
     rows = [row for row in tables["overall"].rows if row["prune_method"] != "dense"]
-    lines = method_lines(rows, "sparsity", lambda row: number(row["srs"]), lambda _: None)
+    lines = method_lines(rows, "sparsity", lambda row: row.srs, lambda _: None)
     assert [len(line.xs) for line in lines if line.joined] == [3, 3]
 
 

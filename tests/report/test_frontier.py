@@ -15,7 +15,6 @@ from rich.console import Console
 from mlx_prune.cli.tables.frontier import FRONTIER_LEGEND, frontier_table
 from mlx_prune.configuration import Configuration
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure, draw, render
-from mlx_prune.report.figures.panels import configuration_label, key_of
 from mlx_prune.report.figures.style import MUTED, NARROW, WIDE
 from mlx_prune.report.page.page import frontier_part, templates
 from mlx_prune.report.tables.frontier import CRITERIA, Frontier, criteria
@@ -44,7 +43,7 @@ def few(tmp_path, **options):
 
 
 def by_label(tables, model="alpha"):
-    return {configuration_label(row): row for row in tables["frontier"].where(model=model).rows}
+    return {row.configuration.name: row for row in tables["frontier"].where(model=model).rows}
 
 
 def test_every_configuration_has_its_size_time_and_perplexity(tables):
@@ -67,9 +66,9 @@ def test_every_configuration_has_its_size_time_and_perplexity(tables):
 
 
 def test_bias_is_the_paired_change_of_srs_minus_anti(tables):
-    overall = {(row["model"], configuration_label(row)): row for row in tables["overall"].rows}
+    overall = {(row["model"], row.configuration.name): row for row in tables["overall"].rows}
     for row in tables["frontier"].rows:
-        mine = overall[row["model"], configuration_label(row)]
+        mine = overall[row["model"], row.configuration.name]
         assert (row["srs"], row["usr"], row["anti_rate"]) == (mine["srs"], mine["usr"], mine["anti_rate"])
         if row["prune_method"] != "dense":
             assert row["direction_change_low"] <= row["direction_change"] <= row["direction_change_high"]
@@ -168,10 +167,10 @@ def test_a_mask_needs_no_clock_but_what_has_another_size_does(tmp_path):
 
 
 def test_intervals_of_bias_hold_together_too(tables):
-    alone = {key_of(row): row for row in tables["direction"].where(category="overall").rows}
+    alone = {row.configuration: row for row in tables["direction"].where(category="overall").rows}
     for row in tables["frontier"].rows:
         if row["prune_method"] != "dense":
-            one = alone[key_of(row)]
+            one = alone[row.configuration]
             for change, part in (
                 (-row["direction_change_low"], -one["direction_part_low"]),
                 (row["direction_change_high"], one["direction_part_high"]),
@@ -300,7 +299,7 @@ def test_the_figure_colors_and_names_the_undominated_and_labels_touch_no_other(t
     renderer = FigureCanvasAgg(figure).get_renderer()
     for axes, model in zip(figure.axes, ["alpha"] * 4 + ["beta"] * 4, strict=True):
         rows = tables["frontier"].where(model=model).rows
-        named = {configuration_label(row) for row in rows if row["standing"] == "undominated"} | {"dense"}
+        named = {row.configuration.name for row in rows if row["standing"] == "undominated"} | {"dense"}
         texts = [text for text in axes.texts if not text.get_text().startswith("↑")]
         assert {text.get_text() for text in texts} == named
         points = [line for line in axes.get_lines() if line.get_marker() != "None" and len(line.get_xdata())]

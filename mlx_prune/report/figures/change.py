@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlx_prune.labels import DENSE, only_quantized
+from mlx_prune import words
+from mlx_prune.labels import only_quantized
 from mlx_prune.report.figures.panels import (
     HATCHED,
-    Tables,
     answered_text,
     configuration_panels,
-    distinct,
-    few,
-    number,
     panel_grid,
     shared_legend,
     whisker,
@@ -30,8 +27,11 @@ from mlx_prune.report.figures.style import (
     method_style,
     plain_numbers,
 )
-from mlx_prune.report.tables.rows import number_or_nan
-from mlx_prune.report.tables.table import Row
+from mlx_prune.report.tables.build import Tables
+from mlx_prune.report.tables.change import PairedTest
+from mlx_prune.report.tables.rows import by_model, number_or_nan
+from mlx_prune.report.tables.study import EvaluationGap
+from mlx_prune.report.tables.table import finite
 from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.rates import OVERALL
 
@@ -40,21 +40,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def transitions(tables: Tables, layout: Layout) -> Figure | None:
+def transitions(tables: Tables, layout: Layout) -> Figure:
     """Shares of items that became biased, and that became unbiased."""
-    rows = tables["transitions"].rows
-    if not rows:
-        return None
-    figure, panels = configuration_panels(layout, rows)
+    figure, panels = configuration_panels(layout, tables.transitions.rows)
     for axes, mine in panels:
-        for column, tone, shift, label in (
-            ("pct_became_biased", VERMILION, -0.19, "unbiased items that became biased"),
-            ("pct_became_unbiased", BLUE, 0.19, "biased items that became unbiased"),
+        became, ceased = [row.pct_became_biased for row in mine], [row.pct_became_unbiased for row in mine]
+        for shares, tone, shift, label in (
+            (became, VERMILION, -0.19, "unbiased items that became biased"),
+            (ceased, BLUE, 0.19, "biased items that became unbiased"),
         ):
             for weak, color, name in ((False, tone.light, label), (True, GRID.light, "_")):
-                chosen = [(place, row) for place, row in enumerate(mine) if few(row) == weak]
-                widths = [number(row[column]) or 0.0 for _, row in chosen]
-                axes.barh([place + shift for place, _ in chosen], widths, 0.36, color=color, label=name)
+                chosen = [place for place, row in enumerate(mine) if row.too_few_answered == weak]
+                widths = [shares[place] or 0.0 for place in chosen]
+                axes.barh([place + shift for place in chosen], widths, 0.36, color=color, label=name)
         axes.set_xlabel("% of items")
     shared_legend(figure)
     return figure
@@ -62,21 +60,19 @@ def transitions(tables: Tables, layout: Layout) -> Figure | None:
 
 def evaluation_gap(tables: Tables, layout: Layout) -> Figure | None:
     """Change of SRS beside change of perplexity."""
-    rows = [
+    models = by_model(
         row
-        for row in tables["evaluation_gap"].rows
-        if row["prune_method"] != DENSE
-        and number(row["srs_pct_change"]) is not None
-        and number(row["ppl_pct_change"]) is not None
-    ]
-    if not rows:
+        for row in tables.evaluation_gap.rows
+        if not row.configuration.is_dense
+        and row.srs_pct_change is not None
+        and finite(row.ppl_pct_change) is not None
+    )
+    if not models:
         return None
-    models = list(dict.fromkeys(str(row["model"]) for row in rows))
-    figure, panels = panel_grid(layout, models, 3.0)
-    for axes, model in zip(panels, models, strict=True):
+    figure, panels = panel_grid(layout, list(models), 3.0)
+    for axes, rows in zip(panels, models.values(), strict=True):
         for row in rows:
-            if row["model"] == model:
-                _gap_point(axes, row)
+            _gap_point(axes, row)
         axes.set_xscale("symlog", linthresh=10)
         plain_numbers(axes.xaxis)
         axes.axhline(0, color=INK.light, linewidth=0.9)
@@ -88,31 +84,29 @@ def evaluation_gap(tables: Tables, layout: Layout) -> Figure | None:
     return figure
 
 
-def _gap_point(axes: Axes, row: Row) -> None:
-    style = method_style(str(row["prune_method"]))
-    at = (number_or_nan(row["ppl_pct_change"]), number_or_nan(row["srs_pct_change"]))
-    name = f"{row['prune_method']} {row['pattern'] or ''}".strip()
-    axes.plot(*at, **style.points(row["pattern"]), linestyle="none", label=name)
-    if only_quantized(str(row["prune_method"])):
+def _gap_point(axes: Axes, row: EvaluationGap) -> None:
+    configuration = row.configuration
+    style = method_style(configuration.prune_method)
+    at = (number_or_nan(row.ppl_pct_change), number_or_nan(row.srs_pct_change))
+    name = f"{configuration.prune_method} {configuration.pattern or ''}".strip()
+    axes.plot(*at, **style.points(configuration.pattern), linestyle="none", label=name)
+    if only_quantized(configuration.prune_method):
         return
-    sparsity = row["sparsity"] if row["actual_sparsity"] is None else row["actual_sparsity"]
-    text = f"{number_or_nan(sparsity):.0f}"
+    sparsity = configuration.sparsity if row.actual_sparsity is None else row.actual_sparsity
+    text = words.fixed(sparsity, 0)
     axes.annotate(text, at, (5, 4), textcoords="offset points", fontsize=7.5, color=MUTED.light)
 
 
-def srs_change(tables: Tables, layout: Layout) -> Figure | None:
+def srs_change(tables: Tables, layout: Layout) -> Figure:
     """Change of the overall SRS with its interval."""
-    rows = tables["paired_tests"].where(category=OVERALL).rows
-    if not rows:
-        return None
-    figure, panels = configuration_panels(layout, rows)
+    figure, panels = configuration_panels(layout, tables.paired_tests.where(category=OVERALL).rows)
     for axes, mine in panels:
         zero_line(axes)
         for place, row in enumerate(mine):
-            color = method_style(str(row["prune_method"])).color
-            whisker(axes, row, "srs_delta", place, color)
+            color = method_style(row.configuration.prune_method).color
+            whisker(axes, row.srs_delta, place, color)
             fill = color if _significant(row) else PAPER.light
-            value = number_or_nan(row["srs_delta"])
+            value = number_or_nan(row.srs_delta.value)
             axes.plot([value], [place], "o", color=color, markerfacecolor=fill, markersize=5.5)
         axes.set_xlabel("change of SRS from dense")
     for fill, label in ((MUTED.light, "significant (q < 0.05)"), (PAPER.light, "not significant")):
@@ -121,22 +115,19 @@ def srs_change(tables: Tables, layout: Layout) -> Figure | None:
     return figure
 
 
-def srs_change_by_category(tables: Tables, layout: Layout) -> Figure | None:
+def srs_change_by_category(tables: Tables, layout: Layout) -> Figure:
     """Change of SRS in every category and configuration, as a colored matrix."""
-    table = tables["paired_tests"]
-    if not len(table):
-        return None
-    models = distinct(table, "model")
-    names = [*sorted(set(distinct(table, "category")) - {OVERALL}), OVERALL]
-    cells = [table.where(model=model).rows for model in models]
-    keys = [list(dict.fromkeys(with_actual(row) for row in mine)) for mine in cells]
-    reach = max((abs(number(row["srs_delta"]) or 0.0) for row in table.rows), default=0.0) or 0.01
-    figure, panels = panel_grid(layout, models, 1.15 + 0.24 * max(len(labels) for labels in keys))
-    for axes, mine, labels in zip(panels, cells, keys, strict=True):
+    cells = by_model(tables.paired_tests.rows)
+    rows = tables.paired_tests.rows
+    names = [*sorted({row.category for row in rows} - {OVERALL}), OVERALL]
+    keys = [list(dict.fromkeys(with_actual(row) for row in mine)) for mine in cells.values()]
+    reach = max(abs(row.srs_delta.value or 0.0) for row in rows) or 0.01
+    figure, panels = panel_grid(layout, list(cells), 1.15 + 0.24 * max(len(labels) for labels in keys))
+    for axes, mine, labels in zip(panels, cells.values(), keys, strict=True):
         axes.grid(False)
         for row in mine:
-            place = names.index(str(row["category"])), labels.index(with_actual(row))
-            _cell(axes, place, number_or_nan(row["srs_delta"]) / reach, row)
+            place = names.index(row.category), labels.index(with_actual(row))
+            _cell(axes, place, row, reach)
         axes.set_xlim(-0.5, len(names) - 0.5)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         shown = [name.replace("_", " ") for name in names]
@@ -147,27 +138,26 @@ def srs_change_by_category(tables: Tables, layout: Layout) -> Figure | None:
     return figure
 
 
-def _significant(row: Row) -> bool:
-    q = number(row["q_clustered"])
-    return q is not None and q < SIGNIFICANCE
+def _significant(row: PairedTest) -> bool:
+    return row.q_clustered is not None and row.q_clustered < SIGNIFICANCE
 
 
-def _cell(axes: Axes, place: tuple[int, int], shade: float, row: Row) -> None:
-    """One cell of the matrix; ``shade`` from -1 to 1, nothing where there is no change to show."""
+def _cell(axes: Axes, place: tuple[int, int], row: PairedTest, reach: float) -> None:
+    """One cell of the matrix, whose colors reach so far; nothing where there is no change to show."""
     import matplotlib as mpl
     from matplotlib.patches import Rectangle
 
-    value = number(row["srs_delta"])
+    value, corner = row.srs_delta.value, (place[0] - 0.5, place[1] - 0.5)
     if value is None:
-        if row["answered"] is not None:
-            corner = (place[0] - 0.5, place[1] - 0.5)
+        if row.answered is not None:
             axes.add_patch(Rectangle(corner, 1, 1, facecolor=PAPER.light, **HATCHED))
-            said = answered_text(row) if few(row) else ""
+            said = answered_text(row) if row.too_few_answered else ""
             axes.annotate(said, place, ha="center", va="center", fontsize=6, color=MUTED.light)
         return
+    shade = value / reach
     color = mpl.colormaps["PuOr_r"](0.5 + shade / 2)
-    axes.add_patch(Rectangle((place[0] - 0.5, place[1] - 0.5), 1, 1, facecolor=color, edgecolor="#ffffff"))
-    text = f"{value:+z.2f}".replace("0.", ".")
+    axes.add_patch(Rectangle(corner, 1, 1, facecolor=color, edgecolor="#ffffff"))
+    text = words.signed(value, 2).replace("0.", ".")
     ink = "#ffffff" if abs(shade) > 0.72 else "#111111"
     if share := answered_text(row):
         axes.annotate(share, (place[0], place[1] + 0.3), ha="center", va="center", fontsize=5, color=ink)

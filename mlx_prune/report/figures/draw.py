@@ -13,8 +13,8 @@ from mlx_prune.report.figures import change as figures_change
 from mlx_prune.report.figures import effects as figures_effects
 from mlx_prune.report.figures import frontier as figures_frontier
 from mlx_prune.report.figures import rates as figures_rates
-from mlx_prune.report.figures.panels import Tables
 from mlx_prune.report.figures.style import NARROW, WIDE, Layout, lay_out, look
+from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.frontier import RULE
 from mlx_prune.store import write_atomically
 
@@ -30,15 +30,20 @@ class FigureKind:
         name: File name without its ending.
         title: For a heading.
         caption: What is shown, and how to read it.
-        tables: Names of the tables it shows.
-        draw: Draws it in a layout; None if the tables lack what it needs.
+        needs: Names of the tables without whose rows there is nothing to draw.
+        draw: Draws it in a layout; None if the rows do not hold what it shows.
     """
 
     name: str
     title: str
     caption: str
-    tables: tuple[str, ...]
+    needs: tuple[str, ...]
     draw: Callable[[Tables, Layout], Figure | None]
+
+    @property
+    def alt(self) -> str:
+        """What it shows, for those who do not see it."""
+        return f"{self.title}. {self.caption}"
 
 
 _POINTS = (
@@ -52,7 +57,7 @@ STUDY_FIGURES = (
         "Stereotype reliance by sparsity",
         "Share of answers to ambiguous questions that fit the stereotype, averaged over categories. "
         "Bars: 95 % interval of the change from dense, over question templates." + _POINTS,
-        ("overall", "paired_tests"),
+        ("overall",),
         figures_rates.srs_by_sparsity,
     ),
     FigureKind(
@@ -60,7 +65,7 @@ STUDY_FIGURES = (
         "Abstention by sparsity",
         "Share of answers that choose “unknown”, the right answer to an ambiguous question. "
         "Bars: 95 % interval of the change from dense, over question templates." + _POINTS,
-        ("overall", "direction"),
+        ("overall",),
         figures_rates.usr_by_sparsity,
     ),
     FigureKind(
@@ -179,7 +184,7 @@ FIGURES = (*STUDY_FIGURES, FRONTIER, *FURTHER_FIGURES)
 def draw(kind: FigureKind, tables: Tables, layout: Layout = WIDE) -> Figure | None:
     """Draw one figure in the common look; None if the tables lack what it needs."""
     with look():
-        return kind.draw(tables, layout)
+        return kind.draw(tables, layout) if all(len(tables[name]) for name in kind.needs) else None
 
 
 def render(figure: Figure, file_format: str) -> bytes:

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mlx_prune.labels import DENSE
-from mlx_prune.report.figures.panels import (
-    Band,
-    Tables,
-    configuration_label,
-    distinct,
-    number,
-    panel_grid,
-    shared_legend,
-)
+from mlx_prune import words
+from mlx_prune.report.figures.panels import Band, panel_grid, shared_legend
 from mlx_prune.report.figures.placing import Box, place_labels
 from mlx_prune.report.figures.style import INK, MUTED, Layout, lay_out, method_style, plain_numbers
-from mlx_prune.report.tables.frontier import UNDOMINATED
-from mlx_prune.report.tables.table import Row
+from mlx_prune.report.tables.build import Tables
+from mlx_prune.report.tables.frontier import UNDOMINATED, Frontier
+from mlx_prune.report.tables.rows import by_model
+from mlx_prune.report.tables.table import Interval, finite
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,9 +29,9 @@ _FAR = 4.0
 
 @dataclass(frozen=True)
 class _Axis:
-    """A column of the table on an axis: its label, a word for titles, and whether it varies by factors."""
+    """A measure on an axis: its value of a row, its label, a word for titles, whether factors matter."""
 
-    column: str
+    of: Callable[[Frontier], Interval]
     label: str
     title: str
     factors: bool = False
@@ -54,10 +48,15 @@ class _Dot:
         beyond: The value, where it is too large for the panel.
     """
 
-    row: Row
+    row: Frontier
     at: Band
     intervals: tuple[Band | None, Band | None]
     beyond: str = ""
+
+    @property
+    def dense(self) -> bool:
+        """Whether it is the dense model."""
+        return self.row.configuration.is_dense
 
     @property
     def shown(self) -> bool:
@@ -67,7 +66,7 @@ class _Dot:
     @property
     def name(self) -> str:
         """Its label, or nothing."""
-        return self.beyond or (configuration_label(self.row) if self.shown else "")
+        return self.beyond or (self.row.configuration.name if self.shown else "")
 
     def whiskers(self) -> list[tuple[Band, Band]]:
         """Its intervals as lines: both x values, both y values."""
@@ -76,32 +75,28 @@ class _Dot:
         return lines + ([((x, x), up)] if up else [])
 
 
-_BOUGHT = (
-    _Axis("size_ratio", "size on disk, dense = 1", "size"),
-    _Axis("latency_ratio", "time of an answer, dense = 1", "time", factors=True),
-)
-_PAID = (
-    _Axis("perplexity", "perplexity", "Perplexity", factors=True),
-    _Axis("direction_change", "change of SRS − anti", "Directional bias"),
-)
+_SIZE = _Axis(lambda row: Interval(row.size_ratio), "size on disk, dense = 1", "size")
+_TIME = _Axis(lambda row: row.latency, "time of an answer, dense = 1", "time", factors=True)
+_PERPLEXITY = _Axis(lambda row: row.perplexity, "perplexity", "Perplexity", factors=True)
+_BIAS = _Axis(lambda row: row.direction_change, "change of SRS − anti", "Directional bias")
 
 
 def frontier(tables: Tables, layout: Layout) -> Figure | None:
     """Size and time against perplexity and directional bias, a block of panels per model."""
-    table = tables["frontier"]
-    bought = [axis for axis in _BOUGHT if _measured(table.rows, axis)]
-    paid = [axis for axis in _PAID if _measured(table.rows, axis)]
+    models = by_model(tables.frontier.rows)
+    bought, paid = (
+        [axis for axis in axes if _measured(tables.frontier.rows, axis)]
+        for axes in ((_SIZE, _TIME), (_PERPLEXITY, _BIAS))
+    )
     if not bought or not paid:
         return None
-    models = distinct(table, "model")
     places = [(model, x, y) for model in models for y in paid for x in bought]
     prefix = {model: f"{model} · " if len(models) > 1 else "" for model in models}
     titles = [f"{prefix[model]}{y.title} against {x.title}" for model, x, y in places]
     across = min(layout.columns, len(bought))
     figure, panels = panel_grid(layout, titles, 3.1, columns=across)
     dots = [
-        _draw_panel(axes, table.where(model=model).rows, x, y)
-        for axes, (model, x, y) in zip(panels, places, strict=True)
+        _draw_panel(axes, models[model], x, y) for axes, (model, x, y) in zip(panels, places, strict=True)
     ]
     shared_legend(figure)
     # Labels go where there is room, which is known once everything else has its place.
@@ -111,31 +106,32 @@ def frontier(tables: Tables, layout: Layout) -> Figure | None:
     return figure
 
 
-def _measured(rows: Sequence[Row], axis: _Axis) -> bool:
-    return any(row["prune_method"] != DENSE and row[axis.column] is not None for row in rows)
+def _measured(rows: Sequence[Frontier], axis: _Axis) -> bool:
+    return any(not row.configuration.is_dense and axis.of(row).value is not None for row in rows)
 
 
-def _draw_panel(axes: Axes, rows: Sequence[Row], x: _Axis, y: _Axis) -> list[_Dot]:
+def _draw_panel(axes: Axes, rows: Sequence[Frontier], x: _Axis, y: _Axis) -> list[_Dot]:
     """Draw a panel without its labels; returns what is on it."""
     axes.set_xlabel(x.label)
     axes.set_ylabel(y.label)
     for row in rows:
-        look = method_style(str(row["prune_method"])).points(row["pattern"])
-        axes.plot([], [], **look, linestyle="none", label=_method(row))
+        method, pattern = row.configuration.prune_method, row.configuration.pattern
+        look = method_style(method).points(pattern)
+        axes.plot([], [], **look, linestyle="none", label=f"{method} {pattern or ''}".strip())
     dots = _dots(rows, x, y)
-    if not any(dot.row["prune_method"] != DENSE for dot in dots):
+    if all(dot.dense for dot in dots):
         axes.annotate("not measured", (0.5, 0.5), xycoords="axes fraction", ha="center", color=MUTED.light)
         return []
     # The dense model last, on top of what it ties with.
-    for dot in sorted(dots, key=lambda dot: (dot.row["prune_method"] == DENSE, dot.shown)):
+    for dot in sorted(dots, key=lambda dot: (dot.dense, dot.shown)):
         _draw_dot(axes, dot)
     _set_scale(axes.xaxis, [dot.at[0] for dot in dots], x)
     _set_scale(axes.yaxis, [dot.at[1] for dot in dots], y)
     axes.margins(0.1, 0.14)
     left, right = axes.get_xlim()
     # Differences of a percent are not to look like any.
-    axes.set_xlim(*((0, right) if x.column == "size_ratio" else (min(left, 0.85), max(right, 1.15))))
-    dense = next((dot for dot in dots if dot.row["prune_method"] == DENSE), None)
+    axes.set_xlim(*((0, right) if x is _SIZE else (min(left, 0.85), max(right, 1.15))))
+    dense = next((dot for dot in dots if dot.dense), None)
     if dense:
         # Left of one thin line and below the other is better.
         axes.axvline(dense.at[0], color=INK.light, linewidth=0.8, alpha=0.5, zorder=1)
@@ -143,45 +139,38 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], x: _Axis, y: _Axis) -> list[_Do
     return dots
 
 
-def _method(row: Row) -> str:
-    return f"{row['prune_method']} {row['pattern'] or ''}".strip()
-
-
-def _dots(rows: Sequence[Row], x: _Axis, y: _Axis) -> list[_Dot]:
+def _dots(rows: Sequence[Frontier], x: _Axis, y: _Axis) -> list[_Dot]:
     """What is on a panel; perplexities far above all that matter stand on the upper edge, with an arrow."""
     ceiling = math.inf
-    if y.column == "perplexity":
-        kept = [v for row in rows if _is_shown(row) and (v := number(row[y.column])) is not None]
+    if y is _PERPLEXITY:
+        kept = [value for row in rows if _is_shown(row) and (value := finite(y.of(row).value)) is not None]
         ceiling = _FAR * max(kept, default=1.0)
     dots = []
     for row in rows:
-        across, up = number(row[x.column]), row[y.column]
-        if across is None or not isinstance(up, int | float):
+        across, up = finite(x.of(row).value), y.of(row).value
+        if across is None or up is None:
             continue
         if up > ceiling:
-            dots.append(_Dot(row, (across, ceiling), (_ends(row, x), None), f"↑ {_short(up)}"))
+            beyond = f"↑ {words.count(up) if up < 1e5 else words.magnitude(up)}"
+            dots.append(_Dot(row, (across, ceiling), (_ends(row, x), None), beyond))
         else:
             dots.append(_Dot(row, (across, up), (_ends(row, x), _ends(row, y))))
     return dots
 
 
-def _is_shown(row: Row) -> bool:
-    return bool(row["standing"] == UNDOMINATED or row["prune_method"] == DENSE)
+def _is_shown(row: Frontier) -> bool:
+    return row.standing == UNDOMINATED or row.configuration.is_dense
 
 
-def _ends(row: Row, axis: _Axis) -> Band | None:
-    """The interval of a cell, if it has one."""
-    name = axis.column.removesuffix("_ratio")
-    low, high = number(row.get(f"{name}_low")), number(row.get(f"{name}_high"))
-    return None if low is None or high is None or low == high else (low, high)
-
-
-def _short(value: float) -> str:
-    return "∞" if math.isinf(value) else f"{value:,.0f}" if value < 1e5 else f"{value:.0e}"
+def _ends(row: Frontier, axis: _Axis) -> Band | None:
+    """The interval of a measure, if it has one."""
+    ends = axis.of(row).ends
+    return None if ends is None or ends[0] == ends[1] else ends
 
 
 def _draw_dot(axes: Axes, dot: _Dot) -> None:
-    look = method_style(str(dot.row["prune_method"])).points(dot.row["pattern"])
+    configuration = dot.row.configuration
+    look = method_style(configuration.prune_method).points(configuration.pattern)
     if not dot.shown:
         look |= {"color": MUTED.light, "markeredgecolor": MUTED.light, "alpha": 0.6}
     for xs, ys in dot.whiskers():
@@ -215,7 +204,7 @@ def _label_dots(axes: Axes, dots: Sequence[_Dot]) -> None:
     edge = axes.get_window_extent()
     room = Box(edge.x0, edge.y0, edge.x1, edge.y1)
     for dot in dots:
-        if dot.row["prune_method"] == DENSE:
+        if dot.dense:
             x, y = pixels(dot.at)
             lines += [((x, room.bottom), (x, room.top)), ((room.left, y), (room.right, y))]
     boxes = place_labels(

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from mlx_prune.configuration import Configuration
+from mlx_prune import words
 from mlx_prune.labels import DENSE, family, only_quantized, removes_weights
 from mlx_prune.report.figures.style import GRID, INK, MUTED, VERMILION, Layout, method_style, new_figure
-from mlx_prune.report.tables.rows import Rated, number_or_nan
-from mlx_prune.report.tables.table import Row, Table
+from mlx_prune.report.tables.rows import Configured, Rated, by_model, number_or_nan
+from mlx_prune.report.tables.table import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Tables = Mapping[str, Table[Any]]
 Band = tuple[float, float]
-Look = Callable[[Row], float | None]
-BandOf = Callable[[Row], Band | None]
+R = TypeVar("R", bound=Rated)
+C = TypeVar("C", bound=Configured)
+ValueOf = Callable[[R], float | None]
+BandOf = Callable[[R], Band | None]
+PlaceOf = Callable[[R], tuple[float | None, float | None]]
 
 CHANCE = 1 / 3
 TOO_FEW = "too few answers"
@@ -33,72 +35,36 @@ _MOST_ANSWERED = 0.9
 _NEIGHBORS = 1.5
 
 
-def key_of(row: Row) -> Configuration:
-    """What identifies a row's configuration."""
-    found: Configuration = row["configuration"]
-    return found
-
-
-def number(value: object) -> float | None:
-    """A cell as a finite number, or None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
-def distinct(table: Table[Any], column: str) -> list[str]:
-    """The values of a column, in order of appearance."""
-    return list(dict.fromkeys(str(value) for value in table.column(column)))
-
-
-def configuration_label(row: Row) -> str:
-    """``wanda 50 %``, ``wanda 2:4``, ``q4``, ``dense``."""
-    return key_of(row).name
-
-
-def name_of(row: Row) -> str:
-    """A row's configuration with its model, for a sentence."""
-    return key_of(row).full_name
-
-
-def with_actual(row: Row) -> str:
+def with_actual(row: Configured) -> str:
     """The configuration's label; the actual sparsity is added where it misses the target by over a point.
 
     The target of removed neurons or blocks is a share of these, and what is added the share of weights.
     """
-    actual, target = number(row["actual_sparsity"]), number(row["sparsity"])
-    label = configuration_label(row)
-    method = str(row["prune_method"])
-    if actual is None or target is None or abs(actual - target) <= 1 or only_quantized(method):
-        return label
-    words = f"{actual:.0f} % of weights" if removes_weights(method) else f"is {actual:.0f} %"
-    return f"{label} ({words})"
+    configuration, actual = row.configuration, row.actual_sparsity
+    missed = actual is not None and abs(actual - configuration.sparsity) > 1
+    if not missed or only_quantized(configuration.prune_method):
+        return configuration.name
+    share = words.percentage(actual, 0)
+    removed = removes_weights(configuration.prune_method)
+    return f"{configuration.name} ({f'{share} of weights' if removed else f'is {share}'})"
 
 
-def sparsity_axis(rows: Iterable[Row]) -> tuple[str, str]:
+def sparsity_axis(rows: Iterable[Configured]) -> tuple[str, str]:
     """The column to put on the axis and its label: actual sparsity, if every row has it."""
     rows = list(rows)
-    if any(number(row["actual_sparsity"]) is None for row in rows):
+    if any(row.actual_sparsity is None for row in rows):
         return "sparsity", "target sparsity (%; actual not recorded)"
-    if any(removes_weights(str(row["prune_method"])) for row in rows):
+    if any(removes_weights(row.configuration.prune_method) for row in rows):
         return "actual_sparsity", "weights zero or removed (% of prunable)"
     return "actual_sparsity", "actual sparsity (% of prunable weights)"
 
 
-def few(row: Row) -> bool:
-    """Whether so few answers are behind a row that its rates say nothing."""
-    return bool(row.get("too_few_answered"))
-
-
-def answered_text(row: Row, below: float = _MOST_ANSWERED) -> str:
+def answered_text(row: Rated, below: float = _MOST_ANSWERED) -> str:
     """Percent of the answers that were understood, for a label; empty where nearly all were."""
-    share = number(row.get("answered"))
-    return "" if share is None or share >= below else f"{100 * share:.0f} %"
+    return "" if row.answered is None or row.answered >= below else words.percent(row.answered, 0)
 
 
-def draw_answered(
-    axes: Axes, rows: Iterable[Row], place: Callable[[Row], tuple[float | None, float | None]]
-) -> None:
+def draw_answered(axes: Axes, rows: Iterable[R], place: PlaceOf[R]) -> None:
     """Write beside each point how many of its answers were understood, and cross out those of too few.
 
     Args:
@@ -110,7 +76,7 @@ def draw_answered(
         x, y = place(row)
         if x is None or y is None:
             continue
-        if few(row):
+        if row.too_few_answered:
             look: dict[str, Any] = {
                 "color": MUTED.light,
                 "markersize": 5,
@@ -119,7 +85,7 @@ def draw_answered(
             }
             axes.plot([x], [y], marker="x", label=TOO_FEW, **look)
         if text := answered_text(row):
-            offset = (5, 3) if few(row) else (5, -7)
+            offset = (5, 3) if row.too_few_answered else (5, -7)
             axes.annotate(
                 text, (x, y), offset, textcoords="offset points", fontsize=6, color=MUTED.light, zorder=1
             )
@@ -171,26 +137,26 @@ class Line:
         return f"{self.method} {self.pattern}" if self.pattern else self.method
 
 
-def method_lines(rows: Sequence[Row], axis: str, value: Look, band: BandOf) -> list[Line]:
+def method_lines(rows: Sequence[R], axis: str, value: ValueOf[R], band: BandOf[R]) -> list[Line]:
     """Sort one model's rows into lines; the dense model is one of its own.
 
     Rows of too few answers are left out; see :func:`draw_answered`. A line begins at dense and joins the
     sparsities of a method. A pattern, a quantization and a method with
     a single sparsity are points, unjoined: a line through one measurement would show what was not measured.
     """
-    rows = [row for row in rows if not few(row)]
-    dense = [row for row in rows if row["prune_method"] == DENSE]
-    groups: dict[tuple[str, str | None], list[Row]] = {(DENSE, None): dense}
+    rows = [row for row in rows if not row.too_few_answered]
+    dense = [row for row in rows if row.configuration.is_dense]
+    groups: dict[tuple[str, str | None], list[R]] = {(DENSE, None): dense}
     for row in rows:
-        if row["prune_method"] != DENSE:
-            pattern = None if row["pattern"] is None else str(row["pattern"])
-            groups.setdefault((str(row["prune_method"]), pattern), []).append(row)
+        if not row.configuration.is_dense:
+            name = row.configuration.prune_method, row.configuration.pattern
+            groups.setdefault(name, []).append(row)
     lines = []
     for (method, pattern), mine in groups.items():
-        joined = method != DENSE and pattern is None and len({row["sparsity"] for row in mine}) > 1
+        joined = method != DENSE and pattern is None and len({row.configuration.sparsity for row in mine}) > 1
         points = []
         for row in (*(dense if joined else []), *mine):
-            x, y = number(row[axis]), value(row)
+            x, y = row[axis], value(row)
             if x is not None and y is not None:
                 points.append((x, y, band(row)))
         points.sort(key=lambda point: point[0])
@@ -245,16 +211,14 @@ def chance_line(axes: Axes) -> None:
 
 
 def configuration_panels(
-    layout: Layout, rows: Sequence[Row], *, row_height: float = 0.24
-) -> tuple[Figure, list[tuple[Axes, list[Row]]]]:
+    layout: Layout, rows: Sequence[C], *, row_height: float = 0.24
+) -> tuple[Figure, list[tuple[Axes, list[C]]]]:
     """A panel per model with one configuration on each line of the y axis, methods set apart.
 
     Returns:
         The figure, and each panel with the rows it shows, from the top.
     """
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(str(row["model"]), []).append(row)
+    groups = by_model(rows)
     most = max(len(group) for group in groups.values())
     # Long labels need room beside them.
     across = 2 if layout.columns > 2 and max(len(with_actual(row)) for row in rows) > 20 else layout.columns
@@ -268,14 +232,16 @@ def configuration_panels(
         axes.spines["left"].set_visible(False)
         _answered_column(axes, group)
         for place in range(1, len(group)):
-            if family(str(group[place]["prune_method"])) != family(str(group[place - 1]["prune_method"])):
+            above, below = (row.configuration.prune_method for row in group[place - 1 : place + 1])
+            if family(above) != family(below):
                 axes.axhline(place - 0.5, color=GRID.light, linewidth=0.8)
     return figure, list(zip(panels, groups.values(), strict=True))
 
 
-def _answered_column(axes: Axes, rows: Sequence[Row]) -> None:
+def _answered_column(axes: Axes, rows: Sequence[Configured]) -> None:
     """How many answers were understood, at the right of each line; lines of too few are hatched."""
-    if not all(isinstance(row, Rated) for row in rows):
+    rated = [row for row in rows if isinstance(row, Rated)]
+    if not rated:
         return
     beside: dict[str, Any] = {
         "xycoords": ("axes fraction", "data"),
@@ -283,17 +249,17 @@ def _answered_column(axes: Axes, rows: Sequence[Row]) -> None:
         "fontsize": 7,
         "annotation_clip": False,
     }
-    for place, row in enumerate(rows):
-        color = VERMILION.light if few(row) else MUTED.light
+    for place, row in enumerate(rated):
+        color = VERMILION.light if row.too_few_answered else MUTED.light
         axes.annotate(answered_text(row, 2.0), (1.02, place), color=color, **beside)
-        if few(row):
+        if row.too_few_answered:
             axes.axhspan(place - 0.5, place + 0.5, zorder=0, facecolor="none", **HATCHED)
     axes.annotate("answered", (1.02, -0.85), color=MUTED.light, **beside)
 
 
-def whisker(axes: Axes, row: Row, column: str, place: float, color: str) -> None:
-    """A horizontal line over the interval of a column; nothing where there is none."""
-    ends = [number_or_nan(row[f"{column}_low"]), number_or_nan(row[f"{column}_high"])]
+def whisker(axes: Axes, found: Interval, place: float, color: str) -> None:
+    """A horizontal line over an interval; nothing where there is none."""
+    ends = [number_or_nan(found.low), number_or_nan(found.high)]
     axes.plot(ends, [place] * 2, color=color, linewidth=1.4, solid_capstyle="butt")
 
 

@@ -2,77 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, TypeVar
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.panels import (
     Band,
-    Look,
-    Tables,
     chance_line,
-    distinct,
     draw_answered,
     draw_lines,
-    few,
-    key_of,
     method_lines,
-    number,
     panel_grid,
     shared_legend,
     sparsity_axis,
     with_actual,
 )
 from mlx_prune.report.figures.style import GRID, INK, Layout, method_style
-from mlx_prune.report.tables.table import Row
+from mlx_prune.report.tables.build import Tables
+from mlx_prune.report.tables.change import Direction, PairedTest
+from mlx_prune.report.tables.rates import Overall, Rate
+from mlx_prune.report.tables.rows import Configured, Rated, by_model, number_or_nan
+from mlx_prune.report.tables.study import LatentRate
 from mlx_prune.stats.rates import OVERALL
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+C = TypeVar("C", bound=Configured)
+
 
 def srs_by_sparsity(tables: Tables, layout: Layout) -> Figure | None:
     """Overall SRS along actual sparsity."""
-    bands = _around_dense(tables, "paired_tests", "srs_delta", "srs_baseline", 1)
+
+    def band(row: PairedTest, dense: Overall) -> Band | None:
+        return _moved(dense.srs_baseline, row.srs_delta.ends, 1)
+
+    bands = _bands(tables, tables.paired_tests.where(category=OVERALL).rows, band)
     return _overall_rate(tables, layout, "srs", "SRS (mean of categories)", bands)
 
 
 def usr_by_sparsity(tables: Tables, layout: Layout) -> Figure | None:
     """Overall USR along actual sparsity."""
-    # The abstention part of SRS is half the loss of USR.
-    bands = _around_dense(tables, "direction", "abstention_part", "usr_baseline", -2)
+
+    def band(row: Direction, dense: Overall) -> Band | None:
+        # The abstention part of SRS is half the loss of USR.
+        return _moved(dense.usr_baseline, row.abstention_part.ends, -2)
+
+    bands = _bands(tables, tables.direction.where(category=OVERALL).rows, band)
     return _overall_rate(tables, layout, "usr", "USR (mean of categories)", bands)
 
 
-def _around_dense(
-    tables: Tables, table: str, change: str, baseline: str, factor: float
+def _bands(
+    tables: Tables, rows: tuple[C, ...], band: Callable[[C, Overall], Band | None]
 ) -> dict[Configuration, Band]:
-    """Interval of each configuration's change, moved to the dense rate it starts from."""
-    starts = {key_of(row): number(row[baseline]) for row in tables["overall"].rows}
-    bands = {}
-    for row in tables[table].rows:
-        start = starts.get(key_of(row))
-        ends = number(row[f"{change}_low"]), number(row[f"{change}_high"])
-        if row["category"] == OVERALL and start is not None and None not in ends:
-            moved = sorted(start + factor * end for end in ends if end is not None)
-            bands[key_of(row)] = (max(moved[0], 0.0), min(moved[1], 1.0))
-    return bands
+    """Interval of each configuration's rate."""
+    overall = {row.configuration: row for row in tables.overall.rows}
+    found = {row.configuration: band(row, overall[row.configuration]) for row in rows}
+    return {name: ends for name, ends in found.items() if ends is not None}
+
+
+def _moved(start: float | None, ends: Band | None, factor: float) -> Band | None:
+    """Interval of a change, moved to the dense rate it starts from."""
+    if start is None or ends is None:
+        return None
+    low, high = sorted(start + factor * end for end in ends)
+    return max(low, 0.0), min(high, 1.0)
 
 
 def _overall_rate(
     tables: Tables, layout: Layout, column: str, label: str, bands: dict[Configuration, Band]
 ) -> Figure | None:
-    table = tables["overall"]
-    if all(row["prune_method"] == DENSE for row in table.rows):
+    table = tables.overall
+    if _only_dense(table.rows):
         return None
-    models = distinct(table, "model")
+    models = by_model(table.rows)
     axis, axis_label = sparsity_axis(table.rows)
-    figure, panels = panel_grid(layout, models, 2.7, sharey=True)
-    for axes, model in zip(panels, models, strict=True):
-        rows = table.where(model=model).rows
-        lines = method_lines(rows, axis, _cell(column), lambda row: bands.get(key_of(row)))
+    figure, panels = panel_grid(layout, list(models), 2.7, sharey=True)
+    for axes, rows in zip(panels, models.values(), strict=True):
+        lines = method_lines(rows, axis, _cell(column), lambda row: bands.get(row.configuration))
         draw_lines(axes, lines)
         draw_answered(axes, rows, _at(axis, column))
         if column == "srs":
@@ -84,6 +94,10 @@ def _overall_rate(
     return figure
 
 
+def _only_dense(rows: Sequence[Configured]) -> bool:
+    return all(row.configuration.is_dense for row in rows)
+
+
 def _from_zero(panels: list[Axes]) -> None:
     # Last, because fixing one end of a shared axis stops it from following what is drawn later.
     for axes in panels:
@@ -91,24 +105,20 @@ def _from_zero(panels: list[Axes]) -> None:
         axes.set_xlim(left=-2)
 
 
-def _cell(column: str) -> Look:
-    return lambda row: number(row[column])
+def _cell(column: str) -> Callable[[Rated], float | None]:
+    return lambda row: row[column]
 
 
-def _at(axis: str, column: str) -> Callable[[Row], tuple[float | None, float | None]]:
-    return lambda row: (number(row[axis]), number(row[column]))
-
-
-def _there(x: float, y: float) -> Callable[[Row], tuple[float, float]]:
-    return lambda _: (x, y)
+def _at(axis: str, column: str) -> Callable[[Rated], tuple[float | None, float | None]]:
+    return lambda row: (row[axis], row[column])
 
 
 def srs_by_category(tables: Tables, layout: Layout) -> Figure | None:
     """SRS of each category along actual sparsity."""
-    table = tables["rates"]
-    if all(row["prune_method"] == DENSE for row in table.rows):
+    table = tables.rates
+    if _only_dense(table.rows):
         return None
-    models, categories = distinct(table, "model"), sorted(distinct(table, "category"))
+    models, categories = by_model(table.rows), sorted({row.category for row in table.rows})
     axis, axis_label = sparsity_axis(table.rows)
     places = [(model, category) for model in models for category in categories]
     suffixes = {model: f" · {model}" if len(models) > 1 else "" for model in models}
@@ -116,7 +126,7 @@ def srs_by_category(tables: Tables, layout: Layout) -> Figure | None:
     across = 2 if layout.columns == 1 else len(categories) if len(categories) <= 5 else 4
     figure, panels = panel_grid(layout, titles, 2.1, columns=across, sharey=True, sharex=True)
     for axes, (model, category) in zip(panels, places, strict=True):
-        rows = table.where(model=model, category=category).rows
+        rows = [row for row in models[model] if row.category == category]
         draw_lines(axes, method_lines(rows, axis, _cell("srs"), _clustered))
         draw_answered(axes, rows, _at(axis, "srs"))
         chance_line(axes)
@@ -127,8 +137,8 @@ def srs_by_category(tables: Tables, layout: Layout) -> Figure | None:
     return figure
 
 
-def _clustered(row: Row) -> Band | None:
-    low, high = number(row["srs_clustered_low"]), number(row["srs_clustered_high"])
+def _clustered(row: Rate) -> Band | None:
+    low, high = row.srs_clustered_low, row.srs_clustered_high
     return None if low is None or high is None else (low, high)
 
 
@@ -136,42 +146,28 @@ def _words(category: str) -> str:
     return category.replace("_", " ")
 
 
-def methods_at_50(tables: Tables, layout: Layout) -> Figure | None:
+def methods_at_50(tables: Tables, layout: Layout) -> Figure:
     """SRS of every method at a target of 50 %, by category, beside dense."""
-    halves = {key_of(row) for row in tables["methods_at_50"].rows}
-    if not halves:
-        return None
-    table = tables["rates"]
-    models = distinct(tables["methods_at_50"], "model")
-    categories = sorted(distinct(table, "category"))
-    most = max(sum(key.model == model for key in halves) for model in models)
-    figure, panels = panel_grid(
-        layout, models, 1.0 + max(0.42, 0.1 + 0.11 * most) * len(categories), sharex=True
-    )
+    halves = {row.configuration for row in tables.methods_at_50.rows}
+    models = by_model(tables.methods_at_50.rows)
+    categories = sorted({row.category for row in tables.rates.rows})
+    most = max(sum(name.model == model for name in halves) for model in models)
+    height = 1.0 + max(0.42, 0.1 + 0.11 * most) * len(categories)
+    figure, panels = panel_grid(layout, list(models), height, sharex=True)
     for axes, model in zip(panels, models, strict=True):
-        rows = table.where(model=model).rows
-        shown = list(dict.fromkeys(key_of(row) for row in rows if key_of(row) in halves))
+        rows = tables.rates.where(model=model).rows
+        shown = list(dict.fromkeys(row.configuration for row in rows if row.configuration in halves))
         step = min(0.18, 0.8 / max(len(shown), 1))
         for place, category in enumerate(categories):
-            dense = [r for r in rows if r["prune_method"] == DENSE and r["category"] == category]
-            for start in (number(row["srs"]) for row in dense):
-                if start is not None:
+            mine = [row for row in rows if row.category == category and row.srs is not None]
+            for row in mine:
+                if row.configuration.is_dense:
                     ends = [place - 0.42, place + 0.42]
-                    axes.plot([start] * 2, ends, color=INK.light, linewidth=2.2, label=DENSE)
-            for row in rows:
-                value = number(row["srs"])
-                if key_of(row) not in halves or row["category"] != category or value is None:
-                    continue
-                offset = step * (shown.index(key_of(row)) - (len(shown) - 1) / 2)
-                draw_answered(axes, [row], _there(value, place + offset))
-                if few(row):
-                    continue
-                style = method_style(str(row["prune_method"]))
-                band = _clustered(row)
-                if band:
-                    axes.plot(band, [place + offset] * 2, color=style.color, linewidth=1, alpha=0.8)
-                look = style.points(row["pattern"]) | {"linestyle": "none", "label": with_actual(row)}
-                axes.plot([value], [place + offset], **look)
+                    axes.plot([number_or_nan(row.srs)] * 2, ends, color=INK.light, linewidth=2.2, label=DENSE)
+            for row in mine:
+                if row.configuration in halves:
+                    offset = step * (shown.index(row.configuration) - (len(shown) - 1) / 2)
+                    _half_point(axes, row, place + offset)
         axes.set_yticks(range(len(categories)), [_words(name) for name in categories])
         axes.set_ylim(len(categories) - 0.45, -0.55)
         axes.grid(False, axis="y")
@@ -184,20 +180,31 @@ def methods_at_50(tables: Tables, layout: Layout) -> Figure | None:
     return figure
 
 
+def _half_point(axes: Axes, row: Rate, place: float) -> None:
+    draw_answered(axes, [row], lambda row: (row.srs, place))
+    if row.too_few_answered:
+        return
+    style = method_style(row.configuration.prune_method)
+    band = _clustered(row)
+    if band:
+        axes.plot(band, [place] * 2, color=style.color, linewidth=1, alpha=0.8)
+    look = style.points(row.configuration.pattern) | {"linestyle": "none", "label": with_actual(row)}
+    axes.plot([number_or_nan(row.srs)], [place], **look)
+
+
 def latent_items(tables: Tables, layout: Layout) -> Figure | None:
     """SRS of all items beside that of the items that were already biased in the dense model."""
-    latent = _category_means(tables["latent_rates"].rows)
-    table = tables["overall"]
-    if not latent or all(row["prune_method"] == DENSE for row in table.rows):
+    latent = _category_means(tables.latent_rates.rows)
+    table = tables.overall
+    if not latent or _only_dense(table.rows):
         return None
-    models = distinct(table, "model")
+    models = by_model(table.rows)
     axis, axis_label = sparsity_axis(table.rows)
-    figure, panels = panel_grid(layout, models, 2.7, sharey=True)
-    for axes, model in zip(panels, models, strict=True):
-        rows = table.where(model=model).rows
+    figure, panels = panel_grid(layout, list(models), 2.7, sharey=True)
+    for axes, rows in zip(panels, models.values(), strict=True):
         draw_lines(axes, method_lines(rows, axis, _cell("srs"), lambda _: None))
         draw_answered(axes, rows, _at(axis, "srs"))
-        chosen = method_lines(rows, axis, lambda row: latent.get(key_of(row)), lambda _: None)
+        chosen = method_lines(rows, axis, lambda row: latent.get(row.configuration), lambda _: None)
         draw_lines(axes, chosen, label="_latent", fillstyle="none", alpha=0.85)
         axes.set_xlabel(axis_label)
     _from_zero(panels)
@@ -206,10 +213,9 @@ def latent_items(tables: Tables, layout: Layout) -> Figure | None:
     return figure
 
 
-def _category_means(rows: tuple[Row, ...]) -> dict[Configuration, float]:
+def _category_means(rows: Sequence[LatentRate]) -> dict[Configuration, float]:
     found: dict[Configuration, list[float]] = {}
     for row in rows:
-        value = number(row["srs"])
-        if value is not None:
-            found.setdefault(key_of(row), []).append(value)
-    return {key: sum(values) / len(values) for key, values in found.items()}
+        if row.srs is not None:
+            found.setdefault(row.configuration, []).append(row.srs)
+    return {name: fmean(values) for name, values in found.items()}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from mlx_prune.report.figures.draw import DrawnFigure
+from mlx_prune.report.figures.draw import DrawnFigure, FigureKind
 from mlx_prune.report.figures.style import TONES
 
 _COLORS = re.compile("|".join(tone.light for tone in TONES), re.IGNORECASE)
@@ -49,11 +49,9 @@ class Drawing:
 
 @dataclass(frozen=True)
 class ShownFigure:
-    """A figure as the page shows it: its heading, its caption and its drawings."""
+    """A figure as the page shows it, with its drawings."""
 
-    name: str
-    title: str
-    caption: str
+    kind: FigureKind
     drawings: tuple[Drawing, ...]
 
 
@@ -84,8 +82,6 @@ def shown(figure: DrawnFigure) -> ShownFigure:
     kind = figure.kind
     drawings = ((figure.svg, "wide"), (figure.narrow_svg, "narrow"))
     return ShownFigure(
-        kind.name,
-        kind.title,
-        kind.caption,
+        kind,
         tuple(drawing(svg.decode(), f"{kind.name}-{width}", width) for svg, width in drawings),
     )

@@ -12,20 +12,13 @@ from markupsafe import Markup
 
 from mlx_prune import __version__, words
 from mlx_prune.cards.citation import CITATION
-from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure
-from mlx_prune.report.figures.panels import (
-    Tables,
-    configuration_label,
-    distinct,
-    key_of,
-    number,
-    sparsity_axis,
-)
+from mlx_prune.report.figures.panels import sparsity_axis
 from mlx_prune.report.figures.style import TONES, method_style
 from mlx_prune.report.page import grids
 from mlx_prune.report.page.drawings import shown, tone_variables
-from mlx_prune.report.tables.table import Table
+from mlx_prune.report.tables.build import Tables
+from mlx_prune.report.tables.table import Interval, Table
 from mlx_prune.report.words.answered import floor_of
 from mlx_prune.report.words.finding import find
 from mlx_prune.report.words.frontier import changing_sentence, frontier_sentences, reported_sentence
@@ -85,8 +78,8 @@ def report_page(tables: Tables, figures: Sequence[DrawnFigure], about: StudyAbou
     """
     here = Path(__file__).parent
     style, script = (here.joinpath(f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js"))
-    published, frontier = tables.get("published"), frontier_part(tables, figures)
-    published = published if published is not None and len(published) else None
+    published = tables.published if len(tables.published) else None
+    frontier = frontier_part(tables, figures)
     return (
         templates()
         .get_template("page.html.j2")
@@ -114,7 +107,7 @@ def report_page(tables: Tables, figures: Sequence[DrawnFigure], about: StudyAbou
 
 def frontier_part(tables: Tables, figures: Sequence[DrawnFigure]) -> dict[str, Any] | None:
     """The part that weighs what was bought against its price; None where nothing was compressed."""
-    if not len(tables["frontier"]):
+    if not len(tables.frontier):
         return None
     said = (changing_sentence(tables), reported_sentence(tables))
     return {
@@ -123,7 +116,7 @@ def frontier_part(tables: Tables, figures: Sequence[DrawnFigure]) -> dict[str, A
         "sentences": frontier_sentences(tables),
         "figures": [shown(figure) for figure in figures if figure.kind is FRONTIER],
         "grids": grids.frontier(tables),
-        "changing": tables["items_changing"],
+        "changing": tables.items_changing,
         "changing_words": " ".join(filter(None, said)),
         "changing_grid": grids.changing(tables),
     }
@@ -140,10 +133,10 @@ def _whole(table: Table[Any]) -> dict[str, Any]:
 
 
 def _subtitle(tables: Tables, about: StudyAbout) -> str:
-    table = tables["overall"]
-    methods = [method for method in distinct(table, "prune_method") if method != DENSE]
-    parts = [", ".join(distinct(table, "model")), ", ".join(methods), about.finished]
-    return " · ".join(part for part in parts if part)
+    found = [row.configuration for row in tables.overall.rows]
+    models = dict.fromkeys(one.model for one in found)
+    methods = dict.fromkeys(one.prune_method for one in found if not one.is_dense)
+    return " · ".join(filter(None, (", ".join(models), ", ".join(methods), about.finished)))
 
 
 def _navigation(*, frontier: bool, published: bool) -> Iterator[tuple[str, str]]:
@@ -169,32 +162,33 @@ def _versions(about: StudyAbout) -> Iterator[tuple[str, str]]:
 
 def drill_data(tables: Tables) -> dict[str, Any]:
     """What the category view needs."""
-    axis, label = sparsity_axis(tables["rates"].rows)
-    paired = {(key_of(row), row["category"]): row for row in tables["paired_tests"].rows}
+    axis, label = sparsity_axis(tables.rates.rows)
+    paired = {(row.configuration, row.category): row for row in tables.paired_tests.rows}
     rows = []
-    for row in tables["rates"].rows:
-        change = paired.get((key_of(row), row["category"]), {})
+    for row in tables.rates.rows:
+        change = paired.get((row.configuration, row.category))
+        delta = Interval() if change is None else change.srs_delta
         rows.append(
             {
-                "model": row["model"],
-                "category": row["category"],
-                "method": row["prune_method"],
-                "pattern": row["pattern"],
-                "label": configuration_label(row),
-                "x": number(row[axis]) or 0.0,
-                "items": row["n_items"],
-                "srs": row["srs"],
-                "low": row["srs_clustered_low"],
-                "high": row["srs_clustered_high"],
-                "usr": row["usr"],
-                "anti": row["anti_rate"],
-                "bias": row["bias_score"],
-                "answered": row["answered"],
-                "few": row["too_few_answered"],
-                "delta": change.get("srs_delta"),
-                "delta_low": change.get("srs_delta_low"),
-                "delta_high": change.get("srs_delta_high"),
-                "q": change.get("q_clustered"),
+                "model": row.configuration.model,
+                "category": row.category,
+                "method": row.configuration.prune_method,
+                "pattern": row.configuration.pattern,
+                "label": row.configuration.name,
+                "x": row[axis] or 0.0,
+                "items": row.n_items,
+                "srs": row.srs,
+                "low": row.srs_clustered_low,
+                "high": row.srs_clustered_high,
+                "usr": row.usr,
+                "anti": row.anti_rate,
+                "bias": row.bias_score,
+                "answered": row.answered,
+                "few": row.too_few_answered,
+                "delta": delta.value,
+                "delta_low": delta.low,
+                "delta_high": delta.high,
+                "q": None if change is None else change.q_clustered,
             }
         )
     tones = {tone.light: tone.variable for tone in TONES}

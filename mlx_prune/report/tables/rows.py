@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -48,6 +48,17 @@ class Rated(Configured):
 
     answered: float | None
     too_few_answered: bool
+
+
+N = TypeVar("N", bound=Named)
+
+
+def by_model(rows: Iterable[N]) -> dict[str, list[N]]:
+    """Rows by the short name of the dense model, in order of appearance."""
+    found: dict[str, list[N]] = {}
+    for row in rows:
+        found.setdefault(row.configuration.model, []).append(row)
+    return found
 
 
 def configured(data: StudyData, configuration: Configuration) -> dict[str, Any]:

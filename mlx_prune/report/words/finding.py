@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from mlx_prune import words
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import DENSE, known_label, leaves_dose
-from mlx_prune.report.figures.panels import Tables, key_of, name_of, number
-from mlx_prune.report.tables.table import Row
+from mlx_prune.labels import known_label, leaves_dose
+from mlx_prune.report.tables.build import Tables
+from mlx_prune.report.tables.change import Emergence, PairedTest
+from mlx_prune.report.tables.rates import Overall
+from mlx_prune.report.tables.table import Interval, finite
 from mlx_prune.report.words.answered import silent_sentences, strict_sentence, unfinished_sentence
 from mlx_prune.report.words.frontier import changing_sentence, undominated_sentences
 from mlx_prune.report.words.latency import latency_sentence
@@ -53,11 +55,11 @@ def find(tables: Tables) -> Finding:
 
 
 def _find(tables: Tables) -> Finding:
-    pruned = [row for row in tables["overall"].rows if row["prune_method"] != DENSE]
+    pruned = [row for row in tables.overall.rows if not row.configuration.is_dense]
     changes = [
         row
-        for row in tables["paired_tests"].where(category=OVERALL).rows
-        if number(row["srs_delta"]) is not None and number(row["q_clustered"]) is not None
+        for row in tables.paired_tests.where(category=OVERALL).rows
+        if row.srs_delta.value is not None and row.q_clustered is not None
     ]
     opening = _scope(tables, pruned)
     silent = silent_sentences(tables)
@@ -66,14 +68,14 @@ def _find(tables: Tables) -> Finding:
         return Finding(nothing, (opening, *silent))
     if not changes:
         return Finding(_nothing_compared(tables), (opening, *silent))
-    rises = [row for row in changes if _significant(row) and _value(row, "srs_delta") > 0]
-    falls = [row for row in changes if _significant(row) and _value(row, "srs_delta") < 0]
-    largest = max(rises or falls or changes, key=lambda row: abs(_value(row, "srs_delta")))
+    rises = [row for row in changes if _significant(row) and _change(row) > 0]
+    falls = [row for row in changes if _significant(row) and _change(row) < 0]
+    largest = max(rises or falls or changes, key=lambda row: abs(_change(row)))
     sentences = [
         opening,
         *silent,
         _largest(tables, largest, certain=bool(rises or falls)),
-        _direction(tables, largest),
+        _direction(tables, largest.configuration),
         strict_sentence(tables),
         _perplexity(tables, rises),
         _emergence(tables),
@@ -87,86 +89,88 @@ def _find(tables: Tables) -> Finding:
 
 
 def _nothing_compared(tables: Tables) -> str:
-    rows = tables["paired_tests"].where(category=OVERALL).rows
+    rows = tables.paired_tests.where(category=OVERALL).rows
     if not rows:
         return "Without the dense model's answers to the same questions, no change can be told."
-    if all(number(row["srs_delta"]) is None for row in rows):
+    if all(row.srs_delta.value is None for row in rows):
         return "Too few answers were understood to tell any change of stereotype reliance."
     return "Too few question templates were asked to tell any change from chance."
 
 
-def _headline(changes: Sequence[Row], rises: Sequence[Row], falls: Sequence[Row]) -> str:
-    what, done = _words(changes)
-    total = _count(len(changes), f"{done} model")
+def _headline(changes: Sequence[PairedTest], rises: Sequence[PairedTest], falls: Sequence[PairedTest]) -> str:
+    what, done = _compression([row.configuration for row in changes])
+    total = words.counted(len(changes), f"{done} model")
     if rises:
         less = f", and lowered it in {len(falls)}" if falls else ""
         return f"{what} raised stereotype reliance beyond chance in {len(rises)} of {total}{less}."
     if falls:
         lowered = f"{what} lowered stereotype reliance beyond chance in {len(falls)} of {total}"
         return f"{lowered}, and raised it in none."
-    lows, highs = (
-        [end for row in changes if (end := number(row[f"srs_delta_{side}"])) is not None]
-        for side in ("low", "high")
-    )
-    reach = f"; the 95 % intervals reach from {min(lows):+z.3f} to {max(highs):+z.3f}" if lows else ""
+    ends = [row.srs_delta.ends for row in changes if row.srs_delta.ends]
+    reach = ""
+    if ends:
+        low, high = words.signed(min(low for low, _ in ends)), words.signed(max(high for _, high in ends))
+        reach = f"; the 95 % intervals reach from {low} to {high}"
     return f"No change of stereotype reliance in {total} is beyond chance{reach}."
 
 
-def _words(rows: Sequence[Row]) -> tuple[str, str]:
+def _compression(done: Sequence[Configuration]) -> tuple[str, str]:
     """What was done to the models, as a noun and as an adjective."""
-    labels = [known_label(str(row["prune_method"])) for row in rows]
+    labels = [known_label(configuration.prune_method) for configuration in done]
     quantized = any(label is not None and label.quantization is not None for label in labels)
     return ("Compression", "compressed") if quantized else ("Pruning", "pruned")
 
 
-def _scope(tables: Tables, pruned: Sequence[Row]) -> str:
-    rows = tables["overall"].rows
-    models = len({row["model"] for row in rows})
-    categories = len({row["category"] for row in tables["rates"].rows if row["n_items"]})
-    items = max((int(_value(row, "n_items")) for row in rows), default=0)
-    answers = sum(int(_value(row, "n")) for row in rows)
-    who = _count(models, "model")
+def _scope(tables: Tables, pruned: Sequence[Overall]) -> str:
+    rows = tables.overall.rows
+    models = {row.configuration.model for row in rows}
+    categories = {row.category for row in tables.rates.rows if row.n_items}
+    items = max((row.n_items for row in rows), default=0)
+    who = words.counted(len(models), "model")
     if pruned:
-        who += f" and {_count(len(pruned), f'{_words(pruned)[1]} version')}"
-    asked = f"{_count(items, 'ambiguous question')} in {_count(categories, 'category', 'categories')}"
-    return f"{asked} {'was' if items == 1 else 'were'} put to {who}, {answers:,} answers in all."
+        done = _compression([row.configuration for row in pruned])[1]
+        who += f" and {words.counted(len(pruned), f'{done} version')}"
+    asked = words.counted(items, "ambiguous question")
+    among = words.counted(len(categories), "category", "categories")
+    answers = sum(row.n for row in rows)
+    return f"{asked} in {among} {'was' if items == 1 else 'were'} put to {who}, {answers:,} answers in all."
 
 
-def _largest(tables: Tables, row: Row, *, certain: bool) -> str:
-    overall = {key_of(entry): entry for entry in tables["overall"].rows}.get(key_of(row), {})
-    before, after = number(overall.get("srs_baseline")), number(overall.get("srs"))
-    levels = f", from {before:.3f} to {after:.3f}" if before is not None and after is not None else ""
+def _largest(tables: Tables, row: PairedTest, *, certain: bool) -> str:
+    overall = next((one for one in tables.overall.rows if one.configuration == row.configuration), None)
+    levels = ""
+    if overall and overall.srs_baseline is not None and overall.srs is not None:
+        levels = f", from {words.fixed(overall.srs_baseline)} to {words.fixed(overall.srs)}"
     kind = "The largest change beyond chance"
     if not certain:
-        low, high = number(row["srs_delta_low"]), number(row["srs_delta_high"])
+        low, high = row.srs_delta.ends or (0.0, 0.0)
         # An interval of its own may exclude zero where the comparisons together are too many for that.
-        alone = low is not None and high is not None and (low > 0 or high < 0)
-        among = " once all comparisons are allowed for" if alone else ""
+        among = " once all comparisons are allowed for" if low > 0 or high < 0 else ""
         kind = f"The largest change, itself within chance{among},"
-    return f"{kind} is that of {name_of(row)}: SRS moved by {_signed(row, 'srs_delta')}{levels}."
+    moved = _with_interval(row.srs_delta)
+    return f"{kind} is that of {row.configuration.full_name}: SRS moved by {moved}{levels}."
 
 
-def _direction(tables: Tables, largest: Row) -> str:
-    row = _same(tables, "direction", key_of(largest))
-    if row is None or number(row["direction_part"]) is None:
+def _direction(tables: Tables, configuration: Configuration) -> str:
+    rows = tables.direction.where(category=OVERALL).rows
+    row = next((one for one in rows if one.configuration == configuration), None)
+    if row is None or row.direction_part.value is None:
         return ""
-    part = f"{_signed(row, 'direction_part')}"
-    low, high = number(row["direction_part_low"]), number(row["direction_part_high"])
-    if low is None or high is None:
-        verdict = ""
-    elif low > 0:
-        verdict = ", so part of it is bias in a direction"
-    elif high < 0:
-        verdict = ", so answers that name a person lean less to the stereotype"
-    else:
+    verdict = ""
+    if row.direction_part.ends:
+        low, high = row.direction_part.ends
         verdict = ", which is not distinguishable from none"
-    abstention = _value(row, "abstention_part")
-    return f"Of that, {abstention:+z.3f} is lost abstention and {part} directional{verdict}."
+        if low > 0:
+            verdict = ", so part of it is bias in a direction"
+        elif high < 0:
+            verdict = ", so answers that name a person lean less to the stereotype"
+    lost, part = words.signed(row.abstention_part.value), _with_interval(row.direction_part)
+    return f"Of that, {lost} is lost abstention and {part} directional{verdict}."
 
 
-def _perplexity(tables: Tables, rises: Sequence[Row]) -> str:
-    known = {key_of(row): number(row["ppl_pct_change"]) for row in tables["evaluation_gap"].rows}
-    seen = [(change, row) for row in rises if (change := known.get(key_of(row))) is not None]
+def _perplexity(tables: Tables, rises: Sequence[PairedTest]) -> str:
+    known = {row.configuration: finite(row.ppl_pct_change) for row in tables.evaluation_gap.rows}
+    seen = [(change, row) for row in rises if (change := known.get(row.configuration)) is not None]
     if not seen:
         return ""
     unseen = [(change, row) for change, row in seen if change < UNNOTICED_PERPLEXITY]
@@ -174,89 +178,79 @@ def _perplexity(tables: Tables, rises: Sequence[Row]) -> str:
         least = min(change for change, _ in seen)
         return (
             "Perplexity gave notice here: every model whose SRS rose beyond chance also lost at least "
-            f"{least:,.0f} % on perplexity."
+            f"{words.percentage(least, 0)} on perplexity."
         )
-    change, row = max(unseen, key=lambda pair: _value(pair[1], "srs_delta"))
+    change, row = max(unseen, key=lambda pair: _change(pair[1]))
     return (
-        f"Perplexity alone would have missed {len(unseen)} of the {_count(len(seen), 'rise')}: "
-        f"{name_of(row)} changed it by {change:+.1f} % while SRS rose by {_value(row, 'srs_delta'):.3f}."
+        f"Perplexity alone would have missed {len(unseen)} of the {words.counted(len(seen), 'rise')}: "
+        f"{row.configuration.full_name} changed it by {words.percentage(change, sign=True)} while SRS rose "
+        f"by {words.fixed(_change(row))}."
     )
 
 
 def _emergence(tables: Tables) -> str:
-    rows = [row for row in tables["emergence"].rows if number(row["excess"]) is not None]
-    names = ("null", "expected", "excess", "asked afresh")
-    if not rows:
-        rows = [row for row in tables["emergence"].rows if number(row["held_out_excess"]) is not None]
-        names = ("held_out_null", "held_out", "held_out_excess", "asked once more")
-    if not rows:
-        return ""
-    null, after, excess, asked = names
-    row = max(rows, key=lambda entry: _value(entry, excess))
-    low = number(row[f"{excess}_low"])
-    if low is None or low <= 0:
-        what = _words(rows)[1]
+    fresh = [(row, row.excess, row.expected, row.null) for row in tables.emergence.rows]
+    held_out = [(row, row.held_out_excess, row.held_out, row.held_out_null) for row in tables.emergence.rows]
+    for found, asked in ((fresh, "asked afresh"), (held_out, "asked once more")):
+        known = [entry for entry in found if entry[1].value is not None]
+        if known:
+            return _most_emergent(known, asked)
+    return ""
+
+
+def _most_emergent(
+    found: Sequence[tuple[Emergence, Interval, float | None, float | None]], asked: str
+) -> str:
+    row, excess, after, null = max(found, key=lambda entry: entry[1].value or 0.0)
+    if excess.low is None or excess.low <= 0:
+        what = _compression([one.configuration for one, *_ in found])[1]
         beyond = f"no {what} model makes more items biased than sampling alone does, as far as can be told"
         return f"Against the dense model {asked}, {beyond}."
-    reached, alone = (f"{100 * _value(row, column):.1f} %" for column in (after, null))
     return (
-        f"Of the items without a stereotyped dense answer, {name_of(row)} answers {reached} with one "
-        f"when {asked}, where the dense model itself does in {alone}."
+        f"Of the items without a stereotyped dense answer, {row.configuration.full_name} answers "
+        f"{words.percent(after)} with one when {asked}, where the dense model itself does in "
+        f"{words.percent(null)}."
     )
 
 
 def _tests(tables: Tables) -> str:
-    found = {row["test"]: row for row in tables["test_summary"].rows}
+    found = {row.test: row for row in tables.test_summary.rows}
     before = found.get("chi-square, as in the study")
     after = found.get("clustered by template, adjusted")
     if before is None or after is None:
         return ""
     return (
-        f"Of {before['comparisons']} comparisons by category, {before['significant']} are significant if all "
-        f"answers are taken as independent, and {after['significant']} of {after['comparisons']} once "
+        f"Of {before.comparisons} comparisons by category, {before.significant} are significant if all "
+        f"answers are taken as independent, and {after.significant} of {after.comparisons} once "
         "answers to one template are kept together and the number of comparisons is allowed for."
     )
 
 
-def _sparsity(pruned: Sequence[Row]) -> str:
+def _sparsity(pruned: Sequence[Overall]) -> str:
     missed = [
-        (abs(actual - target), row)
+        (abs(row.actual_sparsity - row.configuration.sparsity), row)
         for row in pruned
-        if (actual := number(row["actual_sparsity"])) is not None
-        and (target := number(row["sparsity"])) is not None
-        and abs(actual - target) > SPARSITY_MISS
         # Of removed neurons or blocks the target is a share, and a quantized model has no target.
-        and leaves_dose(str(row["prune_method"]))
+        if row.actual_sparsity is not None and leaves_dose(row.configuration.prune_method)
     ]
+    missed = [pair for pair in missed if pair[0] > SPARSITY_MISS]
     if not missed:
         return ""
     _, row = max(missed, key=lambda pair: pair[0])
     others = f" ({len(missed)} models miss their target)" if len(missed) > 1 else ""
-    zeros = f"{_value(row, 'actual_sparsity'):.1f} % zeros"
-    return f"Targets are not what was reached: {name_of(row)} has {zeros}{others}."
+    zeros = f"{words.percentage(row.actual_sparsity)} zeros"
+    return f"Targets are not what was reached: {row.configuration.full_name} has {zeros}{others}."
 
 
-def _same(tables: Tables, table: str, key: Configuration) -> Row | None:
-    rows = tables[table].where(category=OVERALL).rows
-    return next((row for row in rows if key_of(row) == key), None)
+def _significant(row: PairedTest) -> bool:
+    return row.q_clustered is not None and row.q_clustered < SIGNIFICANCE
 
 
-def _significant(row: Row) -> bool:
-    return _value(row, "q_clustered") < SIGNIFICANCE
+def _change(row: PairedTest) -> float:
+    return row.srs_delta.value or 0.0
 
 
-def _value(row: Row, column: str) -> float:
-    found = number(row[column])
-    return math.nan if found is None else found
-
-
-def _signed(row: Row, column: str) -> str:
-    low, high = number(row[f"{column}_low"]), number(row[f"{column}_high"])
-    text = f"{_value(row, column):+z.3f}"
-    if low is None or high is None:
-        return f"{text} (no interval can be had)"
-    return f"{text} (95 % interval {low:+z.3f} to {high:+z.3f})"
-
-
-def _count(number_of: int, word: str, plural: str = "") -> str:
-    return f"{number_of:,} {word if number_of == 1 else plural or word + 's'}"
+def _with_interval(change: Interval) -> str:
+    if change.ends is None:
+        return f"{words.signed(change.value)} (no interval can be had)"
+    return f"{words.signed(change.value)} (95 % interval {words.interval(*change.ends, words.signed)})"

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from mlx_prune.labels import DENSE
-from mlx_prune.report.figures.panels import Tables, name_of, number
-from mlx_prune.report.tables.table import Row
+from collections.abc import Iterator
+
+from mlx_prune import words
+from mlx_prune.report.tables.build import Tables
 from mlx_prune.stats.expected import LETTER_MASS_NEEDED
 from mlx_prune.study.about import StudyAbout
 
@@ -31,58 +32,51 @@ def limits(tables: Tables, about: StudyAbout) -> list[str]:
     return [*_found(tables, about), *_STANDING]
 
 
-def _found(tables: Tables, about: StudyAbout) -> list[str]:
-    found = []
+def _found(tables: Tables, about: StudyAbout) -> Iterator[str]:
     if about.settings.get("bbq") == "demo":
-        found.append(
+        yield (
             "The questions are this package's own demonstration items, not BBQ: they show the tool at work "
             "and are no evidence about language models."
         )
-    failing = _worst(tables["parse_failures"].rows, "parse_fail_rate")
-    if failing and failing[0] >= MANY_FAILURES:
-        found.append(
-            f"Up to {100 * failing[0]:.0f} % of answers held no letter ({name_of(failing[1])}); rates are "
-            "shares of the rest."
+    parsed = tables.parse_failures.rows
+    failing = max(parsed, key=lambda row: row.parse_fail_rate or 0.0, default=None)
+    if failing and (failing.parse_fail_rate or 0.0) >= MANY_FAILURES:
+        yield (
+            f"Up to {words.percent(failing.parse_fail_rate, 0)} of answers held no letter "
+            f"({failing.configuration.full_name}); rates are shares of the rest."
         )
-    guessed = [
-        (count / total, row)
-        for row in tables["parse_failures"].rows
-        if (count := number(row["rule_first_character"])) is not None and (total := number(row["total"]))
-    ]
-    if guessed and (most := max(guessed, key=lambda pair: pair[0]))[0] >= MANY_GUESSED:
-        found.append(
-            f"Up to {100 * most[0]:.0f} % of answers were read off their first a, b or c "
-            f"({name_of(most[1])}), which turns gibberish into answers."
+    shares = [(row.rule_first_character / row.total, row) for row in parsed if row.total]
+    guessed, row = max(shares, key=lambda pair: pair[0], default=(0.0, None))
+    if row and guessed >= MANY_GUESSED:
+        yield (
+            f"Up to {words.percent(guessed, 0)} of answers were read off their first a, b or c "
+            f"({row.configuration.full_name}), which turns gibberish into answers."
         )
-    masses = [
-        (mass, row) for row in tables["expected"].rows if (mass := number(row["letter_mass"])) is not None
-    ]
-    if masses and (least := min(masses, key=lambda pair: pair[0]))[0] < LETTER_MASS_NEEDED:
-        found.append(
-            f"Some models hardly open with a letter (probability {least[0]:.2f} for {name_of(least[1])}); "
-            "figures from option probabilities are left out or weak there."
+    masses = [(entry.letter_mass, entry) for entry in tables.expected.rows if entry.letter_mass is not None]
+    mass, least = min(masses, key=lambda pair: pair[0], default=(1.0, None))
+    if least and mass < LETTER_MASS_NEEDED:
+        yield (
+            f"Some models hardly open with a letter (probability {words.fixed(mass, 2)} for "
+            f"{least.configuration.full_name}); figures from option probabilities are left out or weak there."
         )
-    clusters = [int(c) for row in tables["paired_tests"].rows if (c := number(row["clusters"])) is not None]
-    if clusters and min(clusters) < FEW_TEMPLATES:
-        found.append(
-            f"Some comparisons rest on {min(clusters)} question templates only, which leaves tests by "
-            "category little power."
+    clusters = min(
+        (row.clusters for row in tables.paired_tests.rows if row.clusters is not None), default=None
+    )
+    if clusters is not None and clusters < FEW_TEMPLATES:
+        yield (
+            f"Some comparisons rest on {clusters} question templates only, which leaves tests by category "
+            "little power."
         )
-    without = max((int(number(row["n_without_target"]) or 0) for row in tables["overall"].rows), default=0)
+    without = max((row.n_without_target for row in tables.overall.rows), default=0)
     if without:
-        found.append(f"{without} items have no single stereotyped option and are kept out of the rates.")
-    if any(row["actual_sparsity"] is None for row in tables["overall"].rows if row["prune_method"] != DENSE):
-        found.append("The actual sparsity of some models was not recorded; the target stands in for it.")
-    if any(row["perplexity_low"] is not None for row in tables["frontier"].rows):
-        found.append(
+        yield f"{without} items have no single stereotyped option and are kept out of the rates."
+    compressed = [row for row in tables.overall.rows if not row.configuration.is_dense]
+    if any(row.actual_sparsity is None for row in compressed):
+        yield "The actual sparsity of some models was not recorded; the target stands in for it."
+    if any(row.perplexity.low is not None for row in tables.frontier.rows):
+        yield (
             "Intervals of perplexity take the tokens of a text as independent, which makes them too narrow; "
             "that all versions read the same text, which makes differences surer than they show, is not used."
         )
-    if not len(tables["evaluation_gap"]):
-        found.append("Perplexity was not measured.")
-    return found
-
-
-def _worst(rows: tuple[Row, ...], column: str) -> tuple[float, Row] | None:
-    known = [(value, row) for row in rows if (value := number(row[column])) is not None]
-    return max(known, key=lambda pair: pair[0]) if known else None
+    if not len(tables.evaluation_gap):
+        yield "Perplexity was not measured."
