@@ -7,6 +7,7 @@ import mlx.nn as nn
 import numpy as np
 import pytest
 from mlx.utils import tree_unflatten
+from narrowed_reference import Recorder
 from stock_logits import assert_close
 from tiny_models import ARCHITECTURES, save_tiny_model
 
@@ -21,19 +22,6 @@ from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import portable
 from mlx_prune.runs.fingerprint import model_fingerprint
-
-
-class Recorder(nn.Module):
-    """Stands in for a linear layer in the full forward and keeps its inputs."""
-
-    def __init__(self, linear: nn.Module) -> None:
-        super().__init__()
-        self.linear = linear
-        self.inputs: list[np.ndarray] = []
-
-    def __call__(self, x: mx.array) -> mx.array:
-        self.inputs.append(np.array(x.astype(mx.float32)).astype(np.float64).reshape(-1, x.shape[-1]))
-        return self.linear(x)
 
 
 def inputs_in_full_forward(model: nn.Module, tokens: np.ndarray) -> dict[str, np.ndarray]:

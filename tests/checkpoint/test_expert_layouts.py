@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import mlx.core as mx
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ from mlx_lm.models import mixtral
 from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
 from stored_bits import read_bits
 from tiny_experts import MIXTURES, ONE_BY_ONE, save_tiny_experts
+from tiny_models import weight_files
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.layout import layout_of
@@ -23,10 +22,6 @@ from mlx_prune.pruning.inspection import inspect
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.saving import save
-
-
-def weight_files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors*"))}
 
 
 @pytest.mark.parametrize("architecture", MIXTURES)

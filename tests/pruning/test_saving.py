@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
 from stored_bits import read_bits
-from tiny_models import ARCHITECTURES, save_tiny_model, save_tokenizer
+from tiny_models import ARCHITECTURES, save_tiny_model, save_tokenizer, weight_files
 
 from mlx_prune.checkpoint.matrices import prunable_linears
 from mlx_prune.checkpoint.open import load
@@ -20,10 +20,6 @@ from mlx_prune.pruning.inspection import inspect
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.saving import save
-
-
-def weight_files(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors*"))}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
-from tiny_models import save_tiny_model
+from tiny_models import save_tiny_model, weight_files
 
 from mlx_prune.activations import hidden
 from mlx_prune.checkpoint import writer
@@ -33,10 +32,6 @@ def make_recipe(kind, calibration, sparsity=0.5):
     if kind == "sparsegpt":
         return Recipe(kind, sparsity, calibration=calibration)
     return Recipe("wanda", sparsity, statistics=kind, calibration=calibration)
-
-
-def weight_files(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors*"))}
 
 
 class Stop(Exception):

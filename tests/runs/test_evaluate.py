@@ -1,10 +1,12 @@
+"""Records are the model's own answers, complete, and of one configuration each."""
+
 import json
 from dataclasses import replace
 
 import mlx.core as mx
 import pytest
 from agreement import make_items
-from record_tables import assert_same_records
+from record_tables import assert_same_records, responses
 from tiny_models import save_tiny_model
 
 from mlx_prune.bbq.prompts import PromptBuilder
@@ -44,11 +46,6 @@ def reference(loaded):
         for item in ITEMS
         for seed in SETTINGS.seeds
     }
-
-
-def responses(table):
-    keys = zip(table["item_id"].to_pylist(), table["seed"].to_pylist(), strict=True)
-    return dict(zip(keys, table["raw_response"].to_pylist(), strict=True))
 
 
 @pytest.mark.parametrize("engine", ["batched", "sequential"])
@@ -118,56 +115,6 @@ def test_an_interrupted_run_carries_on(loaded, reference, tmp_path, engine):
     assert responses(rest.table) == reference
     assert list(responses(rest.table)) == list(reference)
     assert read_records(tmp_path).num_rows == 16
-
-
-def test_a_run_grows_with_its_limit_and_equals_one_made_at_once(loaded, tmp_path):
-    small = evaluate(loaded, tmp_path / "grown", questions=Bbq("demo", limit=6), generation=SETTINGS)
-    grown = evaluate(loaded, tmp_path / "grown", questions=Bbq("demo", limit=11), generation=SETTINGS)
-    assert grown.new_records == 5 * len(SETTINGS.seeds)
-    at_once = evaluate(loaded, tmp_path / "once", questions=Bbq("demo", limit=11), generation=SETTINGS)
-    assert responses(grown.table) == responses(at_once.table)
-    assert set(responses(small.table)) < set(responses(grown.table))
-    for key in ("configuration", "configuration_hash", "status", "totals", "items_available"):
-        assert grown.info[key] == at_once.info[key]
-    assert sum(grown.info["items_available"].values()) == 720
-    everything = evaluate(loaded, tmp_path / "grown", questions=Bbq("demo", limit=11), generation=SETTINGS)
-    assert everything.new_records == 0
-
-
-def test_only_a_larger_limit_grows_a_run(loaded, tmp_path):
-    evaluate(loaded, tmp_path, questions=Bbq("demo", limit=6), generation=SETTINGS)
-    for questions, generation in (
-        (Bbq("demo", limit=5), SETTINGS),
-        (Bbq("demo", limit=11, condition="all"), SETTINGS),
-        (Bbq("demo", limit=11, categories=("Age",)), SETTINGS),
-        (Bbq("demo", limit=11), replace(SETTINGS, temperature=0.5)),
-    ):
-        with pytest.raises(RecordsError, match="another configuration"):
-            evaluate(loaded, tmp_path, questions=questions, generation=generation)
-    assert RunFolder(tmp_path).about.entries["configuration"]["limit"] == 6
-
-
-def test_a_killed_growth_is_carried_on(loaded, tmp_path):
-    evaluate(loaded, tmp_path, questions=Bbq("demo", limit=6), generation=SETTINGS)
-
-    def stop(report):
-        if report.stage == "answer" and report.done > 6 * len(SETTINGS.seeds):
-            raise KeyboardInterrupt
-
-    grown = {"questions": Bbq("demo", limit=30), "generation": replace(SETTINGS, batch_size=2)}
-    with pytest.raises(KeyboardInterrupt):
-        evaluate(loaded, tmp_path, **grown, progress=stop)
-    assert RunFolder(tmp_path).about.entries["status"] == "running"
-    assert evaluate(loaded, tmp_path, **grown).table.num_rows == 30 * len(SETTINGS.seeds)
-    assert RunFolder(tmp_path).about.entries["status"] == "complete"
-
-
-def test_a_run_killed_after_its_last_record_is_completed_by_the_same_call(loaded, tmp_path):
-    evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS)
-    data = json.loads((tmp_path / "run.json").read_text())
-    (tmp_path / "run.json").write_text(json.dumps({**data, "status": "running"}))
-    assert evaluate(loaded, tmp_path, questions=ITEMS, generation=SETTINGS).new_records == 0
-    assert RunFolder(tmp_path).about.entries["status"] == "complete"
 
 
 def test_missing_seeds_of_an_item_are_filled_in(loaded, reference, tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from answer_some import SETTINGS, items
+from record_tables import responses
 from tiny_models import save_tiny_model
 
 from mlx_prune.runs.evaluate import evaluate
@@ -33,11 +34,6 @@ def start(*arguments):
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
-
-
-def answers(table):
-    keys = zip(table["item_id"].to_pylist(), table["seed"].to_pylist(), strict=True)
-    return dict(zip(keys, table["raw_response"].to_pylist(), strict=True))
 
 
 def kill_repeatedly(model, run, count, kills, rng):
@@ -65,7 +61,7 @@ def check_killed_run(model, tmp_path, count, kills, seed):
     whole = evaluate(model, questions=items(count), generation=SETTINGS)
     assert rest.new_records == 2 * count - seen
     assert read_records(tmp_path / "run").num_rows == 2 * count
-    assert answers(rest.table) == answers(whole.table)
+    assert responses(rest.table) == responses(whole.table)
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -126,4 +122,6 @@ def test_a_full_disk_stops_with_one_sentence_and_carries_on_with_space(model, sm
     filler.unlink()
     rest = evaluate(model, run, questions=items(count), generation=SETTINGS)
     assert rest.new_records == 2 * count - kept
-    assert answers(rest.table) == answers(evaluate(model, questions=items(count), generation=SETTINGS).table)
+    assert responses(rest.table) == responses(
+        evaluate(model, questions=items(count), generation=SETTINGS).table
+    )

@@ -1,3 +1,5 @@
+"""Rates against their definitions applied record by record, and Wilson's intervals against SciPy's."""
+
 from __future__ import annotations
 
 import json
@@ -12,54 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
+from scored_records import COLUMNS, columns_of, random_records, table_of
 
-from mlx_prune.bbq.answers import LETTERS, RULES
-from mlx_prune.errors import RecordsError
+from mlx_prune.bbq.answers import RULES
 from mlx_prune.stats.columns import from_table as columns_from_table
 from mlx_prune.stats.rates import ambiguous_score, compute_rates, disambiguated_score, from_table, wilson
-
-COLUMNS = (
-    "category",
-    "item_id",
-    "context_condition",
-    "parsed_answer",
-    "stereotype_target_index",
-    "unknown_index",
-    "label",
-    "parse_rule",
-)
-
-
-def random_records(seed: int, items: int = 60, seeds: int = 5) -> list[dict]:
-    """Records with both contexts, unparsed answers and items without a target, in random order."""
-    rng = np.random.default_rng(seed)
-    records = []
-    for number in range(items):
-        category = str(rng.choice(["SES", "Age", "Religion"]))
-        unknown = int(rng.integers(3))
-        target = -1 if rng.random() < 0.15 else (unknown + int(rng.integers(1, 3))) % 3
-        condition = str(rng.choice(["ambig", "disambig"]))
-        label = unknown if condition == "ambig" else (unknown + int(rng.integers(1, 3))) % 3
-        for _ in range(seeds):
-            parsed = int(rng.integers(-1, 3))
-            rule = "none" if parsed < 0 else str(rng.choice(RULES[:-1]))
-            values = (category, f"{category}:{number}", condition, parsed, target, unknown, label, rule)
-            records.append(dict(zip(COLUMNS, values, strict=True)))
-    return [records[i] for i in rng.permutation(len(records))]
-
-
-def columns_of(records: list[dict]):
-    return columns_from_table(table_of(records))
-
-
-def table_of(records: list[dict]) -> pa.Table:
-    """The records as a run stores them: letters, and nulls for none."""
-    table = {name: [record[name] for record in records] for name in COLUMNS}
-    letters = {-1: None, **dict(enumerate(LETTERS))}
-    table["parsed_answer"] = [letters.get(answer, str(answer)) for answer in table["parsed_answer"]]
-    table["stereotype_target_index"] = [None if t < 0 else t for t in table["stereotype_target_index"]]
-    narrow = {name: pa.int32() for name in ("stereotype_target_index", "unknown_index", "label")}
-    return pa.table({name: pa.array(values, narrow.get(name)) for name, values in table.items()})
 
 
 def by_hand(records: list[dict], category: str) -> dict[str, float]:
@@ -237,41 +196,6 @@ def test_a_category_without_questions_does_not_have_too_few_answers():
     assert math.isnan(rates.answered)
     assert not rates.too_few()
     assert not rates.disambig_too_few()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"parsed_answer": 3}, "parsed_answer"),
-        ({"parsed_answer": -2}, "parsed_answer"),
-        ({"unknown_index": -1}, "unknown_index"),
-        ({"stereotype_target_index": 1, "unknown_index": 1}, "stereotyped option is its unknown"),
-        ({"context_condition": "ambiguous"}, "context_condition"),
-        ({"parse_rule": "guess"}, "parse_rule"),
-    ],
-)
-def test_impossible_values_are_refused(change, message):
-    records = random_records(0, items=3)
-    records[1] |= change
-    with pytest.raises(RecordsError, match=message):
-        columns_of(records)
-
-
-def test_tables_with_missing_columns_nulls_or_other_letters_are_refused():
-    table = table_of(random_records(0, items=3))
-    with pytest.raises(RecordsError, match="no column 'label'"):
-        from_table(table.drop_columns(["label"]))
-    nulls = pa.array([None] * len(table), pa.string())
-    with pytest.raises(RecordsError, match="empty cells"):
-        from_table(table.set_column(0, "category", nulls))
-    letters = pa.array(["D"] * len(table))
-    with pytest.raises(RecordsError, match="'D'"):
-        from_table(table.set_column(table.column_names.index("parsed_answer"), "parsed_answer", letters))
-
-
-def test_no_records_is_an_error_not_a_rate():
-    with pytest.raises(RecordsError, match="no records"):
-        from_table(table_of(random_records(0, items=1)).slice(0, 0))
 
 
 @given(st.integers(0, 5000), st.integers(1, 5000), st.sampled_from([0.8, 0.95, 0.99]))

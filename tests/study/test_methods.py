@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from tiny_models import save_tiny_model
+from watched_study import states
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.open import load
@@ -29,7 +30,7 @@ from mlx_prune.study.config import (
 )
 from mlx_prune.study.plan import plan_study
 from mlx_prune.study.presets import preset
-from mlx_prune.study.runner import StudyEvent, run_study
+from mlx_prune.study.runner import run_study
 
 METHODS = ("magnitude", "q4-g32", "magnitude+q4-g32", "width", "depth+mxfp4")
 FOLDERS = [
@@ -59,12 +60,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
         perplexity=PerplexityMeasure(text="demo", sequences=2, sequence_length=32),
         latency=LatencyMeasure(enabled=False),
     )
-
-
-def states(config: StudyConfig, folder: Path) -> list[tuple[str, str]]:
-    events: list[StudyEvent] = []
-    run_study(config, folder, watch=events.append)
-    return [(event.name.folder, event.state) for event in events if event.state != "running"]
 
 
 def test_every_kind_of_method_is_measured_on_what_its_files_would_hold(

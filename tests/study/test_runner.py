@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from record_tables import assert_same_records
 from tiny_models import save_tiny_model
+from watched_study import states
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.matrices import prunable_linears
@@ -30,7 +31,7 @@ from mlx_prune.study.config import (
 )
 from mlx_prune.study.plan import plan_study
 from mlx_prune.study.presets import names, preset
-from mlx_prune.study.runner import StudyEvent, run_study
+from mlx_prune.study.runner import run_study
 
 
 @pytest.fixture(scope="module")
@@ -45,12 +46,6 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
         perplexity=PerplexityMeasure(text="demo", sequences=2, sequence_length=32),
         latency=LatencyMeasure(items=8, rounds=2),
     )
-
-
-def states(config: StudyConfig, folder: Path) -> list[tuple[str, str]]:
-    events: list[StudyEvent] = []
-    run_study(config, folder, watch=events.append)
-    return [(event.name.folder, event.state) for event in events if event.state != "running"]
 
 
 def test_a_study_leaves_everything_and_does_nothing_twice(config: StudyConfig, tmp_path: Path) -> None:

@@ -22,6 +22,12 @@ def table_of(items, skip=frozenset(), **kwargs):
     )
 
 
+def responses(table):
+    """The texts of the answers, by question and seed."""
+    keys = zip(table["item_id"].to_pylist(), table["seed"].to_pylist(), strict=True)
+    return dict(zip(keys, table["raw_response"].to_pylist(), strict=True))
+
+
 def assert_same_records(one, other, but=()):
     """The same answers of the same items and seeds; their probabilities to what float32 sums resolve.
 

@@ -223,3 +223,8 @@ def save_tiny_model(
     save_weights(folder, random_weights(config, seed), dtype, shards)
     save_tokenizer(folder, chat_template)
     return folder
+
+
+def weight_files(folder: Path) -> dict[str, bytes]:
+    """The bytes of a folder's weight files and their index, by name."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors*"))}

@@ -11,7 +11,7 @@ from block_reference import block_inputs, first_hidden
 from sparsegpt_reference import sparsegpt
 from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
 from stored_bits import read_bits
-from tiny_models import ARCHITECTURES, save_tiny_model
+from tiny_models import ARCHITECTURES, save_tiny_model, weight_files
 
 from mlx_prune.activations.passes import calibrate
 from mlx_prune.activations.text import calibration_tokens
@@ -24,10 +24,6 @@ from mlx_prune.pruning.inspection import inspect
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe, planned_zeros, prune_count
 from mlx_prune.pruning.saving import save
-
-
-def weight_files(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors*"))}
 
 
 @pytest.mark.parametrize("statistics", ["sequential", "dense"])
