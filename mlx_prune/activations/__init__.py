@@ -1,0 +1,1 @@
+"""What do a model's layers receive? Calibration texts, passes block by block, and statistics of inputs."""

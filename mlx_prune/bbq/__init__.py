@@ -1,0 +1,1 @@
+"""What is asked, and what was answered? BBQ's questions, their prompts, and the rules that read a letter."""

@@ -1,0 +1,1 @@
+"""Is it faster? Interleaved timings, paired ratios, verdicts, and the machine's state meanwhile."""

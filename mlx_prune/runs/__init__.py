@@ -1,0 +1,1 @@
+"""What did one model answer, under which settings? Runs that carry on, and their records."""

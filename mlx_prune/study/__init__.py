@@ -1,0 +1,1 @@
+"""Which models, pruned how, are compared on what? Grids that carry on in one folder."""

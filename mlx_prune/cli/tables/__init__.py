@@ -1,0 +1,1 @@
+"""What a command prints of its results, for people."""

@@ -1,0 +1,1 @@
+"""A report's pictures: what they share, and a file for each family of them."""

@@ -1,0 +1,1 @@
+"""A report's sentences: the finding and what limits it."""
