@@ -16,6 +16,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_type_hints
 
+from mlx_prune import words
 from mlx_prune.configuration import COLUMNS, Configuration
 from mlx_prune.outside_names import csv_cell, markdown, plain
 from mlx_prune.report.tables.meanings import MEANINGS, RATES
@@ -153,10 +154,6 @@ class Row:
         """The value of one column."""
         return attrgetter(self.schema().paths[name])(self)
 
-    def get(self, name: str, otherwise: Any = None) -> Any:
-        """The value of one column, if there is such a column."""
-        return self[name] if name in self.schema().paths else otherwise
-
 
 @dataclass(frozen=True)
 class Table(Generic[R]):
@@ -271,17 +268,9 @@ def finite(value: float | None) -> float | None:
 
 def show(value: Value) -> str:
     """A value for reading: four significant digits, thousands separated, "-" for None."""
-    if value is None:
-        return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        if value == 0 or 1e-4 <= abs(value) < 1e6:
-            return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-        return f"{value:.2e}"
-    return plain(value)
+    return plain(value) if isinstance(value, str) else words.number(value)
 
 
 def _markdown(value: Value, is_struck: bool) -> str:
@@ -304,8 +293,8 @@ def _columns(row_type: type[Row]) -> Iterator[Column]:
                 yield Column(name, _kind(hints[name]), MEANINGS[name], f"{entry.name}.{name}")
         elif kind is Interval:
             names = entry.metadata.get("names") or [f"{entry.name}{end}" for end in ("", "_low", "_high")]
-            for name, part, words in zip(names, ("value", "low", "high"), _ENDS, strict=True):
-                yield Column(name, float, words.format(meaning), f"{entry.name}.{part}")
+            for name, part, meant in zip(names, ("value", "low", "high"), _ENDS, strict=True):
+                yield Column(name, float, meant.format(meaning), f"{entry.name}.{part}")
         else:
             yield Column(entry.name, _kind(kind), meaning, entry.name)
 
