@@ -74,7 +74,7 @@ def test_perplexity_prints_a_figure_and_json(tiny: Path, tmp_path: Path, capsys:
     assert payload["perplexity"]["tokens"] == 62
     assert run([str(a) for a in arguments]) == 0
     printed = capsys.readouterr().out
-    assert f": {payload['perplexity']['value']:,.0f} ±" in printed
+    assert f": {payload['perplexity']['value']:.2f} ±" in printed
     assert printed.count("\n") == 1
 
 
