@@ -94,7 +94,8 @@ def quantize_checkpoint(
         _write_weights(folder, checkpoint, done)
         written = Checkpoint(folder.partial, checkpoint.trust_remote_code)
         before, after = checkpoint.network(), written.network()
-        left_out = other_projections(before)
+        # Counted first: zeros are compared block by block, and each is let go afterwards.
+        left_out, costs = other_projections(before), checkpoint.costs(before)
         survivals = compare_zeros(before, after, progress or silent)
         conversion = Conversion(
             quantization=quantization,
@@ -103,7 +104,7 @@ def quantize_checkpoint(
             indivisible=done.indivisible,
             survivals=[survival for survival in survivals if survival.after.projection not in left_out],
             left_out=left_out,
-            costs=checkpoint.costs(before),
+            costs=costs,
             bytes_after=written.shards.nbytes,
             seconds=round(time.perf_counter() - started, 3),
         )

@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx_lm
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 from tiny_experts import save_tiny_experts
 from tiny_models import ARCHITECTURES, save_tiny_model
 
@@ -60,6 +61,17 @@ def test_the_checkpoint_is_what_mlx_lm_converts_to(architecture: str, tmp_path: 
     )
     assert report.left == ()
     assert report.label == "q4-g32"
+
+
+def test_parameters_and_bits_are_of_the_model_before_it_was_quantized(tmp_path: Path) -> None:
+    dense, out = source(tmp_path / "dense"), tmp_path / "out"
+    report = quantize_checkpoint(dense, out, Quantization(bits=4, group_size=32))
+    network, _ = mlx_lm.utils.load_model(dense)
+    parameters = sum(values.size for _, values in tree_flatten(network.parameters()))
+    meta = json.loads((out / "pruning_meta.json").read_text())
+    assert meta["parameters"] == {"before": parameters, "after": parameters}
+    written = sum(file.stat().st_size for file in out.glob("*.safetensors"))
+    assert report.bits_per_weight == pytest.approx(8 * written / parameters, rel=1e-3)
 
 
 @pytest.mark.parametrize(
