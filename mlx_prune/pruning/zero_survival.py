@@ -8,9 +8,9 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_prune.checkpoint.matrices import block_modules, let_go, weight_matrix
+from mlx_prune.kernels.zeroing import is_zero
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.report import MatrixZeros
-from mlx_prune.pruning.selection import is_zero
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import cpu as select_cpu
 from mlx_prune.kernels import portable as select_portable
+from mlx_prune.kernels.zeroing import count_zeros, is_zero
 from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count
-from mlx_prune.pruning.selection import count_zeros, is_zero, prune_weight
+from mlx_prune.pruning.selection import prune_weight
 
 DTYPES = [mx.float32, mx.bfloat16, mx.float16]
 SHAPES = [(1, 1), (6, 1), (33, 42), (53, 129)]

@@ -20,9 +20,8 @@ import numpy as np
 import pytest
 
 from mlx_prune.activations import cache as statistics_cache
-from mlx_prune.kernels import SIGNATURES, choice, header, launch, source, sums
+from mlx_prune.kernels import SIGNATURES, choice, header, launch, source, sums, zeroing
 from mlx_prune.kernels.launch import CHUNK, SLAB
-from mlx_prune.pruning import selection
 
 SHIM = Path(__file__).parent / "kernel_shim"
 COMPILER = shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
@@ -139,7 +138,7 @@ def pretend_gpu(
     """
     patch.setattr(launch, "_run", run or shim(dialect))
     patch.setattr(choice, "_decided", {})
-    for module in (choice, launch, sums, selection, statistics_cache):
+    for module in (choice, launch, sums, zeroing, statistics_cache):
         patch.setattr(module, "backend", lambda: dialect)
 
 
