@@ -1,4 +1,4 @@
-"""Zero weights of a matrix by whatever does it best here: a kernel, operations of MLX, or NumPy; count zeros."""
+"""Zero weights of a matrix by whatever does it best here: a kernel, MLX, or NumPy; and count zeros."""
 
 from __future__ import annotations
 
