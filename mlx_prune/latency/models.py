@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.checkpoint.costs import bitmask_bytes, gguf_size, zstd_bytes
+from mlx_prune.checkpoint.costs import bitmask_bytes, zstd_bytes
+from mlx_prune.checkpoint.gguf import gguf_size
 from mlx_prune.checkpoint.open import LoadedModel, load
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.latency.result import ModelFacts

@@ -12,7 +12,8 @@ import pytest
 from stored_bits import read_bits
 from tiny_models import save_tiny_model
 
-from mlx_prune.checkpoint.costs import bitmask_bytes, gguf_size, zstd_bytes
+from mlx_prune.checkpoint.costs import bitmask_bytes, zstd_bytes
+from mlx_prune.checkpoint.gguf import gguf_size
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.shards import Shards, open_shards
 

@@ -178,7 +178,7 @@ def build_tables(source: StudyData | Path) -> Tables:
         tables,
         test_summary=summary_table(tables.tests, tables.paired_tests),
         parse_sensitivity=parse_sensitivity_table(data, tables.paired_tests),
-        frontier=frontier_table(data, tables),
+        frontier=frontier_table(data, tables.direction, tables.emergence, tables.latency_ratios),
     )
     return replace(tables, published=published_table(tables))
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.labels import keeps_form
 from mlx_prune.latency.settings import MARGIN
 from mlx_prune.latency.verdict import DRIFT_LIMIT, SAME
 from mlx_prune.report.data import StudyData
-from mlx_prune.report.tables.change import Emergence
+from mlx_prune.report.tables.change import Direction, Emergence
 from mlx_prune.report.tables.latency import LatencyRatio
 from mlx_prune.report.tables.rows import Rated, rated
 from mlx_prune.report.tables.table import About, Interval, Table, column
@@ -22,9 +22,6 @@ from mlx_prune.stats.dominance import Cost, criteria_in_use, dominance
 from mlx_prune.stats.levels import CONFIDENCE
 from mlx_prune.stats.outcomes import ANTI, STEREOTYPED
 from mlx_prune.stats.rates import OVERALL
-
-if TYPE_CHECKING:
-    from mlx_prune.report.tables.build import Tables
 
 CRITERIA = ("size", "latency", "perplexity", "bias")
 UNDOMINATED, DOMINATED, NOT_JUDGED = "undominated", "dominated", "not judged"
@@ -75,7 +72,12 @@ class Frontier(Rated):
     dominated_by: str | None = column("what dominates it and is not dominated itself", default=None)
 
 
-def frontier_table(data: StudyData, tables: Tables) -> Table[Frontier]:
+def frontier_table(
+    data: StudyData,
+    direction: Table[Direction],
+    emergence: Table[Emergence],
+    latency: Table[LatencyRatio],
+) -> Table[Frontier]:
     """Every configuration of the models that have a dense and at least one compressed one.
 
     A criterion that was measured for no configuration of a model is left out for that model; a configuration
@@ -83,22 +85,27 @@ def frontier_table(data: StudyData, tables: Tables) -> Table[Frontier]:
 
     Args:
         data: The study.
-        tables: Its tables ``direction``, ``emergence`` and ``latency_ratios``.
+        direction: Its table of that name, like the next.
+        emergence: Of items that become biased.
+        latency: Its table ``latency_ratios``.
     """
-    return Table.of(
-        Frontier,
-        (
-            row
-            for outcomes in data.paired
-            for row in _standing(_model_rows(data, tables, outcomes.configurations[0].model))
-        ),
-    )
+    directions = {row.configuration: row for row in direction.rows if row.category == OVERALL}
+    emergences = {row.configuration: row for row in emergence.rows}
+    rows: list[Frontier] = []
+    for outcomes in data.paired:
+        model = outcomes.configurations[0].model
+        times = {row.configuration: row for row in latency.rows if row.configuration.model == model}
+        rows += _standing(_model_rows(data, model, times, directions, emergences))
+    return Table.of(Frontier, rows)
 
 
-def _model_rows(data: StudyData, tables: Tables, model: str) -> list[Frontier]:
-    times = {row.configuration: row for row in tables.latency_ratios.rows if row.configuration.model == model}
-    directions = {row.configuration: row for row in tables.direction.rows if row.category == OVERALL}
-    emergences = {row.configuration: row for row in tables.emergence.rows}
+def _model_rows(
+    data: StudyData,
+    model: str,
+    times: Mapping[Configuration, LatencyRatio],
+    directions: Mapping[Configuration, Direction],
+    emergences: Mapping[Configuration, Emergence],
+) -> list[Frontier]:
     changes = _direction_changes(data, model)
     rows = []
     for name in data.models[model].configurations:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mlx_prune.configuration import Configuration
+from mlx_prune.report.tables.change import Emergence
 from mlx_prune.report.tables.model import TestSummary
+from mlx_prune.report.tables.rates import Latency, Overall, Rate
 from mlx_prune.report.tables.rows import Named
+from mlx_prune.report.tables.study import EvaluationGap
 from mlx_prune.report.tables.table import About, Row, Table, column
-
-if TYPE_CHECKING:
-    from mlx_prune.report.tables.build import Tables
 
 DATA_FILE = "published.json"
 _TESTS = "chi-square, as in the study"
@@ -50,7 +50,24 @@ class Published(Row):
     difference: float | None = column("measured minus reported")
 
 
-def published_table(tables: Tables) -> Table[Published]:
+class _Measured(Protocol):
+    """The tables of a report that hold what was published."""
+
+    @property
+    def rates(self) -> Table[Rate]: ...
+    @property
+    def overall(self) -> Table[Overall]: ...
+    @property
+    def evaluation_gap(self) -> Table[EvaluationGap]: ...
+    @property
+    def emergence(self) -> Table[Emergence]: ...
+    @property
+    def latency(self) -> Table[Latency]: ...
+    @property
+    def test_summary(self) -> Table[TestSummary]: ...
+
+
+def published_table(tables: _Measured) -> Table[Published]:
     """Reported and measured figures of the configurations that are in both; no rows if there are none.
 
     Models are matched by the last part of their name, whatever its case; methods and target sparsities
@@ -67,7 +84,9 @@ def published_table(tables: Tables) -> Table[Published]:
     return Table.of(Published, rows)
 
 
-def _of_configuration(tables: Tables, entry: Mapping[str, Any], name: Configuration) -> Iterator[Published]:
+def _of_configuration(
+    tables: _Measured, entry: Mapping[str, Any], name: Configuration
+) -> Iterator[Published]:
     def beside(figure: str, reported: float, measured: float | None) -> Published:
         return _beside(name.model, name.prune_method, name.sparsity, figure, reported, measured)
 
@@ -82,7 +101,7 @@ def _of_configuration(tables: Tables, entry: Mapping[str, Any], name: Configurat
                 yield beside(f"SRS, {category.replace('_', ' ')}", reported, srs)
 
 
-def _single_figures(tables: Tables, name: Configuration) -> dict[str, tuple[str, float | None]]:
+def _single_figures(tables: _Measured, name: Configuration) -> dict[str, tuple[str, float | None]]:
     """Figures with one published value per configuration: label and measured value, where there is one."""
     found: dict[str, tuple[str, float | None]] = {}
 
@@ -129,7 +148,7 @@ def _beside(
     )
 
 
-def _whole_grid(tables: Tables) -> TestSummary | None:
+def _whole_grid(tables: _Measured) -> TestSummary | None:
     """How many tests are significant, if the study has exactly the publication's comparisons; else None."""
     reported = {entry["claim"]: entry["reported"] for entry in published()["headline"]}
     made = {row.test: row for row in tables.test_summary.rows}.get(_TESTS)
@@ -139,7 +158,7 @@ def _whole_grid(tables: Tables) -> TestSummary | None:
     return made if whole and models == known else None
 
 
-def _headline(tables: Tables, summary: TestSummary) -> Iterator[Published]:
+def _headline(tables: _Measured, summary: TestSummary) -> Iterator[Published]:
     measured = {
         "answers recorded": sum(row.n for row in tables.overall.rows),
         "dense-vs-pruned comparisons": summary.comparisons,
