@@ -10,8 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune import _blas
-
-__version__ = "0.1.0"
+from mlx_prune._version import __version__
 
 _blas.preload()
 

@@ -9,7 +9,8 @@ import subprocess
 import sys
 from functools import cache
 
-from mlx_prune import __version__, _blas
+from mlx_prune import _blas
+from mlx_prune._version import __version__
 
 _PACKAGES = ("mlx", "mlx-lm", "numpy", "transformers", "pyarrow", "huggingface-hub")
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from mlx_prune import __version__
+from mlx_prune._version import __version__
 from mlx_prune.errors import MlxPruneError, one_line
 from mlx_prune.outside_names import plain
 

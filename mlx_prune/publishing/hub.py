@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlx_prune import __version__
+from mlx_prune._version import __version__
 from mlx_prune.cards.card import CARD_FILE, short_title
 from mlx_prune.checkpoint.record import META_FILE, PruningRecord
 from mlx_prune.checkpoint.shards import INDEX_FILE, WEIGHT_FILES

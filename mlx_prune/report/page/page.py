@@ -10,7 +10,8 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from mlx_prune import __version__, words
+from mlx_prune import words
+from mlx_prune._version import __version__
 from mlx_prune.cards.citation import CITATION
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure
 from mlx_prune.report.figures.panels import sparsity_axis
