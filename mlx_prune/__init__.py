@@ -38,7 +38,7 @@ _EXPORTS: dict[str, str] = {
     "bench": "mlx_prune.latency.run",
     "calibrate": "mlx_prune.activations.passes",
     "evaluate": "mlx_prune.runs.evaluate",
-    "inspect": "mlx_prune.pruning.inspection",
+    "inspect": "mlx_prune.checkpoint.inspection",
     "load": "mlx_prune.checkpoint.open",
     "load_items": "mlx_prune.bbq.items",
     "open_study": "mlx_prune.report.open",
@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from mlx_prune.activations.passes import ActivationStatistics, calibrate
     from mlx_prune.bbq.item import Item
     from mlx_prune.bbq.items import load_items
+    from mlx_prune.checkpoint.inspection import inspect
     from mlx_prune.checkpoint.open import LoadedModel, load
     from mlx_prune.configuration import Configuration as ModelStamp
     from mlx_prune.errors import MlxPruneError
@@ -108,7 +109,6 @@ if TYPE_CHECKING:
     from mlx_prune.latency.run import bench
     from mlx_prune.latency.settings import BenchSettings
     from mlx_prune.pruning.in_memory import prune
-    from mlx_prune.pruning.inspection import inspect
     from mlx_prune.pruning.job import prune_and_quantize
     from mlx_prune.pruning.methods.quantize import Quantization
     from mlx_prune.pruning.on_disk import prune_checkpoint

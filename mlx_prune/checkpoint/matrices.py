@@ -155,6 +155,22 @@ def weight_matrix(module: nn.Module) -> mx.array | None:
     return None if isinstance(module, nn.Embedding | nn.QuantizedEmbedding | nn.Conv1d) else weight
 
 
+def dense_matrix(module: nn.Module) -> mx.array | None:
+    """The weight of a layer as it multiplies activations, dequantized if need be; None if it has none."""
+    weight = weight_matrix(module)
+    if weight is None or "scales" not in module:
+        return weight
+    matrix: mx.array = mx.dequantize(
+        weight,
+        module.scales,
+        module.get("biases"),
+        group_size=module.group_size,
+        bits=module.bits,
+        mode=getattr(module, "mode", "affine"),
+    )
+    return matrix
+
+
 def other_projections(model: nn.Module) -> tuple[str, ...]:
     """Projections of the blocks that are never pruned: routers, and matrices that are no linear layers."""
     routers = _routers(model)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @json_option
 def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
     """Count the zeros of MODEL by projection and by block, and compare with what was recorded."""
-    from mlx_prune.pruning.inspection import inspect
+    from mlx_prune.checkpoint.inspection import inspect
 
     with progress_bars() as progress:
         found = inspect(model, trust_remote_code=trust_remote_code, progress=progress)

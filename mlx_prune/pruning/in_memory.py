@@ -13,6 +13,7 @@ from mlx_prune.activations.statistics import SquareSums
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.matrices import PrunableLinear, other_projections, prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
+from mlx_prune.checkpoint.zeros import MatrixZeros
 from mlx_prune.dtypes import FLOATS, mlx_type
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
@@ -21,7 +22,7 @@ from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.masking import Measuring, Stopwatch, check_fits, peak_rss_bytes, prune_blocks
 from mlx_prune.pruning.methods.base import Allocation, AllocationRule
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
-from mlx_prune.pruning.report import MatrixZeros, PruneReport
+from mlx_prune.pruning.report import PruneReport
 from mlx_prune.wired import wired_limit
 
 

@@ -19,12 +19,12 @@ import mlx.core as mx
 from mlx_prune.activations.passes import BlockSteps
 from mlx_prune.activations.statistics import SquareSums
 from mlx_prune.checkpoint.matrices import PrunableLinear
+from mlx_prune.checkpoint.zeros import MatrixZeros
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels.zeroing import count_zeros
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.methods.base import SQUARE_SUMS, Allocation, Matrix
 from mlx_prune.pruning.recipe import PAPER_LEFT_OUT, Recipe
-from mlx_prune.pruning.report import MatrixZeros
 
 
 class Weights(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from mlx_prune import words
 from mlx_prune.checkpoint.invented import calibration_warnings
 from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.record import PruningRecord
+from mlx_prune.checkpoint.zeros import MatrixZeros, zeros_by
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import choice
 from mlx_prune.pruning.command import command_of
@@ -20,37 +21,6 @@ from mlx_prune.registry import MASK, methods
 
 _SHORTFALL = 0.01
 _NAMED = 4  # experts in a warning
-
-
-@dataclass(frozen=True)
-class MatrixZeros:
-    """Zeros of one matrix.
-
-    Attributes:
-        name: Its path in the model.
-        block: Index of its block.
-        projection: Its path inside the block.
-        params: Its weights.
-        zeros: How many of them are exactly zero.
-        unseen: It is an expert's, and no token of the calibration text was routed to that expert.
-    """
-
-    name: str
-    block: int
-    projection: str
-    params: int
-    zeros: int
-    unseen: bool = field(default=False, compare=False)
-
-    @classmethod
-    def of(cls, linear: PrunableLinear, zeros: int, *, unseen: bool = False) -> MatrixZeros:
-        """For a prunable matrix of a model."""
-        return cls(linear.name, linear.block, linear.projection, linear.size, zeros, unseen)
-
-    @property
-    def sparsity(self) -> float:
-        """Fraction of zeros."""
-        return self.zeros / self.params
 
 
 @dataclass(frozen=True)
@@ -240,16 +210,6 @@ def _expert(matrix: str) -> str:
     """The expert of one of its matrices: "switch_mlp[3]" of "switch_mlp.up_proj[3]"."""
     layer, _, index = matrix.rpartition("[")
     return f"{layer.rpartition('.')[0]}[{index}"
-
-
-def zeros_by(matrices: Iterable[MatrixZeros], key: str) -> dict[str, dict[str, int]]:
-    """Params and zeros of matrices added up by one of their attributes, in order of appearance."""
-    found: dict[str, dict[str, int]] = {}
-    for matrix in matrices:
-        entry = found.setdefault(str(getattr(matrix, key)), {"params": 0, "zeros": 0})
-        entry["params"] += matrix.params
-        entry["zeros"] += matrix.zeros
-    return found
 
 
 def shares(zeros: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlx_prune.checkpoint.matrices import block_modules, let_go, weight_matrix
+from mlx_prune.checkpoint.matrices import block_modules, dense_matrix, let_go, weight_matrix
+from mlx_prune.checkpoint.zeros import MatrixZeros
 from mlx_prune.kernels.zeroing import is_zero
 from mlx_prune.progress import Progress, ProgressCallback
-from mlx_prune.pruning.report import MatrixZeros
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,3 @@ def compare_zeros(source: nn.Module, quantized: nn.Module, progress: ProgressCal
         if number + 1 == len(modules) or modules[number + 1][0] != block:
             progress(Progress("count zeros", block + 1, total, f"block {block}"))
     return found
-
-
-def dense_matrix(module: nn.Module) -> mx.array | None:
-    """The weight of a layer as it multiplies activations, dequantized if need be; None if it has none."""
-    weight = weight_matrix(module)
-    if weight is None or "scales" not in module:
-        return weight
-    matrix: mx.array = mx.dequantize(
-        weight,
-        module.scales,
-        module.get("biases"),
-        group_size=module.group_size,
-        bits=module.bits,
-        mode=getattr(module, "mode", "affine"),
-    )
-    return matrix

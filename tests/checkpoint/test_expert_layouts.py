@@ -13,12 +13,12 @@ from tiny_experts import MIXTURES, ONE_BY_ONE, save_tiny_experts
 from tiny_models import weight_files
 
 from mlx_prune.activations.calibration import Calibration
+from mlx_prune.checkpoint.inspection import inspect
 from mlx_prune.checkpoint.layout import layout_of
 from mlx_prune.checkpoint.matrices import prunable_linears
 from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.inspection import inspect
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.saving import save

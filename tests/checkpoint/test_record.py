@@ -12,12 +12,12 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.cards.card import write_card
 from mlx_prune.cards.results import CardResults, Figure
+from mlx_prune.checkpoint.inspection import inspect
 from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.cli.main import run
 from mlx_prune.errors import CheckpointError
 from mlx_prune.latency.models import Candidate, describe
-from mlx_prune.pruning.inspection import inspect
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.runs.job import read_stamp

@@ -11,12 +11,12 @@ from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
 from stored_bits import read_bits
 from tiny_models import ARCHITECTURES, save_tiny_model, save_tokenizer, weight_files
 
+from mlx_prune.checkpoint.inspection import inspect
 from mlx_prune.checkpoint.matrices import prunable_linears
 from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.inspection import inspect
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.saving import save

@@ -14,8 +14,8 @@ from mlx.utils import tree_flatten
 from tiny_experts import save_tiny_experts
 from tiny_models import ARCHITECTURES, save_tiny_model
 
+from mlx_prune.checkpoint.inspection import inspect
 from mlx_prune.errors import CheckpointError, RecipeError
-from mlx_prune.pruning.inspection import inspect
 from mlx_prune.pruning.methods.quantize import Quantization
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.quantizing import quantize_checkpoint

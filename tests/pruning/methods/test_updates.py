@@ -15,12 +15,12 @@ from tiny_models import ARCHITECTURES, save_tiny_model, weight_files
 
 from mlx_prune.activations.passes import calibrate
 from mlx_prune.activations.text import calibration_tokens
+from mlx_prune.checkpoint.inspection import inspect
 from mlx_prune.checkpoint.matrices import blocks, prunable_linears
 from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.inspection import inspect
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe, planned_zeros, prune_count
 from mlx_prune.pruning.saving import save

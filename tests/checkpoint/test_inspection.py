@@ -12,10 +12,10 @@ from tiny_experts import EXPERTS, save_tiny_experts
 from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoint.config import read_config
+from mlx_prune.checkpoint.inspection import inspect
 from mlx_prune.checkpoint.open import load
 from mlx_prune.cli.main import run
 from mlx_prune.errors import CheckpointError
-from mlx_prune.pruning.inspection import inspect
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 

@@ -6,13 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlx_prune.checkpoint.matrices import block_modules, let_go, other_projections, weight_matrix
+from mlx_prune.checkpoint.matrices import (
+    block_modules,
+    dense_matrix,
+    let_go,
+    other_projections,
+    weight_matrix,
+)
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.record import META_FILE, PruningRecord
+from mlx_prune.checkpoint.zeros import MatrixZeros, zeros_by
 from mlx_prune.kernels.zeroing import count_zeros
 from mlx_prune.progress import Progress, ProgressCallback, silent
-from mlx_prune.pruning.report import MatrixZeros, zeros_by
-from mlx_prune.pruning.zero_survival import dense_matrix
 
 _DENSE = 0.001  # below this fraction of zeros a projection counts as left dense
 
