@@ -130,8 +130,8 @@ class RunFolder:
 
     @property
     def exists(self) -> bool:
-        """Whether it is a run's folder."""
-        return self.file.is_file()
+        """Whether it is a run's folder; what is wrong with its ``run.json`` is told where that is read."""
+        return self.file.exists()
 
     @cached_property
     def about(self) -> RunAbout:
@@ -140,7 +140,7 @@ class RunFolder:
         Raises:
             RecordsError: It is damaged, or of a newer version.
         """
-        if not self.file.exists():
+        if not self.exists:
             return RunAbout()
         return RunAbout.of(read_object(self.file, RecordsError, _ADVICE, FORMAT), self.file)
 
@@ -150,7 +150,7 @@ class RunFolder:
         Raises:
             RecordsError: There is none, it is damaged or of another version, or it tells no configuration.
         """
-        if not self.file.exists():
+        if not self.exists:
             raise RecordsError(f"{self.path} holds no {RUN_FILE}; it is not a run folder.")
         if self.about.format != FORMAT:
             raise RecordsError(f"{self.file} is of another version's format; choose another folder.")
