@@ -14,6 +14,7 @@ from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.latency.result import ModelFacts
 from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import Progress, ProgressCallback
+from mlx_prune.words import percentage
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def _recipe(folder: Path, config: dict[str, Any]) -> str:
     if record is not None:
         # Of removed blocks or neurons the target says more; quantization alone has no sparsity.
         percent = record.target_sparsity if record.smaller else record.actual_sparsity
-        shown = f" {percent:.1f} %" if percent and record.target_sparsity != 0 else ""
+        shown = f" {percentage(percent)}" if percent and record.target_sparsity != 0 else ""
         words.append((record.method or "pruned") + shown)
     quantization = config.get("quantization")
     recorded = record is not None and record.quantization is not None

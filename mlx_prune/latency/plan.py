@@ -16,6 +16,7 @@ from mlx_prune.environment import backend, physical_memory
 from mlx_prune.errors import DataError
 from mlx_prune.latency.result import Workload
 from mlx_prune.latency.settings import MOST_TOKENS, BenchSettings
+from mlx_prune.words import size
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,8 @@ def synthetic_plan(vocabularies: Sequence[int], settings: BenchSettings) -> Plan
     items, tokens = settings.items, settings.items * sum(settings.prompt_lengths)
     if tokens > MOST_TOKENS:
         raise DataError(
-            f"{items:,} prompts of these lengths hold {tokens:,} tokens, which take about "
-            f"{tokens * 40 / 1e9:,.1f} GB before the first is timed; "
-            f"{MOST_TOKENS:,} are the most, so choose fewer or shorter ones."
+            f"{items:,} prompts of these lengths hold {tokens:,} tokens, about {size(40 * tokens)} before "
+            f"the first is timed; {MOST_TOKENS:,} tokens are the most, so choose fewer or shorter prompts."
         )
     rng = np.random.default_rng(settings.seed)
     groups = []

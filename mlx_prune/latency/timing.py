@@ -39,11 +39,6 @@ class Timing:
     extra_bytes: int
 
     @property
-    def total_s(self) -> float:
-        """Seconds from the call to the last token."""
-        return self.ttft_s + self.rest_s
-
-    @property
     def per_token_s(self) -> float:
         """Seconds per token after the first, NaN for a single token."""
         return self.rest_s / (self.new_tokens - 1) if self.new_tokens > 1 else math.nan

@@ -53,7 +53,6 @@ def test_prompt_and_tokens_are_timed_apart(network: Any) -> None:
     assert timing.ttft_s >= 0.1 + 2 * 0.02
     assert timing.per_token_s >= 0.02
     assert timing.rest_s == pytest.approx(5 * timing.per_token_s)
-    assert timing.total_s == timing.ttft_s + timing.rest_s
     assert slow._calls == [9, 1, 1, 1, 1, 1, 1, 1]
 
 

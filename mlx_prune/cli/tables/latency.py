@@ -71,7 +71,7 @@ def size_table(result: BenchResult) -> FittedTable:
 
 
 def _size_text(n_bytes: int | None, first: int | None) -> str:
-    return words.size(n_bytes) + (f" x{n_bytes / first:.2f}" if n_bytes is not None and first else "")
+    return words.size(n_bytes) + (f" x{words.fixed(n_bytes / first, 2)}" if n_bytes and first else "")
 
 
 def _table(title: str, keys: int = 1) -> FittedTable:
