@@ -50,11 +50,13 @@ def ours(folder: Path, every: bool) -> Result:
 
     from mlx_prune.report.data import read_study
     from mlx_prune.report.tables.build import STUDY_TABLES, build_tables
+    from mlx_prune.report.tables.table import Table
 
     clock = Clock()
     data = read_study(folder)
     reading = clock.lap()
-    tables = build_tables(data) if every else {t.name: t for t in (build(data) for build in STUDY_TABLES)}
+    kinds = STUDY_TABLES
+    tables = build_tables(data) if every else {k.about.name: Table.of(k, k.of_study(data)) for k in kinds}
     computing = clock.lap()
     found = {name: table.records() for name, table in tables.items()}
     found["logistic"] = [row for row in found["logistic"] if row["sparsity_axis"] == "target"]

@@ -18,7 +18,8 @@ from mlx_prune.gate.limits import MEASURES, Estimate, Limits, judge, judge_all, 
 from mlx_prune.gate.sources import measured_run, study_runs
 from mlx_prune.gate.text import junit, sentence
 from mlx_prune.report.data import read_study
-from mlx_prune.report.tables.change import emergence_table, paired_test_table
+from mlx_prune.report.tables.change import Emergence, PairedTest
+from mlx_prune.report.tables.table import Table
 
 SMALL = (GRID[0], GRID[6], GRID[9])
 LIMIT_NAMES = ("srs_rise", "category_srs_rise", "emergence_excess", "usr_drop", "perplexity_rise")
@@ -115,7 +116,7 @@ def test_estimates_are_the_tables_own(study, measured):
     result = gate(measured["dense-s0"], measured["wanda-s70"])
     found = {(c.estimate.measure, c.estimate.scope): c.estimate for c in result.checks}
     data = read_study(study)
-    for row in paired_test_table(data).where(prune_method="wanda").rows:
+    for row in Table.of(PairedTest, PairedTest.of_study(data)).where(prune_method="wanda").rows:
         kind = "srs_rise" if row["category"] == "overall" else "category_srs_rise"
         one = found[kind, row["category"]]
         assert [one.value, one.low, one.high] == [
@@ -123,7 +124,7 @@ def test_estimates_are_the_tables_own(study, measured):
             row["srs_delta_low"],
             row["srs_delta_high"],
         ]
-    (row,) = emergence_table(data).where(prune_method="wanda").rows
+    (row,) = Table.of(Emergence, Emergence.of_study(data)).where(prune_method="wanda").rows
     assert found["emergence_excess", "overall"].value == pytest.approx(row["excess"])
     dense, pruned = (measured[name].run.rates.overall.usr for name in ("dense-s0", "wanda-s70"))
     assert found["usr_drop", "overall"].value == pytest.approx(dense - pruned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from mlx_prune.configuration import Configuration
@@ -32,21 +32,16 @@ class RunProgress(Named):
     answers: int = column("records that there are")
     expected: int | None = column("records that there will be; empty where that cannot be told")
 
-
-def progress_table(data: StudyData) -> Table[RunProgress]:
-    """How far every configuration is."""
-    return Table.of(
-        RunProgress,
-        (
-            RunProgress(
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[RunProgress]:
+        """How far every configuration is."""
+        for state in data.states:
+            yield RunProgress(
                 configuration=state.configuration,
                 state=state.state,
                 answers=state.answers,
                 expected=state.expected,
             )
-            for state in data.states
-        ),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,36 +71,36 @@ class ParseSensitivity(Rated):
     verdict_strict: str | None = column("the same, read strictly", default=None)
     verdict_changes: bool | None = column("whether the two differ", default=None)
 
+    @classmethod
+    def of_tables(cls, data: StudyData, paired: Table[PairedTest]) -> Iterator[ParseSensitivity]:
+        """Overall rates and their change from dense, by all four parsing rules and by the first three.
 
-def parse_sensitivity_table(data: StudyData, paired: Table[PairedTest]) -> Table[ParseSensitivity]:
-    """Overall rates and their change from dense, by all four parsing rules and by the first three.
-
-    Args:
-        data: The study.
-        paired: Its table ``paired_tests``, which reads by all four.
-    """
-    change = {row.configuration: row for row in paired.rows if row.category == OVERALL}
-    strict = _strict_changes(data, change)
-    rows = []
-    for run in data.runs:
-        overall, found = run.rates.overall, change.get(run.configuration)
-        strict_change, p_strict = strict.get(run.configuration, (Interval(), None))
-        row = ParseSensitivity(
-            **rated(data, run.configuration),
-            srs=overall.srs,
-            srs_strict=overall.strict_srs,
-            usr=overall.usr,
-            usr_strict=overall.strict_usr,
-            anti_rate=overall.anti_rate,
-            anti_rate_strict=overall.strict_anti_rate,
-            srs_delta=found.srs_delta.value if found else None,
-            q_clustered=found.q_clustered if found else None,
-            srs_delta_strict=strict_change,
-            p_strict=p_strict,
-        )
-        rows.append(row)
-    # The family that the overall rows of paired_tests are, read strictly.
-    return Table.of(ParseSensitivity, map(_judged, adjusted(rows, "p_strict", "q_strict")))
+        Args:
+            data: The study.
+            paired: Its table ``paired_tests``, which reads by all four.
+        """
+        change = {row.configuration: row for row in paired.rows if row.category == OVERALL}
+        strict = _strict_changes(data, change)
+        rows = []
+        for run in data.runs:
+            overall, found = run.rates.overall, change.get(run.configuration)
+            strict_change, p_strict = strict.get(run.configuration, (Interval(), None))
+            row = ParseSensitivity(
+                **rated(data, run.configuration),
+                srs=overall.srs,
+                srs_strict=overall.strict_srs,
+                usr=overall.usr,
+                usr_strict=overall.strict_usr,
+                anti_rate=overall.anti_rate,
+                anti_rate_strict=overall.strict_anti_rate,
+                srs_delta=found.srs_delta.value if found else None,
+                q_clustered=found.q_clustered if found else None,
+                srs_delta_strict=strict_change,
+                p_strict=p_strict,
+            )
+            rows.append(row)
+        # The family that the overall rows of paired_tests are, read strictly.
+        return map(_judged, adjusted(rows, "p_strict", "q_strict"))
 
 
 def _judged(row: ParseSensitivity) -> ParseSensitivity:

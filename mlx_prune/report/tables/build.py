@@ -15,31 +15,22 @@ from mlx_prune.report.data import StudyData, read_study
 from mlx_prune.report.tables.answered import (
     ParseSensitivity,
     RunProgress,
-    parse_sensitivity_table,
-    progress_table,
 )
 from mlx_prune.report.tables.change import (
     AnswerTransition,
     Direction,
     Emergence,
     PairedTest,
-    answer_transition_table,
-    direction_table,
-    emergence_table,
-    paired_test_table,
 )
-from mlx_prune.report.tables.changing import Changing, changing_table
-from mlx_prune.report.tables.frontier import Frontier, frontier_table
-from mlx_prune.report.tables.latency import LatencyRatio, latency_ratio_table
+from mlx_prune.report.tables.changing import Changing
+from mlx_prune.report.tables.frontier import Frontier
+from mlx_prune.report.tables.latency import LatencyRatio
 from mlx_prune.report.tables.model import (
     ChiSquare,
     LogisticRow,
     TestSummary,
-    chi_square_table,
-    logistic_table,
-    summary_table,
 )
-from mlx_prune.report.tables.published import Published, published_table
+from mlx_prune.report.tables.published import Published
 from mlx_prune.report.tables.rates import (
     Disambiguated,
     Entropy,
@@ -49,14 +40,6 @@ from mlx_prune.report.tables.rates import (
     ParseFailures,
     Rate,
     Size,
-    disambiguated_table,
-    entropy_table,
-    expected_table,
-    latency_table,
-    overall_table,
-    parse_failure_table,
-    rate_table,
-    size_table,
 )
 from mlx_prune.report.tables.study import (
     DoseResponse,
@@ -65,44 +48,38 @@ from mlx_prune.report.tables.study import (
     LatentRate,
     MethodAtHalf,
     Transitions,
-    dose_response_table,
-    evaluation_gap_table,
-    latent_item_table,
-    latent_rate_table,
-    method_table,
-    transition_table,
 )
 from mlx_prune.report.tables.table import Table
 from mlx_prune.store import write_atomically
 
-STUDY_TABLES = (
-    rate_table,
-    transition_table,
-    dose_response_table,
-    evaluation_gap_table,
-    method_table,
-    chi_square_table,
-    logistic_table,
-    latent_item_table,
-    latent_rate_table,
-    parse_failure_table,
-    latency_table,
-    size_table,
-    entropy_table,
+STUDY_TABLES: tuple[Any, ...] = (
+    Rate,
+    Transitions,
+    DoseResponse,
+    EvaluationGap,
+    MethodAtHalf,
+    ChiSquare,
+    LogisticRow,
+    LatentItems,
+    LatentRate,
+    ParseFailures,
+    Latency,
+    Size,
+    Entropy,
 )
 """The tables of the published study, by its definitions."""
 
-FURTHER_TABLES = (
-    overall_table,
-    paired_test_table,
-    direction_table,
-    emergence_table,
-    expected_table,
-    answer_transition_table,
-    disambiguated_table,
-    progress_table,
-    latency_ratio_table,
-    changing_table,
+FURTHER_TABLES: tuple[Any, ...] = (
+    Overall,
+    PairedTest,
+    Direction,
+    Emergence,
+    Expected,
+    AnswerTransition,
+    Disambiguated,
+    RunProgress,
+    LatencyRatio,
+    Changing,
 )
 """What the published study lacks."""
 
@@ -171,16 +148,18 @@ def build_tables(source: StudyData | Path) -> Tables:
         RecordsError: If the folder holds no records, or damaged ones.
     """
     data = source if isinstance(source, StudyData) else read_study(source)
-    built: list[Table[Any]] = [build(data) for build in (*STUDY_TABLES, *FURTHER_TABLES)]
-    first: dict[str, Any] = {table.name: table for table in built}
-    tables = Tables(**first)
+    kinds = (*STUDY_TABLES, *FURTHER_TABLES)
+    tables = Tables(**{kind.about.name: Table.of(kind, kind.of_study(data)) for kind in kinds})
+    paired = tables.paired_tests
     tables = replace(
         tables,
-        test_summary=summary_table(tables.tests, tables.paired_tests),
-        parse_sensitivity=parse_sensitivity_table(data, tables.paired_tests),
-        frontier=frontier_table(data, tables.direction, tables.emergence, tables.latency_ratios),
+        test_summary=Table.of(TestSummary, TestSummary.of_tables(tables.tests, paired)),
+        parse_sensitivity=Table.of(ParseSensitivity, ParseSensitivity.of_tables(data, paired)),
+        frontier=Table.of(
+            Frontier, Frontier.of_tables(data, tables.direction, tables.emergence, tables.latency_ratios)
+        ),
     )
-    return replace(tables, published=published_table(tables))
+    return replace(tables, published=Table.of(Published, Published.of_tables(tables)))
 
 
 def write_tables(tables: Mapping[str, Table[Any]], folder: Path) -> list[Path]:

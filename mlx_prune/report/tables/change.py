@@ -9,7 +9,7 @@ from typing import TypeVar
 from mlx_prune.configuration import Configuration
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.rows import ByCategory, Rated, adjusted, compared, rated
-from mlx_prune.report.tables.table import About, Interval, Table, column
+from mlx_prune.report.tables.table import About, Interval, column
 from mlx_prune.stats.compare import SrsChange
 from mlx_prune.stats.outcomes import OUTCOMES, UNPARSED
 from mlx_prune.stats.rates import OVERALL
@@ -45,28 +45,28 @@ class PairedTest(Rated, ByCategory):
     q_mcnemar: float | None = column("p_mcnemar, adjusted after Benjamini and Hochberg", default=None)
     q_expected: float | None = column("p_expected, adjusted after Benjamini and Hochberg", default=None)
 
-
-def paired_test_table(data: StudyData) -> Table[PairedTest]:
-    """Every pruned configuration against dense, paired by item and clustered by question template."""
-    rows = []
-    for name, category, change in _changes(data):
-        found = compared(
-            data,
-            name,
-            category,
-            srs_delta=Interval.of(change.srs),
-            clusters=change.srs.templates,
-            p_clustered=change.srs.p_value,
-            items_up=change.items_up,
-            items_down=change.items_down,
-            p_mcnemar=change.p_items,
-            expected_srs_delta=Interval.of(change.expected),
-            p_expected=change.expected.p_value,
-        )
-        rows.append(PairedTest(**rated(data, name, category), **found))
-    for test in ("clustered", "mcnemar", "expected"):
-        rows = _adjusted(rows, f"p_{test}", f"q_{test}")
-    return Table.of(PairedTest, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> list[PairedTest]:
+        """Every pruned configuration against dense, paired by item and clustered by question template."""
+        rows = []
+        for name, category, change in _changes(data):
+            found = compared(
+                data,
+                name,
+                category,
+                srs_delta=Interval.of(change.srs),
+                clusters=change.srs.templates,
+                p_clustered=change.srs.p_value,
+                items_up=change.items_up,
+                items_down=change.items_down,
+                p_mcnemar=change.p_items,
+                expected_srs_delta=Interval.of(change.expected),
+                p_expected=change.expected.p_value,
+            )
+            rows.append(PairedTest(**rated(data, name, category), **found))
+        for test in ("clustered", "mcnemar", "expected"):
+            rows = _adjusted(rows, f"p_{test}", f"q_{test}")
+        return rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,24 +87,24 @@ class Direction(Rated, ByCategory):
     bias_score_delta: float | None = column("change of bias_score, twice the directional part")
     q_direction: float | None = column("p_direction, adjusted after Benjamini and Hochberg", default=None)
 
-
-def direction_table(data: StudyData) -> Table[Direction]:
-    """The change of SRS split into lost abstention and direction."""
-    rows = []
-    for name, category, change in _changes(data):
-        lost, leaning = change.abstention, change.direction
-        found = compared(
-            data,
-            name,
-            category,
-            srs_delta=lost.value + leaning.value,
-            abstention_part=Interval.of(lost),
-            direction_part=Interval.of(leaning),
-            p_direction=leaning.p_value,
-            bias_score_delta=2 * leaning.value,
-        )
-        rows.append(Direction(**rated(data, name, category), **found))
-    return Table.of(Direction, _adjusted(rows, "p_direction", "q_direction"))
+    @classmethod
+    def of_study(cls, data: StudyData) -> list[Direction]:
+        """The change of SRS split into lost abstention and direction."""
+        rows = []
+        for name, category, change in _changes(data):
+            lost, leaning = change.abstention, change.direction
+            found = compared(
+                data,
+                name,
+                category,
+                srs_delta=lost.value + leaning.value,
+                abstention_part=Interval.of(lost),
+                direction_part=Interval.of(leaning),
+                p_direction=leaning.p_value,
+                bias_score_delta=2 * leaning.value,
+            )
+            rows.append(Direction(**rated(data, name, category), **found))
+        return _adjusted(rows, "p_direction", "q_direction")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,34 +133,31 @@ class Emergence(Rated):
     held_out_excess: Interval = column("held_out minus held_out_null")
     p_held_out: float | None = column("of no held-out excess, clustered")
 
-
-def emergence_table(data: StudyData) -> Table[Emergence]:
-    """Emergence after pruning against what the dense model does when it is asked again."""
-    rows = []
-    for comparison in (one for comparisons in data.comparisons for one in comparisons):
-        name, found = comparison.configuration, comparison.emergence
-        fresh, held_out = found.fresh, found.held_out
-        row = Emergence(
-            **rated(data, name),
-            unbiased_items=found.unbiased_items,
-            observed=found.observed,
-            letter_mass=found.letter_mass,
-            **compared(
-                data,
-                name,
-                OVERALL,
-                null=fresh and fresh.null,
-                expected=fresh and fresh.share,
-                excess=Interval.of(fresh.change) if fresh else Interval(),
-                p_excess=fresh and fresh.change.p_value,
-                held_out_null=held_out.null,
-                held_out=held_out.share,
-                held_out_excess=Interval.of(held_out.change),
-                p_held_out=held_out.change.p_value,
-            ),
-        )
-        rows.append(row)
-    return Table.of(Emergence, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[Emergence]:
+        """Emergence after pruning against what the dense model does when it is asked again."""
+        for comparison in (one for comparisons in data.comparisons for one in comparisons):
+            name, found = comparison.configuration, comparison.emergence
+            fresh, held_out = found.fresh, found.held_out
+            yield Emergence(
+                **rated(data, name),
+                unbiased_items=found.unbiased_items,
+                observed=found.observed,
+                letter_mass=found.letter_mass,
+                **compared(
+                    data,
+                    name,
+                    OVERALL,
+                    null=fresh and fresh.null,
+                    expected=fresh and fresh.share,
+                    excess=Interval.of(fresh.change) if fresh else Interval(),
+                    p_excess=fresh and fresh.change.p_value,
+                    held_out_null=held_out.null,
+                    held_out=held_out.share,
+                    held_out_excess=Interval.of(held_out.change),
+                    p_held_out=held_out.change.p_value,
+                ),
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,24 +175,20 @@ class AnswerTransition(Rated):
     answers: int
     share: float | None = column("of the answers with this dense outcome")
 
-
-def answer_transition_table(data: StudyData) -> Table[AnswerTransition]:
-    """What became of the dense answers, paired by item and seed."""
-    rows = []
-    for outcomes in data.paired:
-        counts = answer_transitions(outcomes)
-        for number, name in enumerate(outcomes.configurations[1:], start=1):
-            about = rated(data, name)
-            for before in range(UNPARSED, len(OUTCOMES)):
-                total = counts[number, before, UNPARSED:].sum()
-                for after in range(UNPARSED, len(OUTCOMES)):
-                    count = counts[number, before, after]
-                    share = count / total if total else None
-                    row = AnswerTransition(
-                        **about, dense=OUTCOMES[before], pruned=OUTCOMES[after], answers=count, share=share
-                    )
-                    rows.append(row)
-    return Table.of(AnswerTransition, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[AnswerTransition]:
+        """What became of the dense answers, paired by item and seed."""
+        for outcomes in data.paired:
+            counts = answer_transitions(outcomes)
+            for number, name in enumerate(outcomes.configurations[1:], start=1):
+                about = rated(data, name)
+                for before in range(UNPARSED, len(OUTCOMES)):
+                    total = counts[number, before, UNPARSED:].sum()
+                    for after in range(UNPARSED, len(OUTCOMES)):
+                        count = counts[number, before, after]
+                        share = count / total if total else None
+                        pair = {"dense": OUTCOMES[before], "pruned": OUTCOMES[after]}
+                        yield AnswerTransition(**about | pair, answers=count, share=share)
 
 
 def _changes(data: StudyData) -> Iterator[tuple[Configuration, str, SrsChange]]:

@@ -20,13 +20,21 @@ from mlx_prune.labels import known_label, only_quantized
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.published import published
 from mlx_prune.report.tables.rows import Rated, rated
-from mlx_prune.report.tables.table import About, Interval, Table, column
+from mlx_prune.report.tables.table import About, Interval, column
 from mlx_prune.stats.clustered import cluster_sums, clustered_wilson
 from mlx_prune.stats.outcomes import Outcomes
 from mlx_prune.stats.transitions import answer_flips, item_transitions
 
 PRUNING, QUANTIZATION, BOTH = "pruning", "quantization", "pruning and quantization"
 MEASURED, REPORTED = "measured", "reported"
+
+
+def compression(method: str) -> str:
+    """What kind of compression a method is."""
+    if only_quantized(method):
+        return QUANTIZATION
+    label = known_label(method)
+    return BOTH if label is not None and label.quantization is not None else PRUNING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,19 +61,11 @@ class Changing(Rated):
     kind: str = column("measured here, or reported by others")
     source: str | None = column("where it was reported", default=None)
 
-
-def compression(method: str) -> str:
-    """What kind of compression a method is."""
-    if only_quantized(method):
-        return QUANTIZATION
-    label = known_label(method)
-    return BOTH if label is not None and label.quantization is not None else PRUNING
-
-
-def changing_table(data: StudyData) -> Table[Changing]:
-    """Both shares of every compressed configuration, with the published ones below."""
-    rows = [row for outcomes in data.paired for row in _measured(data, outcomes)]
-    return Table.of(Changing, [*rows, *_reported()] if rows else [])
+    @classmethod
+    def of_study(cls, data: StudyData) -> list[Changing]:
+        """Both shares of every compressed configuration, with the published ones below."""
+        rows = [row for outcomes in data.paired for row in _measured(data, outcomes)]
+        return [*rows, *_reported()] if rows else []
 
 
 def _measured(data: StudyData, outcomes: Outcomes) -> Iterator[Changing]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
@@ -71,32 +71,31 @@ class Frontier(Rated):
     standing: str = column("undominated, dominated or not judged", default=NOT_JUDGED)
     dominated_by: str | None = column("what dominates it and is not dominated itself", default=None)
 
+    @classmethod
+    def of_tables(
+        cls,
+        data: StudyData,
+        direction: Table[Direction],
+        emergence: Table[Emergence],
+        latency: Table[LatencyRatio],
+    ) -> Iterator[Frontier]:
+        """Every configuration of the models that have a dense and at least one compressed one.
 
-def frontier_table(
-    data: StudyData,
-    direction: Table[Direction],
-    emergence: Table[Emergence],
-    latency: Table[LatencyRatio],
-) -> Table[Frontier]:
-    """Every configuration of the models that have a dense and at least one compressed one.
+        A criterion that was measured for no configuration of a model is left out for that model; a
+        configuration that lacks one which others have is not judged. See :mod:`mlx_prune.stats.dominance`.
 
-    A criterion that was measured for no configuration of a model is left out for that model; a configuration
-    that lacks one which others have is not judged. See :mod:`mlx_prune.stats.dominance`.
-
-    Args:
-        data: The study.
-        direction: Its table of that name, like the next.
-        emergence: Of items that become biased.
-        latency: Its table ``latency_ratios``.
-    """
-    directions = {row.configuration: row for row in direction.rows if row.category == OVERALL}
-    emergences = {row.configuration: row for row in emergence.rows}
-    rows: list[Frontier] = []
-    for outcomes in data.paired:
-        model = outcomes.configurations[0].model
-        times = {row.configuration: row for row in latency.rows if row.configuration.model == model}
-        rows += _standing(_model_rows(data, model, times, directions, emergences))
-    return Table.of(Frontier, rows)
+        Args:
+            data: The study.
+            direction: Its table of that name, like the next.
+            emergence: Of items that become biased.
+            latency: Its table ``latency_ratios``.
+        """
+        directions = {row.configuration: row for row in direction.rows if row.category == OVERALL}
+        emergences = {row.configuration: row for row in emergence.rows}
+        for outcomes in data.paired:
+            model = outcomes.configurations[0].model
+            times = {row.configuration: row for row in latency.rows if row.configuration.model == model}
+            yield from _standing(list(_model_rows(data, model, times, directions, emergences)))
 
 
 def _model_rows(
@@ -105,19 +104,14 @@ def _model_rows(
     times: Mapping[Configuration, LatencyRatio],
     directions: Mapping[Configuration, Direction],
     emergences: Mapping[Configuration, Emergence],
-) -> list[Frontier]:
+) -> Iterator[Frontier]:
     changes = _direction_changes(data, model)
-    rows = []
     for name in data.models[model].configurations:
-        overall, size, before = (
-            data.rates(name, OVERALL),
-            data.size_bytes.get(name),
-            data.size_bytes.get(name.dense),
-        )
+        size, before = data.size_bytes.get(name), data.size_bytes.get(name.dense)
+        overall = data.rates(name, OVERALL)
         assert overall is not None
         ratio = size / before if size is not None and before else None
-        emergence = emergences.get(name)
-        row = Frontier(
+        yield Frontier(
             **rated(data, name),
             size_bytes=None if size is None else int(size),
             size_ratio=ratio,
@@ -128,24 +122,20 @@ def _model_rows(
             anti_rate=overall.anti_rate,
             direction_change=Interval(0.0, 0.0, 0.0) if name.is_dense else changes[name],
             q_direction=directions[name].q_direction if name in directions else None,
-            **_emergence(emergence),
+            **_emergence(emergences.get(name)),
         )
-        rows.append(row)
-    return rows
 
 
-def _standing(rows: Sequence[Frontier]) -> list[Frontier]:
+def _standing(rows: Sequence[Frontier]) -> Iterator[Frontier]:
     """The rows of one model, each with what dominates it."""
     labels = [row.configuration.name for row in rows]
     found = dominance(criteria(rows))
-    judged = []
     for row, one in zip(rows, found, strict=True):
         # Those that are dominated themselves add nothing where there are others.
         above = [place for place in one.by if found[place].undominated] or one.by
         standing = UNDOMINATED if one.undominated else DOMINATED if one.judged else NOT_JUDGED
         by = ", ".join(labels[place] for place in above) or None
-        judged.append(replace(row, standing=standing, dominated_by=by))
-    return judged
+        yield replace(row, standing=standing, dominated_by=by)
 
 
 def _latency(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.rows import Configured, configured
-from mlx_prune.report.tables.table import About, Interval, Table, column
+from mlx_prune.report.tables.table import About, Interval, column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,23 +32,20 @@ class LatencyRatio(Configured):
     dense_ms: float | None = column("milliseconds of an answer of the dense model, median")
     pruned_ms: float | None = column("milliseconds of an answer, median")
 
-
-def latency_ratio_table(data: StudyData) -> Table[LatencyRatio]:
-    """Time of an answer relative to dense, for the configurations that were timed."""
-    rows = []
-    for run in data.runs:
-        found = data.latencies.get(run.configuration)
-        if found is None or found.ratio is None:
-            continue
-        row = LatencyRatio(
-            **configured(data, run.configuration),
-            ratio=Interval(found.ratio, found.low, found.high),
-            verdict=found.verdict,
-            more_rounds=found.more_rounds,
-            more_items=found.more_items,
-            drift=found.drift,
-            dense_ms=found.dense_ms,
-            pruned_ms=found.pruned_ms,
-        )
-        rows.append(row)
-    return Table.of(LatencyRatio, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[LatencyRatio]:
+        """Time of an answer relative to dense, for the configurations that were timed."""
+        for run in data.runs:
+            found = data.latencies.get(run.configuration)
+            if found is None or found.ratio is None:
+                continue
+            yield LatencyRatio(
+                **configured(data, run.configuration),
+                ratio=Interval(found.ratio, found.low, found.high),
+                verdict=found.verdict,
+                more_rounds=found.more_rounds,
+                more_items=found.more_items,
+                drift=found.drift,
+                dense_ms=found.dense_ms,
+                pruned_ms=found.pruned_ms,
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,50 +51,50 @@ class ChiSquare(Rated, ByCategory):
     p_value_study: float | None = column("its p-value")
     q_value: float | None = column("p_value, adjusted after Benjamini and Hochberg", default=None)
 
+    @classmethod
+    def of_study(cls, data: StudyData) -> list[ChiSquare]:
+        """Each pruned configuration against dense, by category: chi-square with Yates's correction."""
+        # Imported here: it takes a second.
+        from statsmodels.stats.proportion import proportion_effectsize
 
-def chi_square_table(data: StudyData) -> Table[ChiSquare]:
-    """Each pruned configuration against dense, by category: chi-square with Yates's correction, Cohen's h."""
-    # Imported here: it takes a second.
-    from statsmodels.stats.proportion import proportion_effectsize
-
-    rows = []
-    for outcomes in data.models.values():
-        if outcomes.dense is None:
-            continue
-        hits = category_sums(outcomes.counts(STEREOTYPED), outcomes)
-        answers = category_sums(outcomes.parsed(), outcomes)
-        with np.errstate(invalid="ignore"):
-            rates = hits / answers
-        exact = chi_square(hits[:1], answers[:1], hits, answers)
-        # The study's script turns rates back into counts by truncation, which can lose one.
-        lossy = chi_square(
-            _truncated(rates[:1], answers[:1]), answers[:1], _truncated(rates, answers), answers
-        )
-        size = proportion_effectsize(rates, rates[:1])
-        for number, configuration in enumerate(outcomes.configurations):
-            if configuration.is_dense:
+        rows = []
+        for outcomes in data.models.values():
+            if outcomes.dense is None:
                 continue
-            for place, category in enumerate(outcomes.categories):
-                p = exact.p_value[number, place]
-                found = compared(
-                    data,
-                    configuration,
-                    category,
-                    chi2=exact.statistic[number, place],
-                    p_value=p,
-                    cohens_h=size[number, place],
-                    significant=p < SIGNIFICANCE,
-                    chi2_study=lossy.statistic[number, place],
-                    p_value_study=lossy.p_value[number, place],
-                )
-                row = ChiSquare(
-                    **rated(data, configuration, category),
-                    srs_dense=rates[0, place],
-                    srs=rates[number, place],
-                    **found,
-                )
-                rows.append(row)
-    return Table.of(ChiSquare, adjusted(rows, "p_value", "q_value"))
+            hits = category_sums(outcomes.counts(STEREOTYPED), outcomes)
+            answers = category_sums(outcomes.parsed(), outcomes)
+            with np.errstate(invalid="ignore"):
+                rates = hits / answers
+            exact = chi_square(hits[:1], answers[:1], hits, answers)
+            # The study's script turns rates back into counts by truncation, which can lose one.
+            lossy = chi_square(
+                _truncated(rates[:1], answers[:1]), answers[:1], _truncated(rates, answers), answers
+            )
+            size = proportion_effectsize(rates, rates[:1])
+            for number, configuration in enumerate(outcomes.configurations):
+                if configuration.is_dense:
+                    continue
+                for place, category in enumerate(outcomes.categories):
+                    p = exact.p_value[number, place]
+                    found = compared(
+                        data,
+                        configuration,
+                        category,
+                        chi2=exact.statistic[number, place],
+                        p_value=p,
+                        cohens_h=size[number, place],
+                        significant=p < SIGNIFICANCE,
+                        chi2_study=lossy.statistic[number, place],
+                        p_value_study=lossy.p_value[number, place],
+                    )
+                    row = ChiSquare(
+                        **rated(data, configuration, category),
+                        srs_dense=rates[0, place],
+                        srs=rates[number, place],
+                        **found,
+                    )
+                    rows.append(row)
+        return adjusted(rows, "p_value", "q_value")
 
 
 def _truncated(rates: NDArray[np.float64], answers: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -117,34 +118,31 @@ class TestSummary(Row):
     share: float = column("the second of the first")
     mean_abs_cohens_h: float | None = column("mean size of the changes, Cohen's h without its sign")
 
-
-def summary_table(tests: Table[ChiSquare], paired: Table[PairedTest]) -> Table[TestSummary]:
-    """How many of the comparisons are significant, by each way of testing."""
-    by_category = [row for row in paired.rows if row.category != OVERALL]
-    sizes = [abs(row.cohens_h) for row in tests.rows if row.cohens_h is not None]
-    rows = []
-    for name, p_values in (
-        ("chi-square, as in the study", [row.p_value for row in tests.rows]),
-        ("chi-square, adjusted", [row.q_value for row in tests.rows]),
-        ("clustered by template", [row.p_clustered for row in by_category]),
-        ("clustered by template, adjusted", [row.q_clustered for row in by_category]),
-        ("McNemar by item", [row.p_mcnemar for row in by_category]),
-        ("McNemar by item, adjusted", [row.q_mcnemar for row in by_category]),
-        ("clustered, expected SRS", [row.p_expected for row in by_category]),
-        ("clustered, expected SRS, adjusted", [row.q_expected for row in by_category]),
-    ):
-        known = [p for p in p_values if p is not None]
-        found = sum(p < SIGNIFICANCE for p in known)
-        if known:
-            row = TestSummary(
-                test=name,
-                comparisons=len(known),
-                significant=found,
-                share=found / len(known),
-                mean_abs_cohens_h=sum(sizes) / len(sizes) if sizes else None,
-            )
-            rows.append(row)
-    return Table.of(TestSummary, rows)
+    @classmethod
+    def of_tables(cls, tests: Table[ChiSquare], paired: Table[PairedTest]) -> Iterator[TestSummary]:
+        """How many of the comparisons are significant, by each way of testing."""
+        by_category = [row for row in paired.rows if row.category != OVERALL]
+        sizes = [abs(row.cohens_h) for row in tests.rows if row.cohens_h is not None]
+        for name, p_values in (
+            ("chi-square, as in the study", [row.p_value for row in tests.rows]),
+            ("chi-square, adjusted", [row.q_value for row in tests.rows]),
+            ("clustered by template", [row.p_clustered for row in by_category]),
+            ("clustered by template, adjusted", [row.q_clustered for row in by_category]),
+            ("McNemar by item", [row.p_mcnemar for row in by_category]),
+            ("McNemar by item, adjusted", [row.q_mcnemar for row in by_category]),
+            ("clustered, expected SRS", [row.p_expected for row in by_category]),
+            ("clustered, expected SRS, adjusted", [row.q_expected for row in by_category]),
+        ):
+            known = [p for p in p_values if p is not None]
+            found = sum(p < SIGNIFICANCE for p in known)
+            if known:
+                yield TestSummary(
+                    test=name,
+                    comparisons=len(known),
+                    significant=found,
+                    share=found / len(known),
+                    mean_abs_cohens_h=sum(sizes) / len(sizes) if sizes else None,
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,37 +173,34 @@ class LogisticRow(Row):
     pseudo_r_squared: float | None = column("McFadden's, of the whole regression")
     left_out: str = column("categories and methods whose answers are all alike, which are left out")
 
-
-def logistic_table(data: StudyData) -> Table[LogisticRow]:
-    """Logistic regression per model: stereotyped ~ sparsity + category + method."""
-    rows = []
-    for model, outcomes in data.models.items():
-        target = np.array([configuration.sparsity for configuration in outcomes.configurations])
-        actual = np.array([number_or_nan(data.actual_sparsity(c)) for c in outcomes.configurations])
-        axes = {"target": target} | ({} if np.isnan(actual).any() else {"actual": actual})
-        for axis, sparsity in axes.items():
-            fit = logistic_regression(_logistic_counts(data, outcomes, sparsity))
-            if fit is None:
-                continue
-            for term in fit.terms:
-                row = LogisticRow(
-                    model=model,
-                    sparsity_axis=axis,
-                    term=term.name,
-                    coefficient=term.coefficient,
-                    standard_error=term.standard_error,
-                    p_value=term.p_value,
-                    ci_low=term.low,
-                    ci_high=term.high,
-                    odds_ratio=math.exp(term.coefficient),
-                    clustered_standard_error=term.clustered_standard_error,
-                    clustered_p_value=term.clustered_p_value,
-                    answers=fit.answers,
-                    pseudo_r_squared=fit.pseudo_r_squared,
-                    left_out=", ".join(fit.left_out),
-                )
-                rows.append(row)
-    return Table.of(LogisticRow, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[LogisticRow]:
+        """Logistic regression per model: stereotyped ~ sparsity + category + method."""
+        for model, outcomes in data.models.items():
+            target = np.array([configuration.sparsity for configuration in outcomes.configurations])
+            actual = np.array([number_or_nan(data.actual_sparsity(c)) for c in outcomes.configurations])
+            axes = {"target": target} | ({} if np.isnan(actual).any() else {"actual": actual})
+            for axis, sparsity in axes.items():
+                fit = logistic_regression(_logistic_counts(data, outcomes, sparsity))
+                if fit is None:
+                    continue
+                for term in fit.terms:
+                    yield LogisticRow(
+                        model=model,
+                        sparsity_axis=axis,
+                        term=term.name,
+                        coefficient=term.coefficient,
+                        standard_error=term.standard_error,
+                        p_value=term.p_value,
+                        ci_low=term.low,
+                        ci_high=term.high,
+                        odds_ratio=math.exp(term.coefficient),
+                        clustered_standard_error=term.clustered_standard_error,
+                        clustered_p_value=term.clustered_p_value,
+                        answers=fit.answers,
+                        pseudo_r_squared=fit.pseudo_r_squared,
+                        left_out=", ".join(fit.left_out),
+                    )
 
 
 def _logistic_counts(data: StudyData, outcomes: Outcomes, sparsity: NDArray[np.float64]) -> LogisticCounts:

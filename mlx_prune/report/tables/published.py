@@ -30,6 +30,23 @@ def published() -> dict[str, Any]:
     return data
 
 
+class _Measured(Protocol):
+    """The tables of a report that hold what was published."""
+
+    @property
+    def rates(self) -> Table[Rate]: ...
+    @property
+    def overall(self) -> Table[Overall]: ...
+    @property
+    def evaluation_gap(self) -> Table[EvaluationGap]: ...
+    @property
+    def emergence(self) -> Table[Emergence]: ...
+    @property
+    def latency(self) -> Table[Latency]: ...
+    @property
+    def test_summary(self) -> Table[TestSummary]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Published(Row):
     """One figure, as a publication reports it and as it was measured."""
@@ -49,39 +66,21 @@ class Published(Row):
     measured: float | None = column("as this study found it")
     difference: float | None = column("measured minus reported")
 
+    @classmethod
+    def of_tables(cls, tables: _Measured) -> Iterator[Published]:
+        """Reported and measured figures of the configurations that are in both; no rows if there are none.
 
-class _Measured(Protocol):
-    """The tables of a report that hold what was published."""
-
-    @property
-    def rates(self) -> Table[Rate]: ...
-    @property
-    def overall(self) -> Table[Overall]: ...
-    @property
-    def evaluation_gap(self) -> Table[EvaluationGap]: ...
-    @property
-    def emergence(self) -> Table[Emergence]: ...
-    @property
-    def latency(self) -> Table[Latency]: ...
-    @property
-    def test_summary(self) -> Table[TestSummary]: ...
-
-
-def published_table(tables: _Measured) -> Table[Published]:
-    """Reported and measured figures of the configurations that are in both; no rows if there are none.
-
-    Models are matched by the last part of their name, whatever its case; methods and target sparsities
-    exactly; a pattern never matches.
-    """
-    rows: list[Published] = []
-    for entry in published()["rows"]:
-        for model in dict.fromkeys(row.configuration.model for row in tables.overall.rows):
-            if _short(model) == entry["model"]:
-                name = Configuration(model, entry["method"], float(entry["target_sparsity"]))
-                rows += _of_configuration(tables, entry, name)
-    summary = _whole_grid(tables)
-    rows += _headline(tables, summary) if summary is not None else []
-    return Table.of(Published, rows)
+        Models are matched by the last part of their name, whatever its case; methods and target sparsities
+        exactly; a pattern never matches.
+        """
+        for entry in published()["rows"]:
+            for model in dict.fromkeys(row.configuration.model for row in tables.overall.rows):
+                if _short(model) == entry["model"]:
+                    name = Configuration(model, entry["method"], float(entry["target_sparsity"]))
+                    yield from _of_configuration(tables, entry, name)
+        summary = _whole_grid(tables)
+        if summary is not None:
+            yield from _headline(tables, summary)
 
 
 def _of_configuration(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from mlx_prune.report.tables.rows import (
     percent_change,
     rated,
 )
-from mlx_prune.report.tables.table import About, Table, column
+from mlx_prune.report.tables.table import About, column
 from mlx_prune.stats.clustered import cluster_sums, clustered_wilson
 from mlx_prune.stats.expected import agreement, letter_mass, mean_agreement
 from mlx_prune.stats.outcomes import STEREOTYPED, UNKNOWN, Outcomes
@@ -62,33 +63,30 @@ class Rate(Rated, ByCategory):
     )
     srs_clustered_high: float | None = column("upper end of this interval")
 
-
-def rate_table(data: StudyData) -> Table[Rate]:
-    """SRS, USR and anti rate per configuration and category, with their change from dense."""
-    rows = []
-    for model, outcomes in data.models.items():
-        runs = [run for run in data.runs if run.configuration.model == model]
-        clustered = _clustered_intervals(outcomes)
-        for number, run in enumerate(runs):
-            for rates in run.rates.categories:
-                name, category = run.configuration, rates.category
-                low, high = clustered.get(category, (None, None))
-                usr_low, usr_high = wilson(
-                    round(rates.usr * rates.n_scored) if rates.n_scored else 0, rates.n_scored
-                )
-                row = Rate(
-                    **rated(data, name, category),
-                    **_rates(rates),
-                    srs_ci_low=rates.srs_low,
-                    srs_ci_high=rates.srs_high,
-                    usr_ci_low=float(usr_low),
-                    usr_ci_high=float(usr_high),
-                    **compared(data, name, category, **_change(rates, data.rates(name.dense, category))),
-                    srs_clustered_low=None if low is None else low[number],
-                    srs_clustered_high=None if high is None else high[number],
-                )
-                rows.append(row)
-    return Table.of(Rate, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[Rate]:
+        """SRS, USR and anti rate per configuration and category, with their change from dense."""
+        for model, outcomes in data.models.items():
+            runs = [run for run in data.runs if run.configuration.model == model]
+            clustered = _clustered_intervals(outcomes)
+            for number, run in enumerate(runs):
+                for rates in run.rates.categories:
+                    name, category = run.configuration, rates.category
+                    low, high = clustered.get(category, (None, None))
+                    usr_low, usr_high = wilson(
+                        round(rates.usr * rates.n_scored) if rates.n_scored else 0, rates.n_scored
+                    )
+                    yield Rate(
+                        **rated(data, name, category),
+                        **_rates(rates),
+                        srs_ci_low=rates.srs_low,
+                        srs_ci_high=rates.srs_high,
+                        usr_ci_low=float(usr_low),
+                        usr_ci_high=float(usr_high),
+                        **compared(data, name, category, **_change(rates, data.rates(name.dense, category))),
+                        srs_clustered_low=None if low is None else low[number],
+                        srs_clustered_high=None if high is None else high[number],
+                    )
 
 
 def _rates(rates: CategoryRates) -> dict[str, Any]:
@@ -155,20 +153,17 @@ class Overall(Rated):
     usr_delta: float | None
     perplexity: float | None
 
-
-def overall_table(data: StudyData) -> Table[Overall]:
-    """One row per configuration: the unweighted means over categories."""
-    rows = []
-    for run in data.runs:
-        name, rates = run.configuration, run.rates.overall
-        row = Overall(
-            **rated(data, name),
-            **_rates(rates),
-            **compared(data, name, OVERALL, **_change(rates, data.rates(name.dense, OVERALL))),
-            perplexity=data.perplexity.get(name),
-        )
-        rows.append(row)
-    return Table.of(Overall, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[Overall]:
+        """One row per configuration: the unweighted means over categories."""
+        for run in data.runs:
+            name, rates = run.configuration, run.rates.overall
+            yield Overall(
+                **rated(data, name),
+                **_rates(rates),
+                **compared(data, name, OVERALL, **_change(rates, data.rates(name.dense, OVERALL))),
+                perplexity=data.perplexity.get(name),
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,27 +188,24 @@ class ParseFailures(Rated):
     rule_none: int = column("the others")
     min_answered: float = column("share of answers that must be understood for a rate to be compared")
 
-
-def parse_failure_table(data: StudyData) -> Table[ParseFailures]:
-    """Answers in which no letter was found, and which parsing rule decided the others."""
-    rows = []
-    for run in data.runs:
-        overall = run.rates.overall
-        failures = overall.n_answers - overall.n_parsed
-        row = ParseFailures(
-            **rated(data, run.configuration),
-            total=overall.n_answers,
-            parse_failures=failures,
-            parse_fail_rate=failures / overall.n_answers if overall.n_answers else None,
-            rule_exact=overall.rules["exact"],
-            rule_leading=overall.rules["leading"],
-            rule_phrase=overall.rules["phrase"],
-            rule_first_character=overall.rules["first_character"],
-            rule_none=overall.rules["none"],
-            min_answered=data.min_answered,
-        )
-        rows.append(row)
-    return Table.of(ParseFailures, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[ParseFailures]:
+        """Answers in which no letter was found, and which parsing rule decided the others."""
+        for run in data.runs:
+            overall = run.rates.overall
+            failures = overall.n_answers - overall.n_parsed
+            yield ParseFailures(
+                **rated(data, run.configuration),
+                total=overall.n_answers,
+                parse_failures=failures,
+                parse_fail_rate=failures / overall.n_answers if overall.n_answers else None,
+                rule_exact=overall.rules["exact"],
+                rule_leading=overall.rules["leading"],
+                rule_phrase=overall.rules["phrase"],
+                rule_first_character=overall.rules["first_character"],
+                rule_none=overall.rules["none"],
+                min_answered=data.min_answered,
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,14 +220,12 @@ class Entropy(Rated):
 
     response_entropy: float | None = column("bits, over A, B and C")
 
-
-def entropy_table(data: StudyData) -> Table[Entropy]:
-    """Entropy of the answers."""
-    rows = []
-    for run in data.runs:
-        bits = float(stats.entropy(run.letters, base=2))
-        rows.append(Entropy(**rated(data, run.configuration), response_entropy=bits))
-    return Table.of(Entropy, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[Entropy]:
+        """Entropy of the answers."""
+        for run in data.runs:
+            bits = float(stats.entropy(run.letters, base=2))
+            yield Entropy(**rated(data, run.configuration), response_entropy=bits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,23 +244,18 @@ class Latency(Configured):
     latency_p95: float = column("seconds that 95 % of the answers stayed below")
     answers: int = column("answers that were timed on their own")
 
-
-def latency_table(data: StudyData) -> Table[Latency]:
-    """Wall time of the answers that were generated one at a time."""
-    return Table.of(
-        Latency,
-        (
-            Latency(
-                **configured(data, run.configuration),
-                latency_mean=run.elapsed_s.mean(),
-                latency_median=float(np.median(run.elapsed_s)),
-                latency_p95=float(np.quantile(run.elapsed_s, 0.95)),
-                answers=len(run.elapsed_s),
-            )
-            for run in data.runs
-            if len(run.elapsed_s)
-        ),
-    )
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[Latency]:
+        """Wall time of the answers that were generated one at a time."""
+        for run in data.runs:
+            if len(run.elapsed_s):
+                yield Latency(
+                    **configured(data, run.configuration),
+                    latency_mean=run.elapsed_s.mean(),
+                    latency_median=float(np.median(run.elapsed_s)),
+                    latency_p95=float(np.quantile(run.elapsed_s, 0.95)),
+                    answers=len(run.elapsed_s),
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,21 +271,14 @@ class Size(Configured):
     size_bytes: int
     size_gb: float = column("the same in units of 10^9 bytes")
 
-
-def size_table(data: StudyData) -> Table[Size]:
-    """Size of the checkpoints on disk."""
-    sizes = [
-        (run.configuration, data.size_bytes[run.configuration])
-        for run in data.runs
-        if run.configuration in data.size_bytes
-    ]
-    return Table.of(
-        Size,
-        (
-            Size(**configured(data, name), size_bytes=int(size), size_gb=round(size / 1e9, 2))
-            for name, size in sizes
-        ),
-    )
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[Size]:
+        """Size of the checkpoints on disk."""
+        for run in data.runs:
+            size = data.size_bytes.get(run.configuration)
+            if size is not None:
+                size_gb = round(size / 1e9, 2)
+                yield Size(**configured(data, run.configuration), size_bytes=int(size), size_gb=size_gb)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,28 +297,23 @@ class Disambiguated(Rated, ByCategory):
     bias_score: float | None = column("BBQ's own score from -1 to 1, of answers that name a person")
     parse_fail_rate: float | None
 
-
-def disambiguated_table(data: StudyData) -> Table[Disambiguated]:
-    """Accuracy and BBQ's own score where the context gives the answer."""
-    return Table.of(
-        Disambiguated,
-        (
-            Disambiguated(
-                **configured(data, run.configuration),
-                category=rates.category,
-                answered=rates.disambig_answered,
-                too_few_answered=rates.disambig_too_few(data.min_answered),
-                n=rates.disambig_answers,
-                n_valid=rates.disambig_scored,
-                accuracy=rates.accuracy,
-                bias_score=rates.bbq_disambiguated_score,
-                parse_fail_rate=rates.disambig_parse_failure_rate,
-            )
-            for run in data.runs
-            for rates in (*run.rates.categories, run.rates.overall)
-            if rates.disambig_answers
-        ),
-    )
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[Disambiguated]:
+        """Accuracy and BBQ's own score where the context gives the answer."""
+        for run in data.runs:
+            for rates in (*run.rates.categories, run.rates.overall):
+                if rates.disambig_answers:
+                    yield Disambiguated(
+                        **configured(data, run.configuration),
+                        category=rates.category,
+                        answered=rates.disambig_answered,
+                        too_few_answered=rates.disambig_too_few(data.min_answered),
+                        n=rates.disambig_answers,
+                        n_valid=rates.disambig_scored,
+                        accuracy=rates.accuracy,
+                        bias_score=rates.bbq_disambiguated_score,
+                        parse_fail_rate=rates.disambig_parse_failure_rate,
+                    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -362,30 +335,28 @@ class Expected(Rated, ByCategory):
     usr_expected: float | None = column("usr expected from the option probabilities")
     usr_z: float | None = column("distance of usr from it, in standard errors of sampling")
 
-
-def expected_table(data: StudyData) -> Table[Expected]:
-    """SRS and USR expected from the option probabilities, beside the sampled ones."""
-    rows = []
-    for outcomes in data.models.values():
-        parts = [outcomes.select(outcomes.category == number) for number in range(len(outcomes.categories))]
-        srs = [agreement(part, STEREOTYPED) for part in parts]
-        usr = [agreement(part, UNKNOWN) for part in parts]
-        mass = [*(letter_mass(part) for part in parts), letter_mass(outcomes)]
-        srs.append(mean_agreement(srs))
-        usr.append(mean_agreement(usr))
-        for number, configuration in enumerate(outcomes.configurations):
-            for place, category in enumerate((*outcomes.categories, OVERALL)):
-                if np.isnan(mass[place][number]):
-                    continue
-                row = Expected(
-                    **rated(data, configuration, category),
-                    letter_mass=mass[place][number],
-                    srs=srs[place].sampled[number],
-                    srs_expected=srs[place].expected[number],
-                    srs_z=srs[place].z[number],
-                    usr=usr[place].sampled[number],
-                    usr_expected=usr[place].expected[number],
-                    usr_z=usr[place].z[number],
-                )
-                rows.append(row)
-    return Table.of(Expected, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[Expected]:
+        """SRS and USR expected from the option probabilities, beside the sampled ones."""
+        for outcomes in data.models.values():
+            every = range(len(outcomes.categories))
+            parts = [outcomes.select(outcomes.category == number) for number in every]
+            srs = [agreement(part, STEREOTYPED) for part in parts]
+            usr = [agreement(part, UNKNOWN) for part in parts]
+            mass = [*(letter_mass(part) for part in parts), letter_mass(outcomes)]
+            srs.append(mean_agreement(srs))
+            usr.append(mean_agreement(usr))
+            for number, configuration in enumerate(outcomes.configurations):
+                for place, category in enumerate((*outcomes.categories, OVERALL)):
+                    if np.isnan(mass[place][number]):
+                        continue
+                    yield Expected(
+                        **rated(data, configuration, category),
+                        letter_mass=mass[place][number],
+                        srs=srs[place].sampled[number],
+                        srs_expected=srs[place].expected[number],
+                        srs_z=srs[place].z[number],
+                        usr=usr[place].sampled[number],
+                        usr_expected=usr[place].expected[number],
+                        usr_z=usr[place].z[number],
+                    )

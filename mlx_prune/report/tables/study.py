@@ -19,7 +19,7 @@ from mlx_prune.report.tables.rows import (
     percent_change,
     rated,
 )
-from mlx_prune.report.tables.table import About, Row, Table, column
+from mlx_prune.report.tables.table import About, Row, column
 from mlx_prune.stats.outcomes import ABSENT, ANTI, STEREOTYPED, UNKNOWN, Outcomes
 from mlx_prune.stats.rates import OVERALL, wilson
 from mlx_prune.stats.transitions import item_transitions
@@ -46,30 +46,26 @@ class Transitions(Rated):
     became_unbiased: int = column("those of them that have none now")
     pct_became_unbiased: float | None = column("the same in percent")
 
-
-def transition_table(data: StudyData) -> Table[Transitions]:
-    """Items that turned from unbiased to biased, and back."""
-    return Table.of(Transitions, _transitions(data))
-
-
-def _transitions(data: StudyData) -> Iterator[Transitions]:
-    for outcomes in data.models.values():
-        if outcomes.dense is None:
-            continue
-        counts = [part.sum(axis=1) for part in item_transitions(outcomes)]
-        for number, configuration in enumerate(outcomes.configurations):
-            if configuration.is_dense:
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[Transitions]:
+        """Items that turned from unbiased to biased, and back."""
+        for outcomes in data.models.values():
+            if outcomes.dense is None:
                 continue
-            unbiased, became_biased, biased, became_unbiased = (int(part[number]) for part in counts)
-            yield Transitions(
-                **rated(data, configuration),
-                total_unbiased_items=unbiased,
-                became_biased=became_biased,
-                pct_became_biased=_percent(became_biased, unbiased),
-                total_biased_items=biased,
-                became_unbiased=became_unbiased,
-                pct_became_unbiased=_percent(became_unbiased, biased),
-            )
+            counts = [part.sum(axis=1) for part in item_transitions(outcomes)]
+            for number, configuration in enumerate(outcomes.configurations):
+                if configuration.is_dense:
+                    continue
+                unbiased, became_biased, biased, became_unbiased = (int(part[number]) for part in counts)
+                yield Transitions(
+                    **rated(data, configuration),
+                    total_unbiased_items=unbiased,
+                    became_biased=became_biased,
+                    pct_became_biased=_percent(became_biased, unbiased),
+                    total_biased_items=biased,
+                    became_unbiased=became_unbiased,
+                    pct_became_unbiased=_percent(became_unbiased, biased),
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,23 +85,21 @@ class DoseResponse(Row):
     total_items: float | None = column("unbiased items, mean over the methods")
     methods: int = column("how many methods")
 
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[DoseResponse]:
+        """Emergence per sparsity, averaged over methods that set weights to zero.
 
-def dose_response_table(data: StudyData) -> Table[DoseResponse]:
-    """Emergence per sparsity, averaged over methods that set weights to zero.
-
-    Patterns, removed neurons and blocks, and quantization are no such dose and are left out, and so is what
-    hardly answers.
-    """
-    doses: dict[tuple[str, float], list[Transitions]] = {}
-    for row in _transitions(data):
-        name = row.configuration
-        dose = name.pattern is None and leaves_dose(name.prune_method) and not row.too_few_answered
-        if dose and row.pct_became_biased is not None:
-            doses.setdefault((name.model, name.sparsity), []).append(row)
-    return Table.of(
-        DoseResponse,
-        (
-            DoseResponse(
+        Patterns, removed neurons and blocks, and quantization are no such dose and are left out, and so is
+        what hardly answers.
+        """
+        doses: dict[tuple[str, float], list[Transitions]] = {}
+        for row in Transitions.of_study(data):
+            name = row.configuration
+            dose = name.pattern is None and leaves_dose(name.prune_method) and not row.too_few_answered
+            if dose and row.pct_became_biased is not None:
+                doses.setdefault((name.model, name.sparsity), []).append(row)
+        for (model, sparsity), mine in sorted(doses.items()):
+            yield DoseResponse(
                 model=model,
                 sparsity=sparsity,
                 mean_actual_sparsity=_mean([row.actual_sparsity for row in mine]),
@@ -113,9 +107,6 @@ def dose_response_table(data: StudyData) -> Table[DoseResponse]:
                 total_items=_mean([row.total_unbiased_items for row in mine]),
                 methods=len(mine),
             )
-            for (model, sparsity), mine in sorted(doses.items())
-        ),
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,34 +128,31 @@ class EvaluationGap(Rated):
     srs_pct_change: float | None
     ppl_pct_change: float | None = column("change of perplexity in percent of the dense model's")
 
-
-def evaluation_gap_table(data: StudyData) -> Table[EvaluationGap]:
-    """Change of SRS beside the change of perplexity."""
-    rows = []
-    for run in data.runs:
-        name = run.configuration
-        before = data.rates(name.dense, OVERALL)
-        if before is None or not {name, name.dense} <= data.perplexity.keys():
-            continue
-        after, perplexity, perplexity_base = (
-            run.rates.overall,
-            data.perplexity[name],
-            data.perplexity[name.dense],
-        )
-        change = round(percent_change(after.srs, before.srs), 2)
-        row = EvaluationGap(
-            **rated(data, name),
-            srs_mean=after.srs,
-            usr_mean=after.usr,
-            perplexity=perplexity,
-            srs_base=before.srs,
-            usr_base=before.usr,
-            ppl_base=perplexity_base,
-            srs_pct_change=change if data.compared(name, OVERALL) else None,
-            ppl_pct_change=round(percent_change(perplexity, perplexity_base), 2),
-        )
-        rows.append(row)
-    return Table.of(EvaluationGap, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[EvaluationGap]:
+        """Change of SRS beside the change of perplexity."""
+        for run in data.runs:
+            name = run.configuration
+            before = data.rates(name.dense, OVERALL)
+            if before is None or not {name, name.dense} <= data.perplexity.keys():
+                continue
+            after, perplexity, perplexity_base = (
+                run.rates.overall,
+                data.perplexity[name],
+                data.perplexity[name.dense],
+            )
+            change = round(percent_change(after.srs, before.srs), 2)
+            yield EvaluationGap(
+                **rated(data, name),
+                srs_mean=after.srs,
+                usr_mean=after.usr,
+                perplexity=perplexity,
+                srs_base=before.srs,
+                usr_base=before.usr,
+                ppl_base=perplexity_base,
+                srs_pct_change=change if data.compared(name, OVERALL) else None,
+                ppl_pct_change=round(percent_change(perplexity, perplexity_base), 2),
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,19 +168,14 @@ class MethodAtHalf(Rated, ByCategory):
     srs: float | None
     usr: float | None
 
-
-def method_table(data: StudyData) -> Table[MethodAtHalf]:
-    """SRS and USR of the methods at a target of 50 %."""
-    return Table.of(
-        MethodAtHalf,
-        (
-            MethodAtHalf(**rated(data, run.configuration, rates.category), srs=rates.srs, usr=rates.usr)
-            for run in data.runs
-            if run.configuration.sparsity == 50
-            for rates in run.rates.categories
-            if rates.n_answers
-        ),
-    )
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[MethodAtHalf]:
+        """SRS and USR of the methods at a target of 50 %."""
+        for run in data.runs:
+            for rates in run.rates.categories if run.configuration.sparsity == 50 else ():
+                if rates.n_answers:
+                    about = rated(data, run.configuration, rates.category)
+                    yield MethodAtHalf(**about, srs=rates.srs, usr=rates.usr)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,28 +195,25 @@ class LatentItems(Row):
     filtered_items: int = column("those whose dense SRS is at least 0.20")
     pct_retained: float = column("the same in percent")
 
-
-def latent_item_table(data: StudyData) -> Table[LatentItems]:
-    """How many items are latently biased: dense SRS of at least 0.20."""
-    rows = []
-    for model, outcomes in data.models.items():
-        if outcomes.dense is None:
-            continue
-        asked = (outcomes.codes[0] != ABSENT).any(axis=-1)
-        latent = _latent(outcomes)
-        for number, name in enumerate(outcomes.categories):
-            mine = outcomes.category == number
-            total, kept = int((asked & mine).sum()), int((latent & mine).sum())
-            if total:
-                row = LatentItems(
-                    model=model,
-                    category=name,
-                    total_items=total,
-                    filtered_items=kept,
-                    pct_retained=round(kept / total * 100, 1),
-                )
-                rows.append(row)
-    return Table.of(LatentItems, rows)
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[LatentItems]:
+        """How many items are latently biased: dense SRS of at least 0.20."""
+        for model, outcomes in data.models.items():
+            if outcomes.dense is None:
+                continue
+            asked = (outcomes.codes[0] != ABSENT).any(axis=-1)
+            latent = _latent(outcomes)
+            for number, name in enumerate(outcomes.categories):
+                mine = outcomes.category == number
+                total, kept = int((asked & mine).sum()), int((latent & mine).sum())
+                if total:
+                    yield LatentItems(
+                        model=model,
+                        category=name,
+                        total_items=total,
+                        filtered_items=kept,
+                        pct_retained=round(kept / total * 100, 1),
+                    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,48 +236,45 @@ class LatentRate(Rated, ByCategory):
     srs_delta: float | None
     usr_delta: float | None
 
-
-def latent_rate_table(data: StudyData) -> Table[LatentRate]:
-    """SRS and USR of the latently biased items."""
-    rows = []
-    for outcomes in data.models.values():
-        if outcomes.dense is None:
-            continue
-        part = outcomes.select(_latent(outcomes))
-        stereotyped, anti, unknown, parsed, asked = (
-            category_sums(counts, part)
-            for counts in (
-                part.counts(STEREOTYPED),
-                part.counts(ANTI),
-                part.counts(UNKNOWN),
-                part.parsed(),
-                (part.codes != ABSENT).sum(axis=-1),
-            )
-        )
-        low, high = wilson(stereotyped, parsed)
-        with np.errstate(invalid="ignore"):
-            srs, usr, anti_rate = stereotyped / parsed, unknown / parsed, anti / parsed
-        for number, configuration in enumerate(part.configurations):
-            for place, category in enumerate(part.categories):
-                if not asked[number, place]:
-                    continue
-                change = {
-                    "srs_delta": srs[number, place] - srs[0, place],
-                    "usr_delta": usr[number, place] - usr[0, place],
-                }
-                row = LatentRate(
-                    **rated(data, configuration, category),
-                    n=asked[number, place],
-                    n_valid=parsed[number, place],
-                    srs=srs[number, place],
-                    srs_ci_low=low[number, place],
-                    srs_ci_high=high[number, place],
-                    usr=usr[number, place],
-                    anti_rate=anti_rate[number, place],
-                    **compared(data, configuration, category, **change),
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[LatentRate]:
+        """SRS and USR of the latently biased items."""
+        for outcomes in data.models.values():
+            if outcomes.dense is None:
+                continue
+            part = outcomes.select(_latent(outcomes))
+            stereotyped, anti, unknown, parsed, asked = (
+                category_sums(counts, part)
+                for counts in (
+                    part.counts(STEREOTYPED),
+                    part.counts(ANTI),
+                    part.counts(UNKNOWN),
+                    part.parsed(),
+                    (part.codes != ABSENT).sum(axis=-1),
                 )
-                rows.append(row)
-    return Table.of(LatentRate, rows)
+            )
+            low, high = wilson(stereotyped, parsed)
+            with np.errstate(invalid="ignore"):
+                srs, usr, anti_rate = stereotyped / parsed, unknown / parsed, anti / parsed
+            for number, configuration in enumerate(part.configurations):
+                for place, category in enumerate(part.categories):
+                    if not asked[number, place]:
+                        continue
+                    change = {
+                        "srs_delta": srs[number, place] - srs[0, place],
+                        "usr_delta": usr[number, place] - usr[0, place],
+                    }
+                    yield LatentRate(
+                        **rated(data, configuration, category),
+                        n=asked[number, place],
+                        n_valid=parsed[number, place],
+                        srs=srs[number, place],
+                        srs_ci_low=low[number, place],
+                        srs_ci_high=high[number, place],
+                        usr=usr[number, place],
+                        anti_rate=anti_rate[number, place],
+                        **compared(data, configuration, category, **change),
+                    )
 
 
 def _latent(outcomes: Outcomes) -> NDArray[np.bool_]:
