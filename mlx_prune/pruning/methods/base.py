@@ -258,9 +258,9 @@ class Structure(Method):
         """Whether it runs the model on calibration text."""
         return True
 
-    def recorded(self, recipe: StructuredRecipe) -> dict[str, Any]:  # noqa: ARG002
-        """What ``pruning_meta.json`` says of the options that are its own."""
-        return {}
+    def recorded(self, recipe: StructuredRecipe) -> dict[str, Any]:
+        """What ``pruning_meta.json`` says of its own options; of a repair it tells the effect."""
+        return {name: getattr(recipe, name) for name in self.own if name != "repair"}
 
     @abstractmethod
     def write(self, job: Shrinking) -> Written:

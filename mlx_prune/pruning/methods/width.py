@@ -130,10 +130,6 @@ class Width(Structure):
         """By magnitude without repair, it does not."""
         return recipe.scores == "wanda" or recipe.repair
 
-    def recorded(self, recipe: StructuredRecipe) -> dict[str, Any]:
-        """All of them."""
-        return {"units": recipe.units, "scores": recipe.scores, "multiple": recipe.multiple}
-
     def check(self, recipe: StructuredRecipe) -> None:
         """The multiple is of neurons."""
         for name, known in (("units", UNITS), ("scores", SCORES)):
