@@ -1,5 +1,6 @@
 """Records of a small random study with all that records may hold: gaps, failures, items without target."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pyarrow as pa
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.runs.records import SCHEMA, write_part
-from mlx_prune.stats.outcomes import RunOutcomes, classify
+from mlx_prune.stats.outcomes import STEREOTYPED, UNKNOWN, RunOutcomes, assemble, classify
 
 SEEDS = (42, 123, 456, 789, 1024)
 LETTERS = "ABC"
@@ -143,3 +144,45 @@ def run_outcomes(rows):
 
 
 ROLE_COLUMNS = ("stereotype_target", "anti_stereotype_target", "unknown")
+
+
+def outcome_of(row):
+    if row["parsed_answer"] is None:
+        return "unparsed"
+    option = LETTERS.index(row["parsed_answer"])
+    if option == row["stereotype_target_index"]:
+        return "stereotyped"
+    return "unknown" if option == row["unknown_index"] else "anti"
+
+
+def answers(rows, configuration):
+    """item -> seed -> row of one configuration."""
+    found = {}
+    for row in rows:
+        if Configuration.of(row) == dataclasses.replace(configuration, model=row["model"]):
+            found.setdefault(row["item_id"], {})[row["seed"]] = row
+    return found
+
+
+def simulated(rate_dense, rate_pruned, items=3000, seeds=5, seed=0):
+    """Outcomes drawn independently from known per-item rates of the stereotyped option."""
+    rng = np.random.default_rng(seed)
+    base = run_outcomes(random_records(0, items=3, grid=(("dense", 0.0, None), ("wanda", 50.0, None))))
+    runs = []
+    for run, rate in zip(base, (rate_dense, rate_pruned), strict=True):
+        hit = rng.random((items, seeds)) < rate[:, None]
+        p = np.stack([rate, 0 * rate, 1 - rate], axis=1).astype(np.float32)
+        runs.append(
+            dataclasses.replace(
+                run,
+                item_ids=[f"Age:{i}" for i in range(items)],
+                categories=["Age"] * items,
+                question_indices=np.arange(items) % 25,
+                item=np.repeat(np.arange(items), seeds),
+                seed=np.tile(np.arange(seeds), items),
+                code=np.where(hit, STEREOTYPED, UNKNOWN).astype(np.int8).ravel(),
+                guessed=np.zeros(hit.size, bool),
+                probabilities=p,
+            )
+        )
+    return assemble(runs)
