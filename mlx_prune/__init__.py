@@ -28,13 +28,13 @@ _EXPORTS: dict[str, str] = {
     "MlxPruneError": "mlx_prune.errors",
     "ModelStamp": "mlx_prune.configuration:Configuration",
     "Perplexity": "mlx_prune.stats.perplexity",
-    "PruneReport": "mlx_prune.pruning.report",
+    "PruneReport": "mlx_prune.pruning.mask_report",
     "Quantization": "mlx_prune.pruning.methods.quantize",
     "QuantizationReport": "mlx_prune.pruning.quantization_report",
     "Rates": "mlx_prune.stats.rates",
     "Recipe": "mlx_prune.pruning.recipe",
     "StructuredRecipe": "mlx_prune.pruning.structure.recipe",
-    "StructuredReport": "mlx_prune.pruning.structure.report",
+    "StructuredReport": "mlx_prune.pruning.structure_report",
     "bench": "mlx_prune.latency.run",
     "calibrate": "mlx_prune.activations.passes",
     "evaluate": "mlx_prune.runs.evaluate",
@@ -110,16 +110,16 @@ if TYPE_CHECKING:
     from mlx_prune.latency.settings import BenchSettings
     from mlx_prune.pruning.in_memory import prune
     from mlx_prune.pruning.job import prune_and_quantize
+    from mlx_prune.pruning.mask_report import PruneReport
     from mlx_prune.pruning.methods.quantize import Quantization
     from mlx_prune.pruning.on_disk import prune_checkpoint
     from mlx_prune.pruning.quantization_report import QuantizationReport
     from mlx_prune.pruning.quantizing import quantize_checkpoint
     from mlx_prune.pruning.recipe import Recipe
-    from mlx_prune.pruning.report import PruneReport
     from mlx_prune.pruning.saving import save
     from mlx_prune.pruning.structure.prune import prune_structured
     from mlx_prune.pruning.structure.recipe import StructuredRecipe
-    from mlx_prune.pruning.structure.report import StructuredReport
+    from mlx_prune.pruning.structure_report import StructuredReport
     from mlx_prune.report.open import open_study
     from mlx_prune.report.write import write_report
     from mlx_prune.runs.evaluate import Evaluation, evaluate

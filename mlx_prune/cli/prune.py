@@ -92,28 +92,23 @@ def _run(
     from mlx_prune.checkpoint.open import Checkpoint
     from mlx_prune.cli.tables.pruned import cost_rows, mask_costs, mask_rows, structured_rows
     from mlx_prune.kernels.choice import KernelWarning
-    from mlx_prune.pruning.job import prune_and_quantize, write_pruned
-    from mlx_prune.pruning.quantizing import quantize_checkpoint
-    from mlx_prune.pruning.report import PruneReport
+    from mlx_prune.pruning.job import write_copy
+    from mlx_prune.pruning.mask_report import PruneReport
+    from mlx_prune.pruning.structure_report import StructuredReport
 
-    recipe, quantization = request.recipe, request.quantization
     with progress_bars() as progress, warnings.catch_warnings():
         # The report has the sentence too, and is told in full below.
         warnings.simplefilter("ignore", KernelWarning)
         source = Checkpoint(model, trust_remote_code)
-        if recipe is None:
-            assert quantization is not None
-            quantized = quantize_checkpoint(source, out, quantization, force=force, progress=progress)
-        elif quantization is not None:
-            quantized = prune_and_quantize(
-                source, out, recipe, quantization, dtype=dtype, force=force, progress=progress
-            )
-        else:
-            report = write_pruned(source, out, recipe, dtype=dtype, force=force, progress=progress)
-            if distributed.rank() != 0:
-                return None
-            if isinstance(report, PruneReport):
-                costs = mask_costs(source, out)
-                return report.to_json() | costs, mask_rows(report) + cost_rows(costs)
-            return report.to_json(), structured_rows(report)
-    return quantized.to_json(), quantized.rows() + cost_rows(quantized.to_json())
+        report = write_copy(
+            source, out, request.recipe, request.quantization, dtype=dtype, force=force, progress=progress
+        )
+        if distributed.rank() != 0:
+            return None
+        values = report.to_json()
+        if isinstance(report, PruneReport):
+            costs = mask_costs(source, out)
+            return values | costs, mask_rows(report) + cost_rows(costs)
+    if isinstance(report, StructuredReport):
+        return values, structured_rows(report)
+    return values, report.rows() + cost_rows(values)

@@ -1,4 +1,4 @@
-"""Prune a checkpoint and quantize what comes of it, in one go and with one result."""
+"""Write what was asked for: a pruned copy, a quantized one, or one that is both."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from mlx_prune.json_files import fingerprint
 from mlx_prune.labels import BitFormat
 from mlx_prune.paths import expanded
 from mlx_prune.progress import ProgressCallback
+from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.quantization_report import QuantizationReport
 from mlx_prune.pruning.quantizing import finished, quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
-from mlx_prune.pruning.report import PruneReport
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
-from mlx_prune.pruning.structure.report import StructuredReport
+from mlx_prune.pruning.structure_report import StructuredReport
 
 
 def write_pruned(
@@ -38,6 +38,25 @@ def write_pruned(
     if isinstance(recipe, StructuredRecipe):
         return prune_structured(model, out, recipe, dtype=dtype, force=force, progress=progress)
     return prune_checkpoint(model, out, recipe, dtype=dtype, force=force, progress=progress)
+
+
+def write_copy(
+    model: Checkpoint | str | Path,
+    out: str | Path,
+    recipe: Recipe | StructuredRecipe | None,
+    quantization: BitFormat | None,
+    *,
+    dtype: str = "auto",
+    force: bool = False,
+    progress: ProgressCallback | None = None,
+) -> PruneReport | StructuredReport | QuantizationReport:
+    """Prune, quantize, or both, whichever is given; see ``prune_checkpoint`` for the rest."""
+    if quantization is None:
+        assert recipe is not None
+        return write_pruned(model, out, recipe, dtype=dtype, force=force, progress=progress)
+    if recipe is None:
+        return quantize_checkpoint(model, out, quantization, force=force, progress=progress)
+    return prune_and_quantize(model, out, recipe, quantization, dtype=dtype, force=force, progress=progress)
 
 
 def prune_and_quantize(

@@ -22,10 +22,11 @@ from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.calibration_pass import HIDDEN_LIMIT, CalibrationPass
 from mlx_prune.pruning.dense_pass import measure_dense
 from mlx_prune.pruning.files import PrunedFiles
+from mlx_prune.pruning.mask_report import PruneReport, report_from_record
 from mlx_prune.pruning.masking import check_fits
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
-from mlx_prune.pruning.report import PruneReport, check_same, report_from_record
 from mlx_prune.pruning.resumable import ResumablePrune
+from mlx_prune.pruning.saving import check_same
 from mlx_prune.wired import wired_limit
 
 

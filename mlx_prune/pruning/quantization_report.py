@@ -12,8 +12,8 @@ from mlx_prune.checkpoint.zeros import zeros_by
 from mlx_prune.environment import device, versions
 from mlx_prune.labels import BitFormat
 from mlx_prune.pruning.command import bare_command
+from mlx_prune.pruning.mask_report import shares
 from mlx_prune.pruning.methods.quantize import METHOD
-from mlx_prune.pruning.report import shares
 from mlx_prune.pruning.zero_survival import Survival
 
 # Of a pruned source's record, what describes its own files or measurements of it.

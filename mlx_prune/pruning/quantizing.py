@@ -27,8 +27,7 @@ from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.labels import DENSE, BitFormat, extend
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.quantization_report import Conversion, QuantizationReport, quantization_record
-from mlx_prune.pruning.report import check_same
-from mlx_prune.pruning.saving import publish
+from mlx_prune.pruning.saving import check_same, publish
 from mlx_prune.pruning.zero_survival import compare_zeros
 
 _STORED_TYPES = ("float16", "bfloat16", "float32")

@@ -16,7 +16,7 @@ from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels.zeroing import count_zeros, is_zero
 from mlx_prune.pruning.files import PrunedFiles
-from mlx_prune.pruning.report import PruneReport
+from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.store import write_json
 
 
@@ -102,3 +102,24 @@ def publish(folder: OutputFolder, record: PruningRecord) -> None:
     record.write(folder.partial)
     write_card(folder.partial)
     folder.publish()
+
+
+def check_same(folder: Path, record: PruningRecord | None, fingerprint: str) -> PruningRecord:
+    """Refuse a folder that holds something else than what is asked for.
+
+    Args:
+        folder: The folder.
+        record: Its record, if it has one.
+        fingerprint: Of what is asked for.
+
+    Returns:
+        The record.
+
+    Raises:
+        CheckpointError: The fingerprints differ.
+    """
+    if record is None or record.fingerprint != fingerprint:
+        raise CheckpointError(
+            f"{folder} exists and holds something else; give another folder, or use force to replace it."
+        )
+    return record

@@ -17,10 +17,9 @@ from mlx_prune.environment import physical_memory
 from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.job import prune_and_quantize, write_pruned
-from mlx_prune.pruning.quantizing import quantize_checkpoint
+from mlx_prune.pruning.job import write_copy
+from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.report import PruneReport
 from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.recipes import recipe_of
@@ -171,13 +170,9 @@ class ModelMaker:
         dtype = "auto"
         if recipe is not None and recipe.calibration is not None:
             dtype = self._config.generation.dtype
-        if quantization is None:
-            assert recipe is not None
-            return write_pruned(model, folder, recipe, dtype=dtype, progress=progress).record
-        pruned = self._study.checkpoint(dataclasses.replace(name, prune_method=name.label.pruned))
-        if recipe is None or pruned.is_dir():
-            start = model if recipe is None else Checkpoint(pruned, model.trust_remote_code)
-            done = quantize_checkpoint(start, folder, quantization, progress=progress)
-        else:
-            done = prune_and_quantize(model, folder, recipe, quantization, dtype=dtype, progress=progress)
-        return done.record
+        if quantization is not None and recipe is not None:
+            # What this configuration is without the quantization may lie there already.
+            pruned = self._study.checkpoint(dataclasses.replace(name, prune_method=name.label.pruned))
+            if pruned.is_dir():
+                model, recipe = Checkpoint(pruned, model.trust_remote_code), None
+        return write_copy(model, folder, recipe, quantization, dtype=dtype, progress=progress).record

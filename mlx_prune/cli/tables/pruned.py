@@ -11,8 +11,8 @@ from mlx_prune.cli.terminal.console import console
 
 if TYPE_CHECKING:
     from mlx_prune.checkpoint.open import Checkpoint
-    from mlx_prune.pruning.report import PruneReport
-    from mlx_prune.pruning.structure.report import StructuredReport
+    from mlx_prune.pruning.mask_report import PruneReport
+    from mlx_prune.pruning.structure_report import StructuredReport
 
 Rows = list[tuple[str, str]]
 Costs = dict[str, dict[str, int]]

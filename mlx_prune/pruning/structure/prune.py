@@ -21,12 +21,11 @@ from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.calibration_pass import HIDDEN_LIMIT, CalibrationPass
 from mlx_prune.pruning.masking import peak_rss_bytes
 from mlx_prune.pruning.recipe import recipe_for_model
-from mlx_prune.pruning.report import check_same
-from mlx_prune.pruning.saving import publish
+from mlx_prune.pruning.saving import check_same, publish
 from mlx_prune.pruning.structure import verify
 from mlx_prune.pruning.structure.recipe import StructuredRecipe
-from mlx_prune.pruning.structure.report import StructuredReport, report_from_record
 from mlx_prune.pruning.structure.shrinking import Shrinking, Written
+from mlx_prune.pruning.structure_report import StructuredReport, report_from_record
 from mlx_prune.store import write_json
 from mlx_prune.wired import wired_limit
 

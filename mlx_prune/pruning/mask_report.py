@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from mlx_prune import words
@@ -12,7 +11,6 @@ from mlx_prune.checkpoint.invented import calibration_warnings
 from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.checkpoint.zeros import MatrixZeros, zeros_by
-from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import choice
 from mlx_prune.pruning.command import command_of
 from mlx_prune.pruning.methods.base import Mask
@@ -217,27 +215,6 @@ def shares(zeros: dict[str, dict[str, int]]) -> dict[str, dict[str, float]]:
     return {
         key: {**entry, "sparsity": _percent(entry["zeros"] / entry["params"])} for key, entry in zeros.items()
     }
-
-
-def check_same(folder: Path, record: PruningRecord | None, fingerprint: str) -> PruningRecord:
-    """Refuse a folder that holds something else than what is asked for.
-
-    Args:
-        folder: The folder.
-        record: Its record, if it has one.
-        fingerprint: Of what is asked for.
-
-    Returns:
-        The record.
-
-    Raises:
-        CheckpointError: The fingerprints differ.
-    """
-    if record is None or record.fingerprint != fingerprint:
-        raise CheckpointError(
-            f"{folder} exists and holds something else; give another folder, or use force to replace it."
-        )
-    return record
 
 
 def _percent(fraction: float) -> float:
