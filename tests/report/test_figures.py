@@ -1,6 +1,7 @@
 """Figures: every kind is drawn from a study's tables, shows their numbers, and is left out without them."""
 
 import re
+import warnings
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -9,8 +10,15 @@ from mixed_study import MIXED, write_mixed_study
 from report_study import GRID, write_full_study
 
 from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, render
-from mlx_prune.report.figures.panels import CHANCE, method_lines, sparsity_axis, with_actual
-from mlx_prune.report.figures.style import NARROW, TONES, WIDE, method_style
+from mlx_prune.report.figures.panels import (
+    CHANCE,
+    method_lines,
+    panel_grid,
+    shared_legend,
+    sparsity_axis,
+    with_actual,
+)
+from mlx_prune.report.figures.style import NARROW, TONES, WIDE, lay_out, look, method_style
 from mlx_prune.report.write import report_tables
 
 DENSE_ONLY = (("dense", 0.0, None),)
@@ -217,6 +225,20 @@ def test_the_lowest_panel_of_every_column_has_numbers_on_its_axis(tables):
     assert [one.get_visible() for one in axes] == [True, True, True, False]
     shown = [one.xaxis.get_tick_params()["labelbottom"] for one in axes[:3]]
     assert shown == [False, True, True]
+
+
+def test_a_long_legend_on_a_phone_leaves_the_panel_its_room():
+    with look():
+        figure, (axes,) = panel_grid(NARROW, ["alpha"], 2.7)
+        for number in range(15):
+            axes.plot([0, 1], [number, 1], label=f"method number {number}")
+        shared_legend(figure)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            lay_out(figure)
+    (legend,) = figure.legends
+    assert legend.get_window_extent().y0 >= axes.get_window_extent().y1
+    assert axes.get_window_extent().height / figure.dpi > 1.2
 
 
 def test_a_study_without_intervals_is_drawn(tmp_path):

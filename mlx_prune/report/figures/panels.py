@@ -26,6 +26,8 @@ BandOf = Callable[[R], Band | None]
 PlaceOf = Callable[[R], tuple[float | None, float | None]]
 
 CHANCE = 1 / 3
+# Inches of one row of a legend, and the share of a figure's height that a legend has without asking.
+_LEGEND_ROW, _LEGEND_SHARE = 0.18, 0.4
 TOO_FEW = "too few answers"
 # What too few answers are behind.
 HATCHED: dict[str, Any] = {"edgecolor": GRID.light, "hatch": "////", "linewidth": 0}
@@ -278,4 +280,7 @@ def shared_legend(figure: Figure) -> None:
         found[TOO_FEW] = found.pop(TOO_FEW)
     letters = max(len(label) for label in found)
     columns = max(1, min(len(found), int(figure.get_figwidth() * 11 / (letters + 7))))
+    # What a long legend takes beyond this share of the height is added, or no room is left for the panels.
+    height, needed = figure.get_figheight(), _LEGEND_ROW * math.ceil(len(found) / columns)
+    figure.set_figheight(height + max(0.0, needed - _LEGEND_SHARE * height))
     figure.legend(list(found.values()), list(found), loc="outside upper left", ncols=columns)
