@@ -26,7 +26,6 @@ def measured_run(run: Path) -> Measured:
     """
     folder, study = RunFolder(run), StudyFolder.around(run)
     about = folder.finished()
-    assert about.configuration is not None
     table = folder.records()
     if not table.num_rows:
         raise RecordsError(f"{run} holds no records; evaluate the model first.")
@@ -35,7 +34,7 @@ def measured_run(run: Path) -> Measured:
     row = perplexities(run).get(counted.configuration)
     if row is None and study is not None:
         row = study.perplexities.get(counted.configuration)
-    resolved, asked = run.resolve(), about.configuration.entries
+    resolved, asked = run.resolve(), about.asked
     return Measured(
         resolved.name if study is None else f"{resolved.parent.name}/{resolved.name}",
         counted,

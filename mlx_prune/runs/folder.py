@@ -97,6 +97,11 @@ class RunAbout(msgspec.Struct, frozen=True):
     sessions: list[Session] = []
     entries: dict[str, Any] = {}
 
+    @property
+    def asked(self) -> dict[str, Any]:
+        """All that the records depend on, as it stands in the file; nothing where that was left out."""
+        return {} if self.configuration is None else self.configuration.entries
+
     @classmethod
     def of(cls, content: Mapping[str, Any], file: Path) -> RunAbout:
         """From the object in a file.

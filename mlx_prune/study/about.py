@@ -45,7 +45,7 @@ def read_about(folder: Path) -> StudyAbout:
     runs = [run.about for run in study.runs()]
     sessions = [session for run in runs for session in run.sessions]
     days = sorted(session.finished[:10] for session in sessions if session.finished)
-    asked = [run.configuration.entries for run in runs if run.configuration is not None]
+    asked = [run.asked for run in runs if run.configuration is not None]
     records: list[RunAbout | Session] = [*runs, *sessions]
     libraries = dict.fromkeys(name for entry in records for name in entry.versions)
     return StudyAbout(

@@ -35,8 +35,7 @@ def results_of_runs(record: PruningRecord, run: Path, dense: Path | None = None)
     """
     folder = RunFolder(run)
     about = folder.finished()
-    assert about.configuration is not None
-    asked = about.configuration.entries
+    asked = about.asked
     _require_checkpoint(record, folder)
     pruned, reference = count_run(folder.records()), None
     if dense is not None:
@@ -151,9 +150,7 @@ def _require_checkpoint(record: PruningRecord, run: RunFolder) -> None:
 
 
 def _require_comparable(pruned: Mapping[str, Any], run: RunFolder) -> None:
-    about = run.finished()
-    assert about.configuration is not None
-    dense = about.configuration.entries
+    dense = run.finished().asked
     if not run.configuration.is_dense or dense.get("model") != pruned.get("model"):
         raise RecordsError(f"{run.path} is not a run of the dense model {pruned.get('model')}.")
     for key in CONDITIONS:

@@ -67,7 +67,4 @@ def _state(run: RunFolder, asked: Sequence[RunAbout]) -> RunState:
 
 def _alike(about: RunAbout, other: RunAbout) -> bool:
     """Whether two runs ask the same questions under the same seeds."""
-    if about.configuration is None or other.configuration is None:
-        return False
-    mine, theirs = about.configuration.entries, other.configuration.entries
-    return all(key in mine and mine[key] == theirs.get(key) for key in ("items", "seeds"))
+    return all(key in about.asked and about.asked[key] == other.asked.get(key) for key in ("items", "seeds"))
