@@ -11,7 +11,7 @@ import dataclasses
 import importlib
 import pkgutil
 from abc import ABC
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, TypeVar
@@ -33,7 +33,7 @@ class Option:
 
     Attributes:
         help: One sentence; ``{methods}`` stands for the methods that take it.
-        choices: The words there are; none for any value.
+        choices: The words there are, or what tells them when it is asked; none for any value.
         least: The smallest whole number there is.
         metavar: Stands for the value in the help.
         name: Of the option, where it is not the field's.
@@ -42,7 +42,7 @@ class Option:
     """
 
     help: str
-    choices: tuple[str, ...] = ()
+    choices: tuple[str, ...] | Callable[[], Iterable[str]] = ()
     least: int | None = None
     metavar: str | None = None
     name: str | None = None
@@ -87,6 +87,21 @@ class Modifier:
 
 
 @dataclass(frozen=True)
+class Scope:
+    """Which matrices of the blocks a recipe prunes.
+
+    Attributes:
+        words: What a model card says of it.
+        left_out: Last names of projections that it leaves dense.
+        refusal: Why methods that do not have it refuse it, with their name for ``{method}``.
+    """
+
+    words: str
+    left_out: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
 class Look:
     """How a method is drawn wherever it appears.
 
@@ -115,7 +130,7 @@ class Method(ABC):
         words: What a model card says was done.
         look: In figures.
         modifiers: Words that may follow its name, in the order of a label.
-        scopes: Which matrices a recipe may ask for, and what a model card says of them.
+        scopes: Which matrices a recipe may ask for.
         own: Options that not every method of its kind takes; they are recorded beside a result.
     """
 
@@ -125,8 +140,8 @@ class Method(ABC):
     look: ClassVar[Look]
     title: ClassVar[str] = ""
     modifiers: ClassVar[tuple[Modifier, ...]] = ()
-    scopes: ClassVar[Mapping[str, str]] = {
-        "blocks": "all linear layers inside the transformer blocks (attention and MLP projections)"
+    scopes: ClassVar[Mapping[str, Scope]] = {
+        "blocks": Scope("all linear layers inside the transformer blocks (attention and MLP projections)")
     }
     own: ClassVar[tuple[str, ...]] = ()
 
@@ -203,6 +218,11 @@ def modifiers() -> dict[str, Modifier]:
             found.pop(modifier.name, None)
             found[modifier.name] = modifier
     return found
+
+
+def scopes() -> dict[str, Scope]:
+    """All scopes by name."""
+    return {name: scope for method in methods().values() for name, scope in method.scopes.items()}
 
 
 def with_modifier(name: str) -> list[str]:

@@ -158,7 +158,7 @@ def _said(label: Label | None) -> list[str]:
 
 def _scope(label: Label | None, scope: str) -> str:
     method = Method if label is None or label.base == DENSE else methods()[label.base]
-    return method.scopes.get(scope, scope)
+    return method.scopes[scope].words if scope in method.scopes else scope
 
 
 def _license(base: BaseModel) -> str:

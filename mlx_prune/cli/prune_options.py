@@ -121,7 +121,7 @@ def _click_option(name: str, field: dataclasses.Field[Any], said: Option) -> cli
         return click.Option(["-s", flag], callback=parse_percent, metavar=said.metavar, help=help_text)
     if isinstance(field.default, bool):
         return click.Option([flag], is_flag=True, default=field.default, help=help_text)
-    choices = said.choices
+    choices = tuple(said.choices() if callable(said.choices) else said.choices)
     if said.nothing is not None:
         words = [word.value for word in modifiers().values() if word.field == field.name]
         choices = (said.nothing, *choices, *words)

@@ -24,7 +24,7 @@ from mlx_prune.errors import RecipeError
 from mlx_prune.kernels.zeroing import count_zeros
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.methods.base import SQUARE_SUMS, Allocation, Matrix
-from mlx_prune.pruning.recipe import PAPER_LEFT_OUT, Recipe
+from mlx_prune.pruning.recipe import Recipe
 
 
 class Weights(Protocol):
@@ -161,12 +161,12 @@ def check_fits(recipe: Recipe, linears: list[PrunableLinear]) -> None:
     """Refuse a recipe that would do nothing to this model, or not what its name says.
 
     Raises:
-        RecipeError: Scope "paper" on a model without o_proj and down_proj.
+        RecipeError: None of the matrices that its scope leaves out is there.
     """
-    if recipe.scope == "paper" and all(recipe.prunes(linear.projection) for linear in linears):
+    if recipe.left_out and all(recipe.prunes(linear.projection) for linear in linears):
         raise RecipeError(
-            f"Scope paper leaves out {' and '.join(PAPER_LEFT_OUT)}, which this model does not have; "
-            "use scope blocks."
+            f"Scope {recipe.scope} leaves out {' and '.join(recipe.left_out)}, which this model does not "
+            "have; use scope blocks."
         )
 
 

@@ -23,14 +23,12 @@ from mlx_prune.pruning.methods.base import (
     sparsity_option,
     statistics_option,
 )
-from mlx_prune.registry import MASK, methods, modifiers, option, with_modifier
+from mlx_prune.registry import MASK, methods, modifiers, option, scopes, with_modifier
 
 if TYPE_CHECKING:
     from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
     from mlx_prune.pruning.structure.recipe import StructuredRecipe
 
-SCOPES = ("blocks", "paper")
-PAPER_LEFT_OUT = ("o_proj", "down_proj")
 
 _PATTERN = re.compile(r"(\d{1,4}):(\d{1,4})")
 _LARGEST_GROUP = 256
@@ -74,7 +72,7 @@ class Recipe:
     )
     scope: str = option(
         "blocks",
-        choices=SCOPES,
+        choices=scopes,
         order=11,
         help="All linears in the blocks, or (Wanda) without o_proj and down_proj as in the study.",
     )
@@ -145,7 +143,12 @@ class Recipe:
 
     def prunes(self, projection: str) -> bool:
         """Whether the recipe touches a projection ("self_attn.q_proj")."""
-        return self.scope == "blocks" or projection.rsplit(".", 1)[-1] not in PAPER_LEFT_OUT
+        return projection.rsplit(".", 1)[-1] not in self.left_out
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Last names of projections that its scope leaves dense."""
+        return self.mask.scopes[self.scope].left_out
 
     def _resolved_sparsity(self) -> float:
         if self.groups is not None:
@@ -164,13 +167,11 @@ class Recipe:
         return self.sparsity
 
     def _check_scope(self) -> None:
-        if self.scope not in SCOPES:
-            raise RecipeError(f"Unknown scope {self.scope!r}; choose one of {', '.join(SCOPES)}.")
+        known = scopes()
+        if self.scope not in known:
+            raise RecipeError(f"Unknown scope {self.scope!r}; choose one of {', '.join(known)}.")
         if self.scope not in self.mask.scopes:
-            raise RecipeError(
-                f"Scope paper describes the study's Wanda; {self.method} pruned every linear there, "
-                "so use scope blocks."
-            )
+            raise RecipeError(known[self.scope].refusal.format(method=self.method))
 
     def _check_calibrated_only(self) -> None:
         if self.calibrated:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mlx_prune.pruning.methods.base import ROW, SQUARE_SUMS, Mask, Matrix
 from mlx_prune.pruning.methods.owl import OWL
-from mlx_prune.registry import Look
+from mlx_prune.registry import Look, Scope
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -19,10 +19,14 @@ class Wanda(Mask):
     """Of the weights of one output, those of smallest ``|w| * sqrt(mean of squared inputs)``."""
 
     name, title, per, statistic = "wanda", "Wanda", ROW, SQUARE_SUMS
-    scopes: ClassVar[Mapping[str, str]] = {
+    scopes: ClassVar[Mapping[str, Scope]] = {
         **Mask.scopes,
-        "paper": "linear layers inside the transformer blocks but o_proj and down_proj, as in the study's "
-        "Wanda",
+        "paper": Scope(
+            "linear layers inside the transformer blocks but o_proj and down_proj, as in the study's Wanda",
+            ("o_proj", "down_proj"),
+            "Scope paper describes the study's Wanda; {method} pruned every linear there, so use scope "
+            "blocks.",
+        ),
     }
     modifiers = (OWL,)
     words = (

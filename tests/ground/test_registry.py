@@ -1,0 +1,68 @@
+"""The registry of methods: what it tells of the built-in ones, and that telling needs no MLX."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from mlx_prune.registry import (
+    MASK,
+    STRUCTURE,
+    cached,
+    forget,
+    methods,
+    modifiers,
+    register,
+    scopes,
+    with_modifier,
+)
+
+
+def test_methods_come_by_kind_in_the_order_of_reports():
+    assert list(methods(MASK)) == ["random", "magnitude", "wanda", "sparsegpt"]
+    assert list(methods(STRUCTURE)) == ["width", "depth"]
+    assert list(methods()) == [*methods(MASK, STRUCTURE), "quantize"]
+
+
+def test_modifiers_and_scopes_are_those_of_the_methods():
+    assert list(modifiers()) == ["owl", "heads", "both", "contiguous", "repair"]
+    assert with_modifier("owl") == ["wanda", "sparsegpt"]
+    assert with_modifier("repair") == ["width", "depth"]
+    assert list(scopes()) == ["blocks", "paper"]
+
+
+def test_every_method_can_be_told_of_and_drawn():
+    for method in methods().values():
+        assert method.words
+        assert method.look.marker
+        assert set(method.own) <= set(method.options)
+        assert all(field.name for field in method.modifiers)
+
+
+def test_what_was_remembered_of_a_label_is_forgotten_with_the_methods():
+    @cached
+    def count(_: str) -> int:
+        return len(methods())
+
+    before = count("any")
+    random = methods()["random"]
+    forget("random")
+    try:
+        assert count("any") == before - 1
+    finally:
+        others = methods()
+        for name in others:
+            forget(name)
+        for method in (random, *others.values()):
+            register(method)
+    assert list(methods()) == ["random", *others]
+
+
+def test_names_words_and_options_need_neither_mlx_nor_numpy():
+    script = (
+        "import sys; from mlx_prune.registry import methods, options_of\n"
+        "assert all(options_of(method.recipe) for method in methods().values())\n"
+        "raise SystemExit(' '.join({'mlx', 'numpy', 'scipy'} & set(sys.modules)))"
+    )
+    told = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert told.stderr == "\n"
