@@ -33,7 +33,7 @@ from mlx_prune.latency.table import interval_text
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.structure.prune import prune_structured
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 VOCABULARY = 1000
 COLUMNS = ["", "ms", "of dense", "CPU ms", "of dense"]

@@ -33,7 +33,7 @@ _EXPORTS: dict[str, str] = {
     "QuantizationReport": "mlx_prune.pruning.quantization_report",
     "Rates": "mlx_prune.stats.rates",
     "Recipe": "mlx_prune.pruning.recipe",
-    "StructuredRecipe": "mlx_prune.pruning.structure.recipe",
+    "StructuredRecipe": "mlx_prune.pruning.structured_recipe",
     "StructuredReport": "mlx_prune.pruning.structure_report",
     "bench": "mlx_prune.latency.run",
     "calibrate": "mlx_prune.activations.passes",
@@ -118,8 +118,8 @@ if TYPE_CHECKING:
     from mlx_prune.pruning.recipe import Recipe
     from mlx_prune.pruning.saving import save
     from mlx_prune.pruning.structure.prune import prune_structured
-    from mlx_prune.pruning.structure.recipe import StructuredRecipe
     from mlx_prune.pruning.structure_report import StructuredReport
+    from mlx_prune.pruning.structured_recipe import StructuredRecipe
     from mlx_prune.report.open import open_study
     from mlx_prune.report.write import write_report
     from mlx_prune.runs.evaluate import Evaluation, evaluate

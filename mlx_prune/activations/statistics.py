@@ -97,6 +97,10 @@ class GramSums:
         """The sums over both sets of tokens."""
         return GramSums(self.sums + other.sums, self.count + other.count)
 
+    def root_mean_square(self) -> mx.array:
+        """[features] float32, as :meth:`SquareSums.root_mean_square`; there are tokens."""
+        return mx.sqrt(mx.diag(self.sums) / self.count)
+
 
 def gram_sums(x: mx.array) -> GramSums:
     """Multiply activations with themselves, over every axis but the last.

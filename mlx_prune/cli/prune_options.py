@@ -24,7 +24,7 @@ from mlx_prune.registry import (
 if TYPE_CHECKING:
     from mlx_prune.labels import BitFormat
     from mlx_prune.pruning.recipe import Recipe
-    from mlx_prune.pruning.structure.recipe import StructuredRecipe
+    from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from mlx_prune.registry import Option, methods, options_of
 
 if TYPE_CHECKING:
     from mlx_prune.pruning.recipe import Recipe
-    from mlx_prune.pruning.structure.recipe import StructuredRecipe
+    from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 
 def command_of(recipe: Recipe | StructuredRecipe, model: str, text: Mapping[str, Any] | None) -> str:

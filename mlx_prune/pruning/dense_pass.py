@@ -8,8 +8,8 @@ from mlx_prune.activations.cache import StatisticsCache
 from mlx_prune.activations.statistics import square_sums
 from mlx_prune.checkpoint.matrices import blocks, in_memory
 from mlx_prune.progress import Progress, ProgressCallback
+from mlx_prune.pruning.allocation import AllocationRule
 from mlx_prune.pruning.calibration_pass import CalibrationPass
-from mlx_prune.pruning.methods.base import AllocationRule
 from mlx_prune.pruning.recipe import Recipe
 
 

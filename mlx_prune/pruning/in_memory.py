@@ -19,9 +19,9 @@ from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
+from mlx_prune.pruning.allocation import Allocation, AllocationRule
 from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.pruning.masking import Measuring, Stopwatch, check_fits, peak_rss_bytes, prune_blocks
-from mlx_prune.pruning.methods.base import Allocation, AllocationRule
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
 from mlx_prune.wired import wired_limit
 

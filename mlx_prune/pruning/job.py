@@ -21,8 +21,8 @@ from mlx_prune.pruning.quantization_report import QuantizationReport
 from mlx_prune.pruning.quantizing import finished, quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
 from mlx_prune.pruning.structure.prune import prune_structured
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.pruning.structure_report import StructuredReport
+from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 
 def write_pruned(

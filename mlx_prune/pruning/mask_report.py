@@ -13,7 +13,7 @@ from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.checkpoint.zeros import MatrixZeros, zeros_by
 from mlx_prune.kernels import choice
 from mlx_prune.pruning.command import command_of
-from mlx_prune.pruning.methods.base import Mask
+from mlx_prune.pruning.method import Mask
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.registry import MASK, methods
 

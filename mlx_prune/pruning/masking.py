@@ -23,7 +23,9 @@ from mlx_prune.checkpoint.zeros import MatrixZeros
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels.zeroing import count_zeros
 from mlx_prune.progress import Progress, ProgressCallback
-from mlx_prune.pruning.methods.base import SQUARE_SUMS, Allocation, Matrix
+from mlx_prune.pruning.allocation import Allocation
+from mlx_prune.pruning.fields import SQUARE_SUMS
+from mlx_prune.pruning.method import Matrix
 from mlx_prune.pruning.recipe import Recipe
 
 

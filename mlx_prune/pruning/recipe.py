@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
-from mlx_prune.pruning.methods.base import (
+from mlx_prune.pruning.allocation import AllocationRule
+from mlx_prune.pruning.fields import (
     CHANCE,
     ROW,
     SQUARE_SUMS,
     STATISTICS,
-    AllocationRule,
-    Mask,
     seed_option,
     sparsity_option,
     statistics_option,
@@ -27,7 +26,8 @@ from mlx_prune.registry import MASK, methods, modifiers, option, scopes, with_mo
 
 if TYPE_CHECKING:
     from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
-    from mlx_prune.pruning.structure.recipe import StructuredRecipe
+    from mlx_prune.pruning.method import Mask
+    from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 
 _PATTERN = re.compile(r"(\d{1,4}):(\d{1,4})")
@@ -112,7 +112,7 @@ class Recipe:
     @property
     def mask(self) -> Mask:
         """The method itself."""
-        return cast(Mask, methods(MASK)[self.method])
+        return cast("Mask", methods(MASK)[self.method])
 
     @property
     def label(self) -> str:

@@ -28,11 +28,12 @@ from mlx_prune.checkpoint.zeros import MatrixZeros
 from mlx_prune.environment import device, versions
 from mlx_prune.kernels.choice import KernelRecord
 from mlx_prune.progress import ProgressCallback
+from mlx_prune.pruning.allocation import Allocation, AllocationRule
 from mlx_prune.pruning.calibration_pass import CalibrationPass
+from mlx_prune.pruning.fields import SQUARE_SUMS
 from mlx_prune.pruning.files import PrunedFiles
 from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.pruning.masking import Measuring, Stopwatch, peak_rss_bytes, prune_blocks
-from mlx_prune.pruning.methods.base import SQUARE_SUMS, Allocation, AllocationRule
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.saving import finish
 from mlx_prune.store import write_json

@@ -9,7 +9,7 @@ from mlx_prune.dtypes import MAGNITUDE, type_name
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import zeroing
 from mlx_prune.kernels.cpu import smallest_in_groups, smallest_in_rows
-from mlx_prune.pruning.methods.base import CHANCE, ROW, SQUARE_SUMS
+from mlx_prune.pruning.fields import CHANCE, ROW, SQUARE_SUMS
 from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count, row_prune_count
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
@@ -14,7 +14,9 @@ from mlx_prune.checkpoint.invented import calibration_warnings
 from mlx_prune.checkpoint.record import Change, PruningRecord
 from mlx_prune.kernels import choice
 from mlx_prune.pruning.command import command_of
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
+
+if TYPE_CHECKING:
+    from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 _SHORTFALL = 0.05
 

@@ -18,7 +18,7 @@ from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.structure.prune import prune_structured
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 TOKENS = mx.arange(5, 45).reshape(1, -1)
 PLAIN = {"rope_type": "default", "rope_theta": 3e5}

@@ -21,7 +21,7 @@ from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.structure.prune import prune_structured
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.pruning.structured_recipe import StructuredRecipe
 from mlx_prune.wired import wired_limit
 
 RECOMMENDED = 1 << 40

@@ -29,7 +29,7 @@ from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.selection import prune_weight
 from mlx_prune.pruning.structure.prune import prune_structured
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 CHECKED = {*check.SHAPES, *((rows * columns,) for rows, columns in check.SHAPES)}
 SAID = "[METAL] Command buffer execution failed: no room"

@@ -18,7 +18,7 @@ from mlx_prune.pruning.job import prune_and_quantize
 from mlx_prune.pruning.methods.quantize import Quantization
 from mlx_prune.pruning.quantizing import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 TEXT = Calibration("demo", 8, 64)
 RECIPES = [

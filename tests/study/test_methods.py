@@ -17,7 +17,7 @@ from mlx_prune.pruning.job import prune_and_quantize, write_pruned
 from mlx_prune.pruning.methods.quantize import Quantization
 from mlx_prune.pruning.quantizing import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.pruning.structured_recipe import StructuredRecipe
 from mlx_prune.report.data import read_study
 from mlx_prune.runs.fingerprint import model_fingerprint
 from mlx_prune.study.config import (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.errors import RecipeError
-from mlx_prune.pruning.methods.base import Share, Structure
+from mlx_prune.pruning.method import Share, Structure
 from mlx_prune.pruning.methods.width import REPAIR
 from mlx_prune.registry import Look, Modifier, option
 
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     import mlx.core as mx
     import numpy as np
 
-    from mlx_prune.pruning.structure.recipe import StructuredRecipe
     from mlx_prune.pruning.structure.shallower import BlockChange
     from mlx_prune.pruning.structure.shrinking import Shrinking, Written
+    from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +90,7 @@ class Depth(Structure):
         """Measure the blocks, choose, and write the others."""
         from mlx_prune.pruning.structure.shallower import write
 
-        return write(job)
+        return write(job, cosine_sum, partial(choose, contiguous=job.recipe.contiguous))
 
 
 def choose(change: BlockChange, count: int, *, contiguous: bool) -> tuple[list[int], list[float]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mlx_prune.pruning.methods.base import MATRIX, Mask, Matrix
+from mlx_prune.pruning.fields import MATRIX
+from mlx_prune.pruning.method import Mask, Matrix
 from mlx_prune.registry import Look
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mlx_prune.pruning.methods.base import ROW, Allocation, AllocationRule
+from mlx_prune.pruning.allocation import Allocation, AllocationRule
+from mlx_prune.pruning.fields import ROW
 
 if TYPE_CHECKING:
     import mlx.core as mx

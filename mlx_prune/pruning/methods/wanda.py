@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from mlx_prune.pruning.methods.base import ROW, SQUARE_SUMS, Mask, Matrix
+from mlx_prune.pruning.fields import ROW, SQUARE_SUMS
+from mlx_prune.pruning.method import Mask, Matrix
 from mlx_prune.pruning.methods.owl import OWL
 from mlx_prune.registry import Look, Scope
 

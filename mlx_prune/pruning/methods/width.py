@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.errors import RecipeError
-from mlx_prune.pruning.methods.base import Share, Structure
+from mlx_prune.pruning.method import Share, Structure
 from mlx_prune.registry import Look, Modifier, option
 
 if TYPE_CHECKING:
     import mlx.core as mx
     import numpy as np
 
+    from mlx_prune.activations.statistics import GramSums, SquareSums
     from mlx_prune.pruning.structure.cuts import BlockCuts, Indices
-    from mlx_prune.pruning.structure.recipe import StructuredRecipe
     from mlx_prune.pruning.structure.shrinking import Shrinking, Written
+    from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
     Scores = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -148,7 +149,19 @@ class Width(Structure):
         """Measure, choose and narrow block by block."""
         from mlx_prune.pruning.structure.narrower import write
 
-        return write(job)
+        def choose(
+            parameters: Mapping[str, mx.array], cut: BlockCuts, sums: GramSums | SquareSums | None, count: int
+        ) -> Indices:
+            if job.recipe.scores == "magnitude":
+                return largest(magnitude_scores(parameters, cut), count)
+            assert sums is not None
+            consumer = f"{cut.consumer}.weight"
+            owners = cut.cuts[consumer].owners
+            return largest(
+                wanda_scores(parameters[consumer], sums.root_mean_square(), owners, cut.count), count
+            )
+
+        return write(job, choose)
 
 
 def wanda_scores(weight: mx.array, root_mean_square: mx.array, owners: Indices, count: int) -> Scores:

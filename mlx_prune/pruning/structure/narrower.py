@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 import numpy as np
@@ -19,13 +19,14 @@ from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.checkpoint.writer import CheckpointWriter
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import Progress
-from mlx_prune.pruning.methods.width import largest, magnitude_scores, wanda_scores
 from mlx_prune.pruning.structure.cuts import BlockCuts, Indices, cut_shapes, group_cuts, neuron_cuts
 from mlx_prune.pruning.structure.least_squares import OutputError, corrected, output_error
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.pruning.structure.shrinking import Shrinking, Written
 from mlx_prune.pruning.structure.tensors import SourceTensors, block_names, layout_for_cuts
 from mlx_prune.pruning.structure.transformers_config import check_readable
+
+if TYPE_CHECKING:
+    from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 Sums = GramSums | SquareSums
 _UNITS = {"mlp": "neurons", "heads": "groups"}
@@ -40,8 +41,18 @@ class _Plan:
     kept: dict[str, int]
 
 
-def write(job: Shrinking) -> Written:
+Choice = Callable[[Mapping[str, mx.array], BlockCuts, Sums | None, int], Indices]
+"""Of the units of one cut, those that stay, ascending: from the block's parameters that are cut, where the
+units lie in them, sums over the inputs of the projection that reads them (None where nothing is measured),
+and how many stay."""
+
+
+def write(job: Shrinking, choose: Choice) -> Written:
     """Remove neurons or key-value groups from every block, and write the weights.
+
+    Args:
+        job: The model, the recipe, the calibration text, and the folder.
+        choose: Says which stay.
 
     Raises:
         RecipeError: The model's configuration cannot say what would be left.
@@ -62,7 +73,7 @@ def write(job: Shrinking) -> Written:
         writer.create({tensors.stored(name): prod(narrowed[name]) for name in names}, values)
     with job.watch.timing("calibrate"):
         steps = None if calibration is None else calibration.steps()
-    done = _Narrowing(job, plan, tensors, writer, steps)
+    done = _Narrowing(job, choose, plan, tensors, writer, steps)
     done.run()
     if calibration is not None:
         calibration.forget()
@@ -125,6 +136,7 @@ class _Narrowing:
 
     Attributes:
         job: The model and the recipe.
+        choose: Says which units stay.
         plan: What is cut.
         tensors: The source's tensors.
         writer: Of the narrowed tensors.
@@ -134,6 +146,7 @@ class _Narrowing:
     """
 
     job: Shrinking
+    choose: Choice
     plan: _Plan
     tensors: SourceTensors
     writer: CheckpointWriter
@@ -184,18 +197,12 @@ class _Narrowing:
 
     def _narrow(self, cut: BlockCuts, sums: Sums | None) -> None:
         consumer = f"{cut.consumer}.weight"
-        owners = cut.cuts[consumer].owners
         with self.job.watch.timing("select"):
             taken = self.tensors.take(map(self.tensors.stored, cut.cuts))
             parameters = {name: taken[self.tensors.stored(name)] for name in cut.cuts}
             del taken
             weight = parameters[consumer]
-            if self.job.recipe.scores == "wanda":
-                assert sums is not None
-                found = wanda_scores(weight, _root_mean_square(sums), owners, cut.count)
-            else:
-                found = magnitude_scores(parameters, cut)
-            chosen = largest(found, self.plan.kept[cut.kind])
+            chosen = self.choose(parameters, cut, sums, self.plan.kept[cut.kind])
             self.chosen[cut.kind].append(chosen)
             columns = cut.cuts[consumer].kept(chosen)
             narrowed = {name: part.take(parameters[name], chosen) for name, part in cut.cuts.items()}
@@ -224,7 +231,3 @@ def spread(narrow: mx.array, columns: Indices, width: int) -> mx.array:
     whole = mx.zeros((narrow.shape[0], width), dtype=narrow.dtype)
     whole[:, mx.array(columns.astype(np.int32))] = narrow
     return whole
-
-
-def _root_mean_square(sums: Sums) -> mx.array:
-    return mx.sqrt(mx.diag(sums.sums) / sums.count) if isinstance(sums, GramSums) else sums.root_mean_square()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
@@ -23,11 +23,13 @@ from mlx_prune.pruning.masking import peak_rss_bytes
 from mlx_prune.pruning.recipe import recipe_for_model
 from mlx_prune.pruning.saving import check_same, publish
 from mlx_prune.pruning.structure import verify
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.pruning.structure.shrinking import Shrinking, Written
 from mlx_prune.pruning.structure_report import StructuredReport, report_from_record
 from mlx_prune.store import write_json
 from mlx_prune.wired import wired_limit
+
+if TYPE_CHECKING:
+    from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 
 def prune_structured(

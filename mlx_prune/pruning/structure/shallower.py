@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,6 @@ from mlx_prune.checkpoint.matrices import blocks, in_memory
 from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.errors import CheckpointError
 from mlx_prune.progress import Progress, ProgressCallback
-from mlx_prune.pruning.methods.depth import choose, cosine_sum
 from mlx_prune.pruning.structure import verify
 from mlx_prune.pruning.structure.gap_repair import GapRepair, repair_gaps
 from mlx_prune.pruning.structure.shrinking import Shrinking, Written
@@ -28,9 +28,21 @@ from mlx_prune.pruning.structure.tensors import (
 )
 from mlx_prune.pruning.structure.transformers_config import lists_per_block, with_block_kinds
 
+Similarity = Callable[[mx.array, mx.array], mx.array]
+"""Sum over tokens of how alike two sets of hidden states, [..., width], are: 1 each where nothing changes."""
 
-def write(job: Shrinking) -> Written:
+
+def write(
+    job: Shrinking,
+    similarity: Similarity,
+    choose: Callable[[BlockChange, int], tuple[list[int], list[float]]],
+) -> Written:
     """Remove whole blocks, and write the weights of the others.
+
+    Args:
+        job: The model, the recipe, the calibration text, and the folder.
+        similarity: Of what enters and leaves a block.
+        choose: From what the blocks do, so many that go, ascending; and the scores to record.
 
     Raises:
         RecipeError: The model's configuration cannot say what would be left.
@@ -42,9 +54,9 @@ def write(job: Shrinking) -> Written:
     count = configuration.depth_of(source.checkpoint.config)
     removing = recipe.removed_blocks(count)
     with watch.timing("calibrate"):
-        change = measure(source.network, calibration.steps(), progress)
+        change = measure(source.network, calibration.steps(), similarity, progress)
     calibration.forget()
-    gone, scores = choose(change, removing, contiguous=recipe.contiguous)
+    gone, scores = choose(change, removing)
     kept = [index for index in range(count) if index not in gone]
     lists = lists_per_block(source.checkpoint.config)
     smaller = configuration.with_blocks(source.checkpoint.config, kept, lists)
@@ -89,7 +101,7 @@ class BlockChange:
     """What each block of a model does to its hidden states.
 
     Attributes:
-        influence: [blocks] one minus the mean cosine similarity of input and output over all tokens.
+        influence: [blocks] one minus the mean similarity of input and output over all tokens.
         last_tokens: [blocks + 1, samples, width] float32 states of each sequence's last token, before the
             first block, after it, and so on.
     """
@@ -98,12 +110,15 @@ class BlockChange:
     last_tokens: np.ndarray[Any, np.dtype[np.float32]]
 
 
-def measure(network: nn.Module, steps: BlockSteps, progress: ProgressCallback) -> BlockChange:
+def measure(
+    network: nn.Module, steps: BlockSteps, similarity: Similarity, progress: ProgressCallback
+) -> BlockChange:
     """Run a model block by block over the calibration text.
 
     Args:
         network: The model, its weights lazy; they are gone afterwards.
         steps: Its calibration pass, before block 0.
+        similarity: Of what enters and leaves a block.
         progress: Told after each block, stage "calibrate".
 
     Returns:
@@ -121,7 +136,7 @@ def measure(network: nn.Module, steps: BlockSteps, progress: ProgressCallback) -
             for number in batches:
                 before = steps.states.get(number)
                 after = steps.run(index, number)
-                similar = cosine_sum(before, after)
+                similar = similarity(before, after)
                 mx.eval(after, similar)
                 total += float(np.array(similar))
                 tokens += before.size // before.shape[-1]

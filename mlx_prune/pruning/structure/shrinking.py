@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlx_prune.checkpoint.folder import OutputFolder
 from mlx_prune.checkpoint.open import OnDisk
@@ -12,7 +12,9 @@ from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.calibration_pass import CalibrationPass
 from mlx_prune.pruning.masking import Stopwatch
 from mlx_prune.pruning.structure.cuts import Indices
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
+
+if TYPE_CHECKING:
+    from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 
 @dataclass

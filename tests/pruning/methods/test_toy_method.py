@@ -21,8 +21,9 @@ from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.open import load
 from mlx_prune.cli.main import run
 from mlx_prune.errors import RecipeError
+from mlx_prune.pruning.fields import SQUARE_SUMS
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.methods.base import SQUARE_SUMS, Mask
+from mlx_prune.pruning.method import Mask
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.registry import Look, option
 from mlx_prune.report.figures.style import MethodStyle, method_style

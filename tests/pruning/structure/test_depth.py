@@ -21,8 +21,8 @@ from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.structure import transformers_config
 from mlx_prune.pruning.structure.prune import prune_structured
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
 from mlx_prune.pruning.structure.transformers_config import lists_per_block, with_block_kinds
+from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 LONG = [[int(n) for n in np.random.default_rng(1).integers(5, 300, 24)]]
 

@@ -21,7 +21,7 @@ from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.structure.least_squares import RIDGE, corrected, output_error
 from mlx_prune.pruning.structure.prune import prune_structured
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 
 def ridge_lstsq(x, y):

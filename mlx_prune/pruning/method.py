@@ -2,53 +2,21 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlx_prune.errors import RecipeError
-from mlx_prune.registry import MASK, STRUCTURE, Method, Modifier, option
+from mlx_prune.pruning.fields import GRAMS, MEASURED, ROW, sparsity_option
+from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.registry import MASK, STRUCTURE, Method
 
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from mlx_prune.activations.statistics import SquareSums
-    from mlx_prune.checkpoint.matrices import PrunableLinear
-    from mlx_prune.pruning.recipe import Recipe
-    from mlx_prune.pruning.structure.recipe import StructuredRecipe
     from mlx_prune.pruning.structure.shrinking import Shrinking, Written
-
-SQUARE_SUMS, GRAMS = "square sums", "grams"
-ROW, MATRIX, CHANCE = "row", "matrix", "chance"
-
-STATISTICS = ("sequential", "dense")
-MEASURED = frozenset({"statistics", "seed", "calibration"})
-
-
-def sparsity_option(**default: Any) -> Any:
-    """The field ``sparsity`` of a recipe: a fraction there, percent on the command line."""
-    return option(
-        *default.values(),
-        metavar="PERCENT",
-        order=0,
-        help="Share of weights set to zero, or of neurons or blocks removed, 1-99.",
-    )
-
-
-def statistics_option() -> Any:
-    """The field ``statistics`` of a recipe."""
-    return option(
-        None,
-        choices=STATISTICS,
-        order=80,
-        help="Measure each block behind the pruned ones, or on the dense model. [default: sequential]",
-    )
-
-
-def seed_option() -> Any:
-    """The field ``seed`` of a recipe."""
-    return option(None, least=0, order=84, help="Of random masks or of the choice of text. [default: 0]")
+    from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 
 @dataclass(frozen=True)
@@ -66,60 +34,6 @@ class Matrix:
     recipe: Recipe
     stored: mx.Dtype
     in_place: bool = False
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """Sparsities that differ between blocks.
-
-    Attributes:
-        measured: What the rule found in each block of the dense network.
-        sparsities: Of each block, as a fraction, before it is rounded to whole weights.
-        matrices: By layer name, the fraction that a method's exact count takes; rounding errors are carried
-            from matrix to matrix, so that the model as a whole meets the target.
-        record: As recorded beside a result.
-    """
-
-    measured: tuple[float, ...]
-    sparsities: tuple[float, ...]
-    matrices: Mapping[str, float]
-    record: Mapping[str, Any]
-
-    def recipe(self, recipe: Recipe, name: str) -> Recipe:
-        """The recipe of one matrix."""
-        return replace(recipe, sparsity=self.matrices[name], allocation=None)
-
-
-@dataclass(frozen=True)
-class AllocationRule(Modifier, ABC):
-    """A modifier that gives each block a sparsity of its own, by what it finds in the dense network."""
-
-    @abstractmethod
-    def of_block(
-        self, recipe: Recipe, linears: Sequence[PrunableLinear], sums: Mapping[str, SquareSums]
-    ) -> float:
-        """What it looks for in one block.
-
-        Args:
-            recipe: Matrices it does not prune are not looked at.
-            linears: Of the block, their weights in memory.
-            sums: By layer name, measured on the dense network.
-        """
-
-    @abstractmethod
-    def allocate(
-        self, recipe: Recipe, linears: Sequence[PrunableLinear], measured: Sequence[float]
-    ) -> Allocation:
-        """Give every matrix its sparsity.
-
-        Args:
-            recipe: Its target, and what it prunes.
-            linears: All prunable linears, block by block.
-            measured: Of each block.
-
-        Returns:
-            The sparsities; weighted by parameters, they average to the target, to the rounding of one matrix.
-        """
 
 
 class Mask(Method):
@@ -146,8 +60,6 @@ class Mask(Method):
     @property
     def recipe(self) -> type[Recipe]:
         """Its recipe; a method with options of its own gives a subclass with more fields."""
-        from mlx_prune.pruning.recipe import Recipe
-
         return Recipe
 
     @property
@@ -240,7 +152,7 @@ class Structure(Method):
     @property
     def recipe(self) -> type[StructuredRecipe]:
         """Its recipe; a method with options of its own gives a subclass with more fields."""
-        from mlx_prune.pruning.structure.recipe import StructuredRecipe
+        from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
         return StructuredRecipe
 

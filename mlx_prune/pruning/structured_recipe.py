@@ -7,7 +7,8 @@ from typing import cast
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
-from mlx_prune.pruning.methods.base import STATISTICS, Structure, seed_option, statistics_option
+from mlx_prune.pruning.fields import STATISTICS, seed_option, statistics_option
+from mlx_prune.pruning.method import Structure
 from mlx_prune.pruning.methods.depth import DepthOptions
 from mlx_prune.pruning.methods.width import WidthOptions
 from mlx_prune.registry import STRUCTURE, methods, option, options_of

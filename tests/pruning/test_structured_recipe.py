@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
 from mlx_prune.labels import parse_label
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 
 @pytest.mark.parametrize(

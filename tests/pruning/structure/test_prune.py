@@ -21,7 +21,7 @@ from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.shards import INDEX_FILE, open_shards
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.pruning.structure.prune import prune_structured
-from mlx_prune.pruning.structure.recipe import StructuredRecipe
+from mlx_prune.pruning.structured_recipe import StructuredRecipe
 
 MAGNITUDE = StructuredRecipe("width", 0.5, scores="magnitude")
 
