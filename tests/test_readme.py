@@ -8,9 +8,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
-from mlx_prune.cli.main import COMMANDS
+from mlx_prune.cli.main import COMMANDS, cli
 from mlx_prune.study.config import config_from_dict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -57,6 +58,17 @@ def test_every_command_is_explained_and_every_explained_command_exists() -> None
     used = set(re.findall(r"^mlxprune (\w+)", "\n".join(blocks("bash")), re.MULTILINE))
     assert used
     assert used <= set(COMMANDS)
+
+
+def test_the_examples_use_options_that_the_commands_have() -> None:
+    group = click.Context(cli)
+    examples = re.findall(r"\bmlxprune (\w+) ([^#\n]*)", "\n".join(blocks("bash") + blocks("yaml")))
+    assert len(examples) > 15
+    for name, rest in examples:
+        command = cli.get_command(group, name)
+        assert command is not None
+        known = {option for given in command.get_params(group) for option in given.opts}
+        assert set(re.findall(r"(?<!\S)--?[a-z][\w-]*", rest)) <= known, name
 
 
 @pytest.mark.parametrize("page", PAGES)
