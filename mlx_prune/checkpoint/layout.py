@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.shards import Place, Shards
 from mlx_prune.checkpoint.stand_ins import places_by_stand_ins
-from mlx_prune.dtypes import FLOATS, mlx_type
+from mlx_prune.dtypes import FLOATS
 from mlx_prune.errors import CheckpointError
 
 
@@ -27,54 +25,6 @@ class Layout:
 
     name: str
     places: Mapping[str, Place]
-
-    def rewritten(self, linears: Iterable[PrunableLinear]) -> Counter[str]:
-        """How many weights of each tensor some matrices make up."""
-        found: Counter[str] = Counter()
-        for linear in linears:
-            found[self.places[linear.name].tensor] += linear.size
-        return found
-
-
-class Originals:
-    """The weights of a source checkpoint, in their stored type, one matrix at a time."""
-
-    def __init__(self, layout: Layout, shards: Shards, stored: dict[str, mx.array]) -> None:
-        """Nothing is read yet.
-
-        Args:
-            layout: From :func:`layout_of`.
-            shards: The source's weight files.
-            stored: In layout "mlx", the weights by mlx-lm's names, lazy; taken out as they are used up.
-        """
-        self._layout = layout
-        self._shards = shards
-        self._stored = stored
-
-    def dtype(self, linear: PrunableLinear) -> mx.Dtype:
-        """The type a matrix is stored in; in layout "mlx" to be asked for before it is read."""
-        tensor = self._layout.places[linear.name].tensor
-        if self._layout.name == "mlx":
-            return self._stored[tensor].dtype
-        return mlx_type(self._shards.tensors[tensor].dtype)
-
-    def read(self, linear: PrunableLinear) -> mx.array:
-        """One matrix, [out, in]; its memory is the caller's. In layout "mlx" each can be read once."""
-        place = self._layout.places[linear.name]
-        if self._layout.name == "source":
-            info = self._shards.tensors[place.tensor]
-            shape = (linear.out_features, linear.in_features)
-            if info.shape == shape and linear.expert is None:
-                # Without a copy; but it reads the file's whole header, too much for each of many experts.
-                return self._shards.load([place.tensor])[place.tensor]
-            return info.read(place.start, shape)
-        if linear.expert is None:
-            return self._stored.pop(place.tensor)
-        stack = self._stored[place.tensor]
-        mx.eval(stack)  # once for all its experts
-        if linear.expert + 1 == stack.shape[0]:
-            del self._stored[place.tensor]
-        return stack[linear.expert]
 
 
 def layout_of(shards: Shards, linears: list[PrunableLinear], network: nn.Module) -> Layout:

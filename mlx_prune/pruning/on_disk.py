@@ -14,6 +14,7 @@ from mlx_prune import distributed
 from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
 from mlx_prune.checkpoint.folder import output_folder
 from mlx_prune.checkpoint.open import Checkpoint, OnDisk
+from mlx_prune.checkpoint.pruned_files import PrunedFiles
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import RecipeError
 from mlx_prune.json_files import fingerprint
@@ -21,7 +22,6 @@ from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.calibration_pass import HIDDEN_LIMIT, CalibrationPass
 from mlx_prune.pruning.dense_pass import measure_dense
-from mlx_prune.pruning.files import PrunedFiles
 from mlx_prune.pruning.mask_report import PruneReport, report_from_record
 from mlx_prune.pruning.masking import check_fits
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model

@@ -24,6 +24,7 @@ from mlx_prune.checkpoint.matrices import (
     other_projections,
 )
 from mlx_prune.checkpoint.open import OnDisk
+from mlx_prune.checkpoint.pruned_files import PrunedFiles
 from mlx_prune.checkpoint.zeros import MatrixZeros
 from mlx_prune.environment import device, versions
 from mlx_prune.kernels.choice import KernelRecord
@@ -31,7 +32,6 @@ from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.allocation import Allocation, AllocationRule
 from mlx_prune.pruning.calibration_pass import CalibrationPass
 from mlx_prune.pruning.fields import SQUARE_SUMS
-from mlx_prune.pruning.files import PrunedFiles
 from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.pruning.masking import Measuring, Stopwatch, peak_rss_bytes, prune_blocks
 from mlx_prune.pruning.recipe import Recipe

@@ -12,10 +12,10 @@ from mlx_prune.checkpoint.config import CONFIG_FILE, entries_changed
 from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
 from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
+from mlx_prune.checkpoint.pruned_files import PrunedFiles
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels.zeroing import count_zeros, is_zero
-from mlx_prune.pruning.files import PrunedFiles
 from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.store import write_json
 

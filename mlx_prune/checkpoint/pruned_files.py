@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_prune.checkpoint.folder import OutputFolder
-from mlx_prune.checkpoint.layout import Originals, layout_of
+from mlx_prune.checkpoint.layout import layout_of
 from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.other_parts import refuse_loss
@@ -19,7 +20,7 @@ class PrunedFiles:
     """Reads the matrices of a source one by one, and writes them to where the copy holds them.
 
     Attributes:
-        layout: "source" (the source's own files) or "mlx" (mlx-lm's names and shapes).
+        layout: See :mod:`.writer`: "source" or "mlx".
     """
 
     def __init__(
@@ -44,8 +45,8 @@ class PrunedFiles:
         # Taken out as they are used up.
         self._stored = source.weights() if self.layout == "mlx" else {}
         self._folder = folder
+        self._shards = source.shards
         self._writer = plan(folder.partial, self.layout, source.shards, self._stored)
-        self._originals = Originals(self._layout, source.shards, self._stored)
 
     def create(self, pruned: Iterable[PrunableLinear]) -> None:
         """Write the files with all but some matrices, which are still to come.
@@ -54,11 +55,27 @@ class PrunedFiles:
             CheckpointError: The disk is too small.
         """
         self._folder.check_space(self._writer.nbytes)
-        self._writer.create(self._layout.rewritten(pruned), self._stored)
+        rewritten: Counter[str] = Counter()
+        for linear in pruned:
+            rewritten[self._layout.places[linear.name].tensor] += linear.size
+        self._writer.create(rewritten, self._stored)
 
     def original(self, linear: PrunableLinear) -> mx.array:
         """A matrix in its stored type, from the source; in layout "mlx" each can be read once."""
-        return self._originals.read(linear)
+        place = self._layout.places[linear.name]
+        if self.layout == "source":
+            info, shape = self._shards.tensors[place.tensor], (linear.out_features, linear.in_features)
+            if info.shape == shape and linear.expert is None:
+                # Without a copy; but it reads the file's whole header, too much for each of many experts.
+                return self._shards.load([place.tensor])[place.tensor]
+            return info.read(place.start, shape)
+        if linear.expert is None:
+            return self._stored.pop(place.tensor)
+        stack = self._stored[place.tensor]
+        mx.eval(stack)  # once for all its experts
+        if linear.expert + 1 == stack.shape[0]:
+            del self._stored[place.tensor]
+        return stack[linear.expert]
 
     def write(self, linear: PrunableLinear, weight: mx.array) -> None:
         """Put a matrix in its place."""
