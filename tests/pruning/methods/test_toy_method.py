@@ -23,8 +23,10 @@ from mlx_prune.cli.main import run
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.fields import SQUARE_SUMS
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.method import Mask
+from mlx_prune.pruning.method import Mask, Structure
+from mlx_prune.pruning.methods.depth import cosine_sum
 from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.structure import shallower
 from mlx_prune.registry import Look, option
 from mlx_prune.report.figures.style import MethodStyle, method_style
 
@@ -187,3 +189,35 @@ def test_the_method_in_the_documentation_works(model: Path, tmp_path: Path) -> N
     assert "squared" in ran.stdout
     assert "-m squared -s 50 --power 2" not in (card := (tmp_path / "out" / "README.md").read_text())
     assert "`squared`: of the weights of one output" in card
+
+
+class Tail(Structure):
+    """The last blocks go, whatever they do."""
+
+    name, removes, refusal = "tail", "the last blocks", "Tail removes the last blocks"
+    words = "the last transformer blocks are removed"
+    look = Look("violet", "d")
+
+    def check(self, recipe):
+        pass
+
+    def write(self, job):
+        return shallower.write(job, cosine_sum, last)
+
+
+def last(change, count):
+    return list(range(len(change.influence)))[-count:], change.influence.tolist()
+
+
+def test_a_method_that_removes_blocks_is_one_class_too(model: Path, tmp_path: Path, capsys: Capture) -> None:
+    registry.register(Tail())
+    out, words = tmp_path / "out", ["-m", "tail", "-s", "50", "--calibration", "demo", "--samples", "2"]
+    try:
+        made = done(["prune", model, "-o", out, *words], capsys)
+        assert run(["prune", str(model), "-o", str(tmp_path / "other"), *words, "--repair"]) == 2
+        assert "--repair would be ignored: tail removes the last blocks." in capsys.readouterr().err
+    finally:
+        registry.forget("tail")
+    assert made["removed"]["blocks"]["removed"] == [1]
+    assert "`tail`: the last transformer blocks are removed" in (out / "README.md").read_text()
+    assert len(load(out).model.layers) == 1
