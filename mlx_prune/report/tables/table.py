@@ -67,7 +67,7 @@ class Schema:
     Attributes:
         columns: In order.
         names: Theirs.
-        paths: Where a column's or a field's value is in a row.
+        paths: Where a column's value is in a row.
         rates: The columns that say nothing where too few answers were understood.
         read: From a row to its values.
         cleaners: What makes a field's value a plain one.
@@ -77,8 +77,7 @@ class Schema:
         """Read them off the fields of a kind of row."""
         self.columns = tuple(_columns(row_type))
         self.names = tuple(column.name for column in self.columns)
-        self.paths = {entry.name: entry.name for entry in fields(row_type)}
-        self.paths |= {column.name: column.path for column in self.columns}
+        self.paths = {column.name: column.path for column in self.columns}
         self.rates = frozenset(column.name for column in self.columns if column.kind is float) & RATES
         self.read: Callable[[Row], tuple[Value, ...]] = attrgetter(*(column.path for column in self.columns))
         self.cleaners = [
@@ -151,7 +150,7 @@ class Row:
         return dict(zip(self.schema().names, self.cells(), strict=True))
 
     def __getitem__(self, name: str) -> Any:
-        """The value of one column."""
+        """The value of one column, by its name in files."""
         return attrgetter(self.schema().paths[name])(self)
 
 
