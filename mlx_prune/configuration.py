@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_prune import words
 from mlx_prune.labels import DENSE, Label, known_label, method_order, parse_label
 
 COLUMNS = ("model", "prune_method", "pattern", "sparsity")
@@ -91,7 +92,7 @@ class Configuration:
         known = known_label(self.prune_method)
         if self.is_dense or (known is not None and known.base == DENSE and not self.sparsity):
             return self.prune_method
-        return f"{self.prune_method} {self.pattern or f'{self.sparsity:g} %'}"
+        return f"{self.prune_method} {self.pattern or words.percentage(self.sparsity, None)}"
 
     @property
     def full_name(self) -> str:

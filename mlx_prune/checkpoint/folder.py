@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlx_prune import words
 from mlx_prune.checkpoint.record import META_FILE
 from mlx_prune.errors import CheckpointError
 from mlx_prune.paths import expanded
@@ -70,7 +71,7 @@ class OutputFolder:
         free = shutil.disk_usage(self.final.parent).free
         if free < nbytes:
             raise CheckpointError(
-                f"{self.final} needs {nbytes / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; "
+                f"{self.final} needs {words.size(nbytes)} and its disk has {words.size(free)} free; "
                 "free some space or choose another disk."
             )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mlx_prune import words
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
@@ -152,8 +153,8 @@ def _require_comparable(dense: Measured, candidate: Measured) -> None:
     answered = dense.run.rates.overall
     if answered.too_few() and not candidate.run.rates.overall.too_few():
         raise RecordsError(
-            f"only {100 * answered.answered:.0f} % of the answers of {dense.name} were understood, so there "
-            "is nothing to compare with; check its chat template."
+            f"only {words.percent(answered.answered, 0)} of the answers of {dense.name} were understood, so "
+            "there is nothing to compare with; check its chat template."
         )
 
 

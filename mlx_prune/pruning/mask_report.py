@@ -107,8 +107,8 @@ class PruneReport:
             left = [p for p in self.projections if not self.recipe.prunes(p)]
             why = f": scope {self.recipe.scope} leaves {words.names(left)} dense" if left else ""
             found.append(
-                f"Actual sparsity is {100 * self.actual_sparsity:.2f} %, short of the target of "
-                f"{100 * self.target_sparsity:g} %{why}."
+                f"Actual sparsity is {words.percent(self.actual_sparsity, 2)}, short of the target of "
+                f"{words.percent(self.target_sparsity, None)}{why}."
             )
         if self.layout == "mlx":
             found.append(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mlx_prune import words
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.fields import GRAMS, MEASURED, ROW, sparsity_option
 from mlx_prune.pruning.recipe import Recipe
@@ -130,7 +131,8 @@ class Share:
         removed = min(round(count * self.sparsity), count - 1)
         if removed == 0:
             raise RecipeError(
-                f"{100 * self.sparsity:g} % of {count} {what} is none to remove; remove more, or another way."
+                f"{words.percent(self.sparsity, None)} of {count} {what} is none to remove; remove more, or "
+                "another way."
             )
         return removed
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_prune import words
 from mlx_prune.checkpoint.costs import CONTEXT, Costs
 from mlx_prune.checkpoint.record import PruningRecord, Quantized
 from mlx_prune.checkpoint.zeros import zeros_by
@@ -16,6 +17,8 @@ from mlx_prune.pruning.mask_report import shares
 from mlx_prune.pruning.methods.quantize import METHOD
 from mlx_prune.pruning.zero_survival import Survival
 
+# Longer lists of layers are cut.
+_NAMED = 4
 # Of a pruned source's record, what describes its own files or measurements of it.
 _NOT_CARRIED = ("results", "matrix_zeros", "fingerprint", "layout", "quantization")
 
@@ -114,21 +117,23 @@ class QuantizationReport:
         found = [("method", self.label)]
         if record.target_sparsity:
             pattern = f" ({record.pattern})" if record.pattern else ""
-            found.append(("target sparsity", f"{record.target_sparsity:g} %{pattern}"))
+            found.append(("target sparsity", f"{words.percentage(record.target_sparsity, None)}{pattern}"))
+        bits_per_weight = words.fixed(self.bits_per_weight, 2)
         found += [
             ("quantization", f"{bits}, {done.layers:,} layers"),
-            ("bits per weight", f"{self.bits_per_weight:.2f}, scales and what stays in float included"),
+            ("bits per weight", f"{bits_per_weight}, scales and what stays in float included"),
         ]
         if self.left:
-            found.append(("not quantized", f"{len(self.left):,} layers: {_shortened(self.left)}"))
-        if self.zeros_before:
-            share = 100 * self.zeros_kept / self.zeros_before
             found.append(
-                ("zeros that survive", f"{self.zeros_kept:,} of {self.zeros_before:,} ({share:.2f} %)")
+                ("not quantized", f"{len(self.left):,} layers: {words.names(self.left, most=_NAMED)}")
             )
+        if self.zeros_before:
+            share = words.percent(self.zeros_kept / self.zeros_before, 2)
+            found.append(("zeros that survive", f"{self.zeros_kept:,} of {self.zeros_before:,} ({share})"))
         found.append(("zeros as dequantized", f"{self.zeros_after:,}"))
         gone = "removed or zero" if record.smaller else "zero"
-        found.append(("actual sparsity", f"{100 * self.actual_sparsity:.2f} % of the blocks' weights {gone}"))
+        actual = words.percent(self.actual_sparsity, 2)
+        found.append(("actual sparsity", f"{actual} of the blocks' weights {gone}"))
         return found
 
 
@@ -157,7 +162,8 @@ def quantization_record(
     if done.indivisible:
         warnings.append(
             f"{len(done.indivisible):,} layers are not quantized, because groups of "
-            f"{quantization.group_size} do not divide their input size: {_shortened(done.indivisible)}."
+            f"{quantization.group_size} do not divide their input size: "
+            f"{words.names(done.indivisible, most=_NAMED)}."
         )
     # Of a smaller model, "before" is the dense one.
     changes = {
@@ -204,9 +210,3 @@ def quantization_record(
         "fingerprint": fingerprint,
     }
     return PruningRecord.of(content)
-
-
-def _shortened(names: Sequence[str]) -> str:
-    """The first three names, and how many more."""
-    more = f" and {len(names) - 3:,} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from mlx_prune import words
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.allocation import AllocationRule
@@ -156,8 +157,8 @@ class Recipe:
             implied = (size - keep) / size
             if self.sparsity is not None and not math.isclose(self.sparsity, implied, abs_tol=1e-9):
                 raise RecipeError(
-                    f"Pattern {self.pattern} means a sparsity of {100 * implied:g} %, "
-                    f"not {100 * self.sparsity:g} %; give one of the two."
+                    f"Pattern {self.pattern} means a sparsity of {words.percent(implied, None)}, "
+                    f"not {words.percent(self.sparsity, None)}; give one of the two."
                 )
             return implied
         if self.sparsity is None:
@@ -243,8 +244,8 @@ def fraction_from_percent(percent: float) -> float:
     """
     if 0 < percent < 1:
         raise RecipeError(
-            f"Sparsity is a percentage here, and {percent:g} % is next to nothing; "
-            f"for {100 * percent:g} % write {100 * percent:g}."
+            f"Sparsity is a percentage here, and {words.percentage(percent, None)} is next to nothing; "
+            f"for {words.percent(percent, None)} write {100 * percent:g}."
         )
     if not 0 <= percent < 100:
         raise RecipeError(f"Sparsity is a percentage of at least 0 and below 100, not {percent:g}.")

@@ -99,7 +99,8 @@ class StructuredReport:
             if abs(share - self.recipe.sparsity) > _SHORTFALL:
                 found.append(
                     f"{entry['before'] - entry['after']} of {entry['before']} {_NAMES[unit]} is "
-                    f"{100 * share:.1f} %, not {100 * self.recipe.sparsity:g} %: the count was rounded."
+                    f"{words.percent(share)}, not {words.percent(self.recipe.sparsity, None)}: the count was "
+                    "rounded."
                 )
         gone = self.removed.get("blocks", {}).get("removed", [])
         if self.recipe.repair and 0 in gone:

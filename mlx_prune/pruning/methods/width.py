@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlx_prune import words
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.method import Share, Structure
 from mlx_prune.registry import Look, Modifier, option
@@ -81,7 +82,7 @@ class WidthOptions(Share):
         if kept >= neurons:
             raise RecipeError(
                 f"Of {neurons} neurons, rounded to a multiple of {multiple}, none would be removed at "
-                f"{100 * self.sparsity:g} %; remove more or choose a smaller multiple."
+                f"{words.percent(self.sparsity, None)}; remove more or choose a smaller multiple."
             )
         return kept
 
