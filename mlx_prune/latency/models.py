@@ -9,7 +9,7 @@ from typing import Any
 
 from mlx_prune.checkpoint.costs import bitmask_bytes, zstd_bytes
 from mlx_prune.checkpoint.gguf import gguf_size
-from mlx_prune.checkpoint.open import LoadedModel, load
+from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.latency.result import ModelFacts
 from mlx_prune.latency.timing import memory_bytes
@@ -22,16 +22,14 @@ class Candidate:
     """A model to be timed, named or already loaded.
 
     Attributes:
-        model: What the caller gave.
+        model: Loaded, or where it lies.
         label: Its name in tables.
         dtype: Compute type asked for.
-        trust_remote_code: Whether its own code may run.
     """
 
-    model: str | Path | LoadedModel
+    model: Checkpoint | LoadedModel
     label: str
     dtype: str
-    trust_remote_code: bool
 
     @property
     def loaded(self) -> LoadedModel | None:
@@ -42,7 +40,7 @@ class Candidate:
         """The loaded model; one that was only named is loaded anew."""
         if isinstance(self.model, LoadedModel):
             return self.model
-        return load(self.model, dtype=self.dtype, lazy=lazy, trust_remote_code=self.trust_remote_code)
+        return self.model.load(self.dtype, lazy=lazy)
 
 
 def describe(

@@ -16,7 +16,7 @@ import numpy as np
 
 from mlx_prune import environment
 from mlx_prune.checkpoint.limits import Limits, limits_of
-from mlx_prune.checkpoint.open import LoadedModel
+from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.errors import CheckpointError, DataError, RecordsError
 from mlx_prune.latency.models import Candidate, describe, labels
 from mlx_prune.latency.plan import (
@@ -88,7 +88,11 @@ def bench(
         )
     earlier = None if out is None else _earlier(out, force)
     candidates = [
-        Candidate(model, label, settings.dtype, trust_remote_code)
+        Candidate(
+            model if isinstance(model, LoadedModel) else Checkpoint(model, trust_remote_code),
+            label,
+            settings.dtype,
+        )
         for model, label in zip(models, labels(models), strict=True)
     ]
     if settings.schedule == "blocks" and any(candidate.loaded for candidate in candidates):

@@ -64,7 +64,9 @@ def test_an_entry_of_another_kind_is_told_to_every_reader(
         lambda: inspect(pruned),
         lambda: write_card(pruned),
         lambda: read_stamp(opened),
-        lambda: describe(Candidate(pruned, "a", "auto", False), opened, sizes=False, progress=lambda _: None),
+        lambda: describe(
+            Candidate(opened.checkpoint, "a", "auto"), opened, sizes=False, progress=lambda _: None
+        ),
     )
     for read in readers:
         with pytest.raises(CheckpointError, match=rf"pruning_meta\.json gives {name} as .*; prune"):
