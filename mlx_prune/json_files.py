@@ -115,7 +115,8 @@ def typed(
 def _entry(content: Any, cause: str) -> tuple[str, Any]:
     """Name and value of the entry that a message of msgspec is about."""
     place = _PLACE.search(cause)
-    names = [] if place is None else _STEP.findall(place[1])
+    # Keys of a dict it writes "[...]": the entry that holds them is told.
+    names = [] if place is None else _STEP.findall(place[1].partition("[...]")[0])
     for name in names:
         content = content[int(name)] if isinstance(content, list) else content.get(name)
     return ".".join(names), content

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ import msgspec
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import CheckpointError
-from mlx_prune.json_files import read_object
+from mlx_prune.json_files import read_object, typed
 from mlx_prune.store import write_atomically
 
 META_FILE = "pruning_meta.json"
@@ -148,12 +147,8 @@ class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_b
         absent = [name for name in needed if content.get(name) is None]
         if absent:
             raise CheckpointError(f"{file} lacks {', '.join(absent)}; {_ADVICE}.")
-        try:
-            return cls.of(content)
-        except msgspec.ValidationError as error:
-            place = re.search(r"`\$\.(\w+)", str(error))
-            name = place[1] if place else ""
-            raise CheckpointError(f"{file} gives {name} as {content.get(name)!r:.40}; {_ADVICE}.") from error
+        entries = {"format": FORMAT, **content}
+        return typed({**entries, "entries": entries}, cls, str(file), CheckpointError, _ADVICE)
 
     @classmethod
     def read(cls, folder: Path) -> PruningRecord:

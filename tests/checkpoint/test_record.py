@@ -169,3 +169,23 @@ def test_every_command_says_the_same_of_a_record(
         if state != "absent":
             assert captured.err.count("pruning_meta.json") == 1, (name, captured.err)
             assert f"{folder}/{SENTENCES[state]}" in captured.err, (name, captured.err)
+
+
+@pytest.mark.parametrize(
+    ("entries", "said"),
+    [
+        (
+            {"projections": {"q": {"zeros": "x"}}},
+            r"gives projections as \{'q': \{'zeros': 'x'\}\}; prune again",
+        ),
+        ({"projections": {"q": {"params": 1}}}, "lacks zeros; prune again"),
+        ({"left_out": ["a", 3]}, r"gives left_out\.1 as 3; prune again"),
+        ({"quantization": {"bits": "four"}}, r"gives quantization\.bits as 'four'; prune again"),
+    ],
+)
+def test_an_entry_inside_of_another_is_told_with_its_place(
+    tmp_path: Path, entries: dict[str, Any], said: str
+) -> None:
+    (tmp_path / "pruning_meta.json").write_text(json.dumps(entries))
+    with pytest.raises(CheckpointError, match=said):
+        PruningRecord.find(tmp_path)
