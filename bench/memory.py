@@ -27,13 +27,13 @@ import mlx_prune
 import mlx.core as mx, numpy as np
 from mlx_prune.chat.tokenizer import OpenedTokenizer
 from mlx_prune.checkpoint.open import Checkpoint
-from mlx_prune.pruning import masking, on_disk
+from mlx_prune.pruning import masking, on_disk, source as sources
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.activations.text import CalibrationTokens
 source, out, method, samples, length = sys.argv[1:]
 tokens = np.random.default_rng(0).integers(0, 1000, (int(samples), int(length)), dtype=np.int32)
 Checkpoint.tokenizer = lambda _: OpenedTokenizer(None, ())
-on_disk.calibration_tokens = lambda *_: CalibrationTokens(tokens, "random tokens", "")
+sources.calibration_tokens = lambda *_: CalibrationTokens(tokens, "random tokens", "")
 mx.eval(mx.ones((64, 64)) @ mx.ones((64, 64)))
 before = masking.peak_rss_bytes()
 start, cpu = time.perf_counter(), time.process_time()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import tempfile
 from collections.abc import Iterator
@@ -11,22 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune import distributed
-from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
 from mlx_prune.checkpoint.folder import output_folder
-from mlx_prune.checkpoint.open import Checkpoint, OnDisk
+from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.pruned_files import PrunedFiles
 from mlx_prune.checkpoint.record import PruningRecord
-from mlx_prune.errors import RecipeError
-from mlx_prune.json_files import fingerprint
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.calibration_pass import HIDDEN_LIMIT, CalibrationPass
 from mlx_prune.pruning.dense_pass import measure_dense
 from mlx_prune.pruning.mask_report import PruneReport, report_from_record
 from mlx_prune.pruning.masking import check_fits
-from mlx_prune.pruning.recipe import Recipe, recipe_for_model
+from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.resumable import ResumablePrune
 from mlx_prune.pruning.saving import check_same
+from mlx_prune.pruning.source import Source
 from mlx_prune.wired import wired_limit
 
 
@@ -74,23 +71,17 @@ def prune_checkpoint(
         DataError: The calibration text is not named, cannot be read or is too short.
     """
     out = Path(out)
-    recipe = recipe_for_model(recipe, model)
-    source = Checkpoint.open(model, trust_remote_code=trust_remote_code)
-    opened = source.on_disk(dtype)
-    linears = opened.linears
+    what = f"{recipe.method.capitalize()} pruning"
+    prepared = Source.open(model, recipe, dtype=dtype, trust_remote_code=trust_remote_code, what=what)
+    opened, recipe, data = prepared.model, prepared.recipe, prepared.data
+    source, linears = opened.checkpoint, opened.linears
     check_fits(recipe, linears)
-    if not recipe.calibrated and dtype != "auto":
-        raise RecipeError(
-            f"{recipe.method.capitalize()} pruning computes nothing with the model, so dtype {dtype} would "
-            "be ignored; leave it out."
-        )
-    data = None
-    if recipe.calibrated:
-        assert recipe.calibration is not None
-        assert recipe.seed is not None
-        tokenizer = source.tokenizer().tokenizer
-        data = calibration_tokens(recipe.calibration, tokenizer, source.config, recipe.seed)
-    fingerprint = _fingerprint(recipe, opened, data)
+    fingerprint = prepared.fingerprint(
+        # Absent where uniform: prunes from before there was a choice are still recognized.
+        () if recipe.allocation is not None else ("allocation",),
+        # There was a time when experts were left dense.
+        **({"experts": "pruned"} if any(linear.expert is not None for linear in linears) else {}),
+    )
     several = distributed.size() > 1
     # What is to be replaced may be damaged.
     found = None if force else _existing(out)
@@ -136,18 +127,3 @@ def _own_folder(out: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / out.name
-
-
-def _fingerprint(recipe: Recipe, model: OnDisk, data: CalibrationTokens | None) -> str:
-    """What a prune follows from: recipe, source, calibration tokens, and compute type where it matters."""
-    # Absent where uniform: prunes from before there was a choice are still recognized.
-    left_out = {"calibration"} if recipe.allocation is not None else {"calibration", "allocation"}
-    content: dict[str, Any] = {
-        "recipe": {k: v for k, v in dataclasses.asdict(recipe).items() if k not in left_out},
-        "source": model.checkpoint.quick_hash,
-    }
-    if data is not None:
-        content |= {"tokens": data.tokens_sha256, "dtype": model.compute}
-    if any(linear.expert is not None for linear in model.linears):
-        content["experts"] = "pruned"  # there was a time when they were left dense
-    return fingerprint(content)

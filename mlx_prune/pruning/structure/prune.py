@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
 from mlx_prune import distributed
-from mlx_prune.activations.text import CalibrationTokens, calibration_tokens
 from mlx_prune.checkpoint.folder import copy_side_files, output_folder
 from mlx_prune.checkpoint.open import Checkpoint, OnDisk
 from mlx_prune.checkpoint.record import Change, PruningRecord
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
-from mlx_prune.json_files import fingerprint
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.calibration_pass import HIDDEN_LIMIT, CalibrationPass
 from mlx_prune.pruning.masking import peak_rss_bytes
-from mlx_prune.pruning.recipe import recipe_for_model
 from mlx_prune.pruning.saving import check_same, publish
+from mlx_prune.pruning.source import Source
 from mlx_prune.pruning.structure import verify
 from mlx_prune.pruning.structure.shrinking import Shrinking, Written
 from mlx_prune.pruning.structure_report import StructuredReport, report_from_record
@@ -70,29 +68,18 @@ def prune_structured(
     """
     if distributed.size() > 1:
         raise RecipeError("Width and depth run in one process; start the command without mlx.launch.")
-    if not recipe.measures and dtype != "auto":
-        raise RecipeError(
-            f"{recipe.structure.unmeasured} computes nothing with the model, so dtype {dtype} would be "
-            "ignored; leave it out."
-        )
     out = Path(out)
-    recipe = recipe_for_model(recipe, model)
-    checkpoint = Checkpoint.open(model, trust_remote_code=trust_remote_code)
-    source = checkpoint.on_disk(dtype)
-    data = None
-    if recipe.measures:
-        assert recipe.calibration is not None
-        assert recipe.seed is not None
-        tokenizer = checkpoint.tokenizer().tokenizer
-        data = calibration_tokens(recipe.calibration, tokenizer, checkpoint.config, recipe.seed)
-    fingerprint = _fingerprint(recipe, source, data)
+    what = recipe.structure.unmeasured
+    prepared = Source.open(model, recipe, dtype=dtype, trust_remote_code=trust_remote_code, what=what)
+    source, recipe, data = prepared.model, prepared.recipe, prepared.data
+    fingerprint = prepared.fingerprint()
     if out.exists() and not force:
         return report_from_record(check_same(out, PruningRecord.find(out), fingerprint), recipe)
     mx.reset_peak_memory()
     with (
         choice.recording() as kernels,
         wired_limit(),
-        output_folder(out, source=checkpoint.path, force=force) as folder,
+        output_folder(out, source=source.checkpoint.path, force=force) as folder,
     ):
         folder.restart()
         try:
@@ -147,14 +134,3 @@ def _sizes(model: OnDisk) -> dict[str, int]:
         "prunable": sum(linear.size for linear in model.linears),
         **asdict(model.checkpoint.costs(model.network)),
     }
-
-
-def _fingerprint(recipe: StructuredRecipe, model: OnDisk, data: CalibrationTokens | None) -> str:
-    """What a prune follows from: recipe, source, calibration tokens, and compute type where it matters."""
-    content: dict[str, Any] = {
-        "recipe": {k: v for k, v in asdict(recipe).items() if k != "calibration"},
-        "source": model.checkpoint.quick_hash,
-    }
-    if data is not None:
-        content |= {"tokens": data.tokens_sha256, "dtype": model.compute}
-    return fingerprint(content)
