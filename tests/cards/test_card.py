@@ -8,58 +8,18 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from example_card import GEMMA, META, RESULTS
 from huggingface_hub import ModelCard
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_prune.cards.base import BaseModel, base_model, card_metadata, with_card
 from mlx_prune.cards.card import CARD_FILE, model_card, write_card
-from mlx_prune.cards.results import CardResults, Figure, figure
+from mlx_prune.cards.results import CardResults, Figure
 from mlx_prune.checkpoint.record import META_FILE, PruningRecord
-from mlx_prune.errors import CheckpointError, DataError
-
-# The study's Gemma-2 checkpoint: Wanda at "50 %".
-META: dict[str, Any] = {
-    "model": "google/gemma-2-9b-it",
-    "method": "wanda",
-    "command": "mlxprune prune google/gemma-2-9b-it -o OUT -m wanda -s 50 --scope paper",
-    "target_sparsity": 50.0,
-    "actual_sparsity": 33.333333,
-    "total_prunable_params": 8323596288,
-    "zero_params": 2774532096,
-    "prune_time_s": 335.912,
-    "pattern": None,
-    "scope": "paper",
-    "statistics": "dense",
-    "seed": 0,
-    "calibration": {"source": "c4", "samples": 128, "sequence_length": 2048, "sha256": "ab" * 32},
-    "projections": {"self_attn.q_proj": {"params": 8, "zeros": 4, "sparsity": 50.0}},
-    "warnings": ["Actual sparsity is 33.33 %, short of the target of 50 %."],
-    "versions": {"mlx-prune": "0.1.0", "mlx": "0.32.4"},
-}
-RESULTS = CardResults(
-    perplexity=Figure(13.1, 8.94),
-    perplexity_text="Tulu 3 SFT mixture, 256 x 512 tokens",
-    srs=Figure(0.065, 0.061),
-    srs_by_category={"Age": Figure(0.193, 0.2, 0.18, 0.207), "Race_ethnicity": Figure(0.014, 0.013)},
-    usr=Figure(0.9, 0.91),
-    anti_rate=Figure(0.035, 0.029),
-    parse_failure_rate=Figure(0.001, 0.0),
-    emergence=0.013,
-    emergence_null=0.011,
-    latency_s=Figure(0.455, 0.456),
-    latency_ratio=Figure(0.998, None, 0.98, 1.02),
-    size_bytes=Figure(18.48e9, 18.48e9),
-    items=12148,
-    seeds=5,
-    temperature=0.3,
-    bbq="hub",
-    device="Apple M3 Max",
-)
-GEMMA = BaseModel("gemma-2-9b-it", "google/gemma-2-9b-it", license="gemma", language=("en",))
+from mlx_prune.errors import CheckpointError
 
 
 def table_rows(card: str) -> dict[str, list[str]]:
@@ -246,21 +206,6 @@ def test_unreadable_base_card_means_an_unknown_license(tmp_path: Path, text: str
     assert "not recorded" in model_card(PruningRecord.of(META), base=BaseModel("x"))
 
 
-def test_write_card_keeps_results_and_later_cards_show_them(tmp_path: Path):
-    (tmp_path / META_FILE).write_text(json.dumps(META))
-    write_card(tmp_path)
-    assert "None yet" in (tmp_path / CARD_FILE).read_text(encoding="utf-8")
-    write_card(tmp_path, RESULTS)
-    measured = (tmp_path / CARD_FILE).read_text(encoding="utf-8")
-    assert "| SRS, Age |" in measured
-    write_card(tmp_path)
-    assert (tmp_path / CARD_FILE).read_text(encoding="utf-8") == measured
-    meta = PruningRecord.read(tmp_path).entries
-    assert {key: meta[key] for key in META} == META
-    assert CardResults.from_dict(meta["results"]) == RESULTS
-    assert {path.name for path in tmp_path.iterdir()} == {META_FILE, CARD_FILE}
-
-
 @pytest.mark.parametrize("content", [None, "{", "[]", '{"model": "x"}'])
 def test_folder_that_is_no_pruned_checkpoint_is_refused(tmp_path: Path, content: str | None):
     if content is not None:
@@ -268,28 +213,6 @@ def test_folder_that_is_no_pruned_checkpoint_is_refused(tmp_path: Path, content:
     with pytest.raises(CheckpointError, match=META_FILE):
         write_card(tmp_path)
     assert not (tmp_path / CARD_FILE).exists()
-
-
-def test_results_with_infinite_values_are_strict_json():
-    results = CardResults(perplexity=Figure(math.inf, 8.94))
-    text = json.dumps(results.to_dict(), allow_nan=False)
-    assert CardResults.from_dict(json.loads(text)) == results
-
-
-@pytest.mark.parametrize(
-    "data", [{"sr": 1}, {"srs": 0.5}, {"srs": {"value": "x"}}, {"srs_by_category": 3}, {"srs": {"worth": 1}}]
-)
-def test_damaged_results_are_refused(data: dict[str, Any]):
-    with pytest.raises(DataError):
-        CardResults.from_dict(data)
-
-
-def test_figures_that_are_not_numbers_are_absent_or_refused():
-    assert figure(math.nan, 1.0) is None
-    assert figure(None) is None
-    assert figure(0.5, math.nan, math.nan, math.nan) == Figure(0.5)
-    with pytest.raises(DataError):
-        Figure(math.nan)
 
 
 def test_card_is_made_without_mlx():

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hub_server import TOKEN, HubServer
+from hub_handler import TOKEN
+from hub_server import HubServer
 from tiny_models import save_tiny_model
 
 from mlx_prune.bbq.hub import HUB_DATASET, HUB_REVISION

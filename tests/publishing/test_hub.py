@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import TOKEN, USER, HubServer
+from hub_handler import TOKEN, USER
+from hub_server import HubServer
 from huggingface_hub import HfApi, ModelCard, constants
 from pruned_checkpoint import REPO, hashes, published, save_checkpoint
 

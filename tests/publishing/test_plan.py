@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import USER
+from hub_handler import USER
 from pruned_checkpoint import REPO, save_checkpoint
 from recorded_run import SEEDS, save_run
 from tiny_models import save_tiny_model

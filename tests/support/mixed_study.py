@@ -4,6 +4,8 @@ import json
 
 from random_study import random_records, write_study
 
+from mlx_prune.report.write import report_tables
+
 MIXED = (
     ("dense", 0.0, None),
     ("random", 50.0, None),
@@ -37,6 +39,7 @@ FACTS = {
     "wanda+q4": (0.29, 0.622, 14.0, 50.2),
     "width+mxfp4": (0.19, 0.45, 36.0, 33.4),
 }
+FEW = tuple(entry for entry in MIXED if entry[0] in ("dense", "wanda", "width", "q4", "random"))
 
 
 def write_mixed_study(folder, *, models=("alpha", "beta"), items=60, grid=MIXED, without=(), seed=0):
@@ -73,3 +76,13 @@ def write_mixed_study(folder, *, models=("alpha", "beta"), items=60, grid=MIXED,
             (folder / f"{file}.json").write_text(json.dumps({"results": left}))
     (folder / "study.toml").write_text('name = "a mixed study"\nmodels = ["demo"]\n')
     return folder
+
+
+def few(tmp_path, **options):
+    """The tables of a study of a few configurations of one model."""
+    return report_tables(write_mixed_study(tmp_path, models=("alpha",), items=30, grid=FEW, **options))
+
+
+def by_label(tables, model="alpha"):
+    """The rows of the table of gain and price, by configuration."""
+    return {row.configuration.name: row for row in tables["frontier"].where(model=model).rows}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import mlx.core as mx
 import mlx.nn as nn
+import mlx_lm
 import numpy as np
 from mlx.utils import tree_unflatten
 
@@ -15,6 +17,7 @@ from mlx_prune.checkpoint.matrices import blocks
 from mlx_prune.checkpoint.open import LoadedModel, load
 
 TOKENS = [[7, 91, 30, 8, 200, 13, 99, 55, 21]]
+LONG = [[int(n) for n in np.random.default_rng(1).integers(5, 300, 24)]]
 
 
 class Recorder(nn.Module):
@@ -87,3 +90,10 @@ def only_blocks(source: str, kept: Sequence[int]) -> LoadedModel:
     inner = getattr(model.model, "model", model.model)
     inner.layers = [inner.layers[index] for index in kept]
     return model
+
+
+def logits(folder: Path, tokens: Sequence[Sequence[int]] = TOKENS) -> np.ndarray:
+    """[samples, length, vocabulary] of a folder as stock mlx-lm loads it, computed in float32."""
+    model, _ = mlx_lm.load(str(folder))
+    model.set_dtype(mx.float32)
+    return np.array(model(mx.array(tokens)))

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hub_server import USER, HubServer
+from hub_handler import USER
+from hub_server import HubServer
 from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoint.record import META_FILE
