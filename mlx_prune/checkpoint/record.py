@@ -11,7 +11,7 @@ import msgspec
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import CheckpointError
-from mlx_prune.json_files import read_object, typed
+from mlx_prune.json_files import read_object, to_jsonable, typed
 from mlx_prune.store import write_atomically
 
 META_FILE = "pruning_meta.json"
@@ -184,8 +184,8 @@ class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_b
         return self.of({name: value for name, value in self.entries.items() if name not in names})
 
     def to_bytes(self) -> bytes:
-        """The file."""
-        return f"{json.dumps(self.entries, indent=2)}\n".encode()
+        """The file; figures that are not finite are null there."""
+        return f"{json.dumps(to_jsonable(self.entries), indent=2, allow_nan=False)}\n".encode()
 
     def write(self, folder: Path) -> None:
         """Write the file of a folder, whole or not at all.

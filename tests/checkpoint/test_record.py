@@ -90,6 +90,12 @@ def test_entries_a_later_version_or_another_tool_added_survive_a_rewrite(
     assert list(found.items()) == [*good.items(), ("house", {"note": [1, None]})]
 
 
+def test_figures_that_are_not_finite_are_null_in_the_file(tmp_path: Path) -> None:
+    PruningRecord.of({"repair": {"blocks": [{"without": float("nan"), "repaired": 0.5}]}}).write(tmp_path)
+    found = json.loads((tmp_path / "pruning_meta.json").read_text(), parse_constant=pytest.fail)
+    assert found["repair"]["blocks"] == [{"without": None, "repaired": 0.5}]
+
+
 def test_a_record_without_a_format_is_the_first(pruned: Path, good: dict[str, Any]) -> None:
     assert next(iter(good.items())) == ("format", 1)
     (pruned / "pruning_meta.json").write_text(json.dumps({k: v for k, v in good.items() if k != "format"}))
