@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mlx_lm.utils import load_tokenizer as _mlx_lm_load_tokenizer
+from mlx_lm.utils import load_tokenizer
 
 from mlx_prune.errors import CheckpointError, one_line
 from mlx_prune.json_files import read_object
@@ -32,11 +32,6 @@ class OpenedTokenizer:
     notes: tuple[str, ...]
 
 
-def load_tokenizer(path: Path, *, trust_remote_code: bool = False) -> Any:
-    """Load the tokenizer of a model folder; see :func:`open_tokenizer`."""
-    return open_tokenizer(path, trust_remote_code=trust_remote_code).tokenizer
-
-
 def open_tokenizer(path: Path, *, trust_remote_code: bool = False) -> OpenedTokenizer:
     """Load the tokenizer of a model folder.
 
@@ -52,7 +47,7 @@ def open_tokenizer(path: Path, *, trust_remote_code: bool = False) -> OpenedToke
     notes = [note] if note else []
     try:
         # Named even when False: transformers would otherwise ask on the terminal.
-        tokenizer = _mlx_lm_load_tokenizer(path, {"trust_remote_code": trust_remote_code}, eos_token_ids=ends)
+        tokenizer = load_tokenizer(path, {"trust_remote_code": trust_remote_code}, eos_token_ids=ends)
     except Exception as error:  # transformers raises many kinds for one cause
         raise CheckpointError(f"The tokenizer in {path} cannot be loaded: {one_line(error)}.") from error
     if not len(tokenizer):

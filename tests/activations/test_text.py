@@ -10,7 +10,7 @@ from tiny_models import save_tiny_model
 from mlx_prune.activations import text as module
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.text import calibration_tokens
-from mlx_prune.chat.tokenizer import load_tokenizer
+from mlx_prune.chat.tokenizer import open_tokenizer
 from mlx_prune.errors import DataError, RecipeError
 
 CONFIG = {"max_position_embeddings": 512}
@@ -18,7 +18,7 @@ CONFIG = {"max_position_embeddings": 512}
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory):
-    return load_tokenizer(save_tiny_model(tmp_path_factory.mktemp("m"), "llama"))
+    return open_tokenizer(save_tiny_model(tmp_path_factory.mktemp("m"), "llama")).tokenizer
 
 
 def test_sequences_are_distinct_stretches_of_the_text(tokenizer, calibration_file):

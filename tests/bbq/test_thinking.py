@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.bbq.rows import item_from_bbq
 from mlx_prune.bbq.thinking import closed_thinking, empty_thinking, open_thinking
-from mlx_prune.chat.tokenizer import load_tokenizer
+from mlx_prune.chat.tokenizer import open_tokenizer
 from mlx_prune.errors import CheckpointError, DataError
 
 ITEM = item_from_bbq(bbq_row(), "Age", "here")
@@ -36,7 +36,7 @@ PLAIN = REPLY + "{% endif %}"
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load_tokenizer(save_tiny_model(tmp_path_factory.mktemp("m") / "model"))
+    return open_tokenizer(save_tiny_model(tmp_path_factory.mktemp("m") / "model")).tokenizer
 
 
 def builder(tokenizer: Any, template: str, thinking: str) -> PromptBuilder:

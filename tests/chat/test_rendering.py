@@ -16,7 +16,7 @@ from mlx_prune.chat import rendering
 from mlx_prune.chat import template as chat_template
 from mlx_prune.chat.rendering import TemplateRefusedError, render
 from mlx_prune.chat.template import ChatTemplate
-from mlx_prune.chat.tokenizer import load_tokenizer
+from mlx_prune.chat.tokenizer import open_tokenizer
 from mlx_prune.errors import CheckpointError
 
 TURNS = [
@@ -41,7 +41,7 @@ FEATURES = {
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return load_tokenizer(save_tiny_model(tmp_path_factory.mktemp("m") / "model"))
+    return open_tokenizer(save_tiny_model(tmp_path_factory.mktemp("m") / "model")).tokenizer
 
 
 def both(tokenizer: Any, template: str, turns: list[dict[str, str]], *, reply: bool) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import mlx_lm
 import pytest
 from tiny_models import ARCHITECTURES, CHAT_TEMPLATE, save_tiny_model
 
-from mlx_prune.chat.tokenizer import ending_also_at, known_tokens, load_tokenizer, open_tokenizer
+from mlx_prune.chat.tokenizer import ending_also_at, known_tokens, open_tokenizer
 from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.errors import CheckpointError
 
@@ -82,11 +82,11 @@ def test_an_end_token_that_is_no_number_is_one_sentence(
     folder = Path(shutil.copytree(folders["llama"], tmp_path / "model"))
     edit(folder / "generation_config.json", eos_token_id=written)
     with pytest.raises(CheckpointError, match=r"eos_token_id is .* give a token's number"):
-        load_tokenizer(folder)
+        open_tokenizer(folder)
 
 
 def test_more_end_tokens_leave_the_given_tokenizer_alone(folders: dict[str, Path]) -> None:
-    tokenizer = load_tokenizer(folders["llama"])
+    tokenizer = open_tokenizer(folders["llama"]).tokenizer
     more = ending_also_at(tokenizer, [7])
     assert (more.eos_token_ids, tokenizer.eos_token_ids) == ({1, 7}, {1})
     assert more.encode("Who was late?") == tokenizer.encode("Who was late?")
@@ -95,7 +95,7 @@ def test_more_end_tokens_leave_the_given_tokenizer_alone(folders: dict[str, Path
 
 def test_a_processors_chat_template_is_read_where_the_tokenizer_has_none(tmp_path: Path) -> None:
     folder = save_tiny_model(tmp_path / "model", chat_template=None)
-    assert not load_tokenizer(folder).has_chat_template
+    assert not open_tokenizer(folder).tokenizer.has_chat_template
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": CHAT_TEMPLATE}))
     loaded = checkpoints.load(folder)
     assert loaded.tokenizer.has_chat_template
@@ -106,7 +106,7 @@ def test_a_processors_chat_template_is_read_where_the_tokenizer_has_none(tmp_pat
     assert text == "<s><|user|>\nWho?</s>\n<|assistant|>\n"
     # The tokenizer's own comes first.
     (folder / "chat_template.jinja").write_text("{{ messages }}")
-    assert load_tokenizer(folder).chat_template == "{{ messages }}"
+    assert open_tokenizer(folder).tokenizer.chat_template == "{{ messages }}"
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}", '{"chat_template": 5}', '{"chat_template": {"a": 1}}'])
@@ -114,7 +114,7 @@ def test_a_processors_chat_template_that_is_no_text_is_one_sentence(tmp_path: Pa
     folder = save_tiny_model(tmp_path / "model", chat_template=None)
     (folder / "chat_template.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"chat_template\.json .*download it again"):
-        load_tokenizer(folder)
+        open_tokenizer(folder)
 
 
 def test_a_tokenizer_without_vocabulary_is_one_sentence(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_tokenizer_without_vocabulary_is_one_sentence(tmp_path: Path) -> None:
     (folder / "tokenizer.json").write_text(json.dumps(content))
     edit(folder / "tokenizer_config.json", bos_token=None, eos_token=None)
     with pytest.raises(CheckpointError, match=r"has no vocabulary|cannot be loaded"):
-        load_tokenizer(folder)
+        open_tokenizer(folder)
 
 
 def streamed(tokenizer: Any, tokens: list[int]) -> str:
@@ -139,7 +139,7 @@ def streamed(tokenizer: Any, tokens: list[int]) -> str:
 
 
 def test_tokens_that_the_tokenizer_does_not_know_are_no_text(folders: dict[str, Path]) -> None:
-    tokenizer = load_tokenizer(folders["llama"])
+    tokenizer = open_tokenizer(folders["llama"]).tokenizer
     tokens = tokenizer.encode("the teacher was late", add_special_tokens=False)
     beyond = len(tokenizer)
     known = known_tokens(tokenizer)
@@ -154,7 +154,7 @@ def test_tokens_that_the_tokenizer_does_not_know_are_no_text(folders: dict[str, 
 @pytest.mark.parametrize("name", ["phi-3", "phi-3-mini"])
 def test_real_tokenizers_stream_their_padded_rows_as_nothing(real_data: Path, name: str) -> None:
     folder = real_data / "tokenizers" / name
-    ours, stock = load_tokenizer(folder), mlx_lm.utils.load_tokenizer(folder)
+    ours, stock = open_tokenizer(folder).tokenizer, mlx_lm.utils.load_tokenizer(folder)
     tokens = ours.encode("The answer is B, über naïve 東京.", add_special_tokens=False)
     assert streamed(ours, tokens) == streamed(stock, tokens)
     assert streamed(ours, [32063, *tokens, 32011]) == streamed(stock, tokens)
@@ -167,6 +167,6 @@ def test_tokens_behind_a_gap_of_the_vocabulary_are_text(tmp_path: Path) -> None:
     content["added_tokens"].append({**content["added_tokens"][0], **far})
     content["model"]["vocab"]["<far>"] = 900
     (folder / "tokenizer.json").write_text(json.dumps(content))
-    tokenizer = load_tokenizer(folder)
+    tokenizer = open_tokenizer(folder).tokenizer
     assert tokenizer.convert_tokens_to_ids("<far>") == 900
     assert streamed(tokenizer, [899, 900, 901]) == "<far>"

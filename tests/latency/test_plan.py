@@ -12,7 +12,7 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.bbq.items import load_items
 from mlx_prune.bbq.prompts import PromptBuilder
-from mlx_prune.chat.tokenizer import load_tokenizer
+from mlx_prune.chat.tokenizer import open_tokenizer
 from mlx_prune.errors import DataError
 from mlx_prune.latency import plan as latency_plan
 from mlx_prune.latency.plan import (
@@ -75,8 +75,8 @@ def test_synthetic_prompts_are_shared_and_valid_for_all_vocabularies() -> None:
 
 
 def test_questions_are_rendered_by_each_models_own_template(tmp_path: Path) -> None:
-    with_template = load_tokenizer(save_tiny_model(tmp_path / "a", "llama"))
-    plain = load_tokenizer(save_tiny_model(tmp_path / "b", "llama", chat_template=None))
+    with_template = open_tokenizer(save_tiny_model(tmp_path / "a", "llama")).tokenizer
+    plain = open_tokenizer(save_tiny_model(tmp_path / "b", "llama", chat_template=None)).tokenizer
     plan = bbq_plan([with_template, plain], BenchSettings(bbq="demo", items=10, new_tokens=5))
     questions = load_items("demo", limit=10)
     assert len({question.category for question in questions}) == 5
