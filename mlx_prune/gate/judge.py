@@ -259,7 +259,7 @@ def _perplexity(dense: Measured, candidate: Measured, same: bool) -> list[Estima
         note = f"paired over {ratio.sequences:,} sequences"
     else:
         ratio = independent_ratio(before, after)
-        note = "not paired: an earlier version measured it; measure again for a narrower interval"
+        note = "not paired: losses by sequence are not recorded; measure again for a narrower interval"
     value, low, high = (_relative(end) for end in (ratio.log, ratio.low, ratio.high))
     return [replace(estimate, value=value, low=low, high=high, note=note)]
 

@@ -15,8 +15,6 @@ from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.allocation import AllocationRule
 from mlx_prune.pruning.fields import (
-    CHANCE,
-    ROW,
     SQUARE_SUMS,
     STATISTICS,
     seed_option,
@@ -273,17 +271,6 @@ def row_prune_count(in_features: int, recipe: Recipe) -> int:
     keep, size = recipe.groups
     whole, rest = divmod(in_features, size)
     return whole * group_prune_count(size, keep, size) + group_prune_count(rest, keep, size)
-
-
-def planned_zeros(out_features: int, in_features: int, recipe: Recipe) -> int | None:
-    """Zeros that the recipe puts in a matrix; None where chance or the outliers decide."""
-    if recipe.allocation is not None:
-        return None
-    if recipe.groups is not None or recipe.mask.per == ROW:
-        return out_features * row_prune_count(in_features, recipe)
-    if recipe.mask.per == CHANCE:
-        return None
-    return prune_count(out_features * in_features, recipe.target_sparsity)
 
 
 def recipe_for_model(recipe: R, model: Checkpoint | LoadedModel | str | Path) -> R:

@@ -33,7 +33,7 @@ class Perplexity:
         sequence_length: Tokens per sequence.
         tokens: Tokens predicted, ``sequences * (sequence_length - 1)``.
         sequence_nll: Of each sequence, the sum of its tokens' negative log-likelihoods in nats; empty where
-            an earlier version measured it.
+            they were not recorded.
         sequence_hashes: Of each sequence's token ids (:func:`sequence_hash`), by which two models are
             compared sequence by sequence.
     """

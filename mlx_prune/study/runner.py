@@ -146,7 +146,7 @@ class _Study:
         maker.clean()
 
     def _complete_sizes(self, model: Checkpoint, names: list[Configuration]) -> None:
-        """Sizes that an earlier version did not record, where they are those of the dense files."""
+        """Sizes that are not recorded, where they are those of the dense files."""
         unsized = [name for name in names if not name.written and self.sizes.get(name) is None]
         if unsized:
             for name in unsized:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from block_reference import block_inputs, first_hidden
 from mlx.utils import tree_flatten
+from planned_zeros import planned_zeros
 from tiny_models import ARCHITECTURES, save_tiny_model
 
 from mlx_prune.activations.passes import calibrate
@@ -15,7 +16,7 @@ from mlx_prune.checkpoint.matrices import blocks, prunable_linears
 from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import RecipeError
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.recipe import Recipe, planned_zeros, prune_count
+from mlx_prune.pruning.recipe import Recipe, prune_count
 
 
 def wanda_scores(weight: np.ndarray, inputs: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from planned_zeros import planned_zeros
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.errors import RecipeError
@@ -11,7 +12,6 @@ from mlx_prune.pruning.recipe import (
     fraction_from_percent,
     group_prune_count,
     parse_pattern,
-    planned_zeros,
     prune_count,
     row_prune_count,
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import mlx.core as mx
 import pytest
 from mlx_lm.utils import _get_classes
+from planned_zeros import planned_zeros
 
 from mlx_prune.checkpoint.matrices import prunable_linears
-from mlx_prune.pruning.recipe import Recipe, planned_zeros
+from mlx_prune.pruning.recipe import Recipe
 
 GEMMA = {
     "model_type": "gemma2",

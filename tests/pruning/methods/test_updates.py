@@ -8,6 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from block_reference import block_inputs, first_hidden
+from planned_zeros import planned_zeros
 from sparsegpt_reference import sparsegpt
 from stock_logits import TOKENS, assert_stock_mlx_lm_agrees
 from stored_bits import read_bits
@@ -22,7 +23,7 @@ from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.on_disk import prune_checkpoint
-from mlx_prune.pruning.recipe import Recipe, planned_zeros, prune_count
+from mlx_prune.pruning.recipe import Recipe, prune_count
 from mlx_prune.pruning.saving import save
 
 
