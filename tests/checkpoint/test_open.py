@@ -1,4 +1,4 @@
-"""Folders good and bad: every failure is one sentence."""
+"""A model is opened once for all that is asked of it; every failure of a folder is one sentence."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from tiny_models import ARCHITECTURES, save_tiny_model
 
-from mlx_prune.checkpoint.matrices import blocks, prunable_linears
+from mlx_prune.checkpoint import open as opening
+from mlx_prune.checkpoint.matrices import prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint, load
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.environment import backend
@@ -40,18 +41,6 @@ def test_the_compute_type_can_be_chosen(tmp_path, dtype):
     model = load(save_tiny_model(tmp_path / "m", "llama", dtype="bfloat16"), dtype=dtype)
     assert model.dtype == dtype
     assert prunable_linears(model.model)[0].module.weight.dtype == getattr(mx, dtype)
-
-
-def test_lists_every_linear_of_the_blocks_and_nothing_else(tmp_path):
-    model = load(save_tiny_model(tmp_path / "m", "llama")).model
-    linears = prunable_linears(model)
-    assert len(blocks(model)) == 3
-    assert len(linears) == 21
-    assert [linear.block for linear in linears] == sorted(linear.block for linear in linears)
-    assert linears[0].name == "model.layers.0.self_attn.q_proj"
-    assert linears[0].projection == "self_attn.q_proj"
-    assert not any("lm_head" in linear.name or "embed" in linear.name for linear in linears)
-    assert (linears[-1].out_features, linears[-1].in_features) == linears[-1].module.weight.shape
 
 
 @pytest.mark.parametrize("name", ["no-such-model", "./no/such/model", "/no/such/model", "a b/c", ""])
@@ -228,3 +217,57 @@ def test_lazy_loading_reads_no_weights(tmp_path):
     model = load(folder, lazy=True)
     assert mx.get_active_memory() - before < 1 << 20
     assert sum(linear.size for linear in prunable_linears(model.model)) > 1 << 20
+
+
+@pytest.fixture
+def source(tmp_path):
+    return Checkpoint(save_tiny_model(tmp_path / "m", "llama"))
+
+
+def test_headers_and_configuration_are_read_once(source, monkeypatch):
+    shards, config = source.shards, source.config
+    for name in ("open_shards", "read_config"):
+        monkeypatch.setattr(opening, name, lambda *_: pytest.fail("read again"))
+    assert source.shards is shards
+    assert source.config is config
+    source.network()
+    source.costs()
+
+
+def test_nothing_is_looked_for_before_it_is_asked_for(tmp_path):
+    absent = Checkpoint(tmp_path / "absent")
+    assert absent.name == str(tmp_path / "absent")
+    with pytest.raises(CheckpointError, match="There is no model folder"):
+        _ = absent.path
+    with pytest.raises(CheckpointError, match="There is no model folder"):
+        Checkpoint.open(tmp_path / "absent")
+
+
+def test_what_is_open_is_handed_on(source):
+    assert Checkpoint.open(source) is source
+
+
+def test_code_runs_only_where_it_is_trusted(source):
+    config = json.loads((source.path / "config.json").read_text())
+    (source.path / "config.json").write_text(json.dumps({**config, "model_file": "own.py"}))
+    (source.path / "own.py").write_text("from mlx_lm.models.llama import Model, ModelArgs\n")
+    with pytest.raises(CheckpointError, match=r"brings its own Python code \(own.py\)"):
+        Checkpoint(source.path).network()
+    trusted = Checkpoint(source.path, trust_remote_code=True)
+    assert len(trusted.matrices()) == len(trusted.on_disk("float32").linears) > 0
+
+
+def test_weights_are_as_stored_unless_a_compute_type_is_asked_for(tmp_path):
+    source = Checkpoint(save_tiny_model(tmp_path / "m", "llama", dtype="bfloat16"))
+    assert source.stored_dtype == source.compute_dtype("stored") == "bfloat16"
+    assert {values.dtype for values in source.weights().values()} == {mx.bfloat16}
+    opened = source.on_disk("float32")
+    assert opened.compute == "float32"
+    assert {linear.dtype for linear in opened.linears} == {mx.float32}
+
+
+def test_costs_are_those_of_the_network_and_its_files(source):
+    costs = source.costs()
+    assert costs == source.costs(source.network("float32"))
+    assert costs.parameters == sum(values.size for values in source.weights().values())
+    assert costs.bytes == (source.path / "model.safetensors").stat().st_size
