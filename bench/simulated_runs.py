@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from scipy.signal import lfilter
 
+from mlx_prune.latency.facts import ModelFacts, RunSettings, Workload
 from mlx_prune.latency.family import LatencyRow, together
 from mlx_prune.latency.plan import block_round, interleaved_round, item_order
-from mlx_prune.latency.result import BenchResult, ModelFacts, RunSettings, Workload
+from mlx_prune.latency.result import BenchResult
 from mlx_prune.latency.samples import Samples
 from mlx_prune.latency.verdict import FASTER, SLOWER, within
 

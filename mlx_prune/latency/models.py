@@ -11,7 +11,7 @@ from mlx_prune.checkpoint.costs import bitmask_bytes, zstd_bytes
 from mlx_prune.checkpoint.gguf import gguf_size
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.checkpoint.record import PruningRecord
-from mlx_prune.latency.result import ModelFacts
+from mlx_prune.latency.facts import ModelFacts
 from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.words import percentage

@@ -14,7 +14,7 @@ from mlx_prune.bbq.items import load_items
 from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.environment import backend, physical_memory
 from mlx_prune.errors import DataError
-from mlx_prune.latency.result import Workload
+from mlx_prune.latency.facts import Workload
 from mlx_prune.latency.settings import MOST_TOKENS, BenchSettings
 from mlx_prune.words import size
 

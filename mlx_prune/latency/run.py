@@ -18,6 +18,7 @@ from mlx_prune import environment
 from mlx_prune.checkpoint.limits import Limits, limits_of
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.errors import CheckpointError, DataError, RecordsError
+from mlx_prune.latency.facts import ModelFacts, RunSettings
 from mlx_prune.latency.models import Candidate, describe, labels
 from mlx_prune.latency.plan import (
     Plan,
@@ -29,7 +30,7 @@ from mlx_prune.latency.plan import (
     synthetic_plan,
 )
 from mlx_prune.latency.power import PowerState, read_power
-from mlx_prune.latency.result import FILE_NAME, BenchResult, ModelFacts, RunSettings, is_result, read_result
+from mlx_prune.latency.result import FILE_NAME, BenchResult, is_result, read_result
 from mlx_prune.latency.samples import Sample, Samples
 from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.latency.timing import time_generation

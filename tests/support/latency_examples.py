@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from mlx_prune.latency.facts import ModelFacts, RunSettings, Workload
 from mlx_prune.latency.power import PowerState
-from mlx_prune.latency.result import BenchResult, ModelFacts, RunSettings, Workload
+from mlx_prune.latency.result import BenchResult
 from mlx_prune.latency.samples import Sample, Samples
 
 

@@ -19,6 +19,48 @@ RAISED, LOWERED, WITHIN_CHANCE = "raised", "lowered", "within chance"
 
 
 @dataclass(frozen=True, kw_only=True)
+class ParseFailures(Rated):
+    """Answers by the parsing rule that read them."""
+
+    about = About(
+        "parse_failures",
+        "Answers that were not understood",
+        "Counts and parse_fail_rate are pooled over categories; answered is their mean. The rule "
+        "first_character turns gibberish into answers, so that those it decided do not count as understood. "
+        "Rates with a smaller share of answers than min_answered are struck out and not compared.",
+    )
+
+    total: int = column("answers to ambiguous questions")
+    parse_failures: int = column("answers in which no letter was found")
+    parse_fail_rate: float | None
+    rule_exact: int = column("answers that are one letter and nothing else")
+    rule_leading: int = column("answers that begin with a letter")
+    rule_phrase: int = column("answers that say which letter they choose")
+    rule_first_character: int = column("answers that hold an a, b or c anywhere")
+    rule_none: int = column("the others")
+    min_answered: float = column("share of answers that must be understood for a rate to be compared")
+
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[ParseFailures]:
+        """Answers in which no letter was found, and which parsing rule decided the others."""
+        for run in data.runs:
+            overall = run.rates.overall
+            failures = overall.n_answers - overall.n_parsed
+            yield ParseFailures(
+                **rated(data, run.configuration),
+                total=overall.n_answers,
+                parse_failures=failures,
+                parse_fail_rate=failures / overall.n_answers if overall.n_answers else None,
+                rule_exact=overall.rules["exact"],
+                rule_leading=overall.rules["leading"],
+                rule_phrase=overall.rules["phrase"],
+                rule_first_character=overall.rules["first_character"],
+                rule_none=overall.rules["none"],
+                min_answered=data.min_answered,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunProgress(Named):
     """How far a configuration is."""
 

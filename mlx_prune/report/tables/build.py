@@ -13,6 +13,7 @@ from typing import Any
 
 from mlx_prune.report.data import StudyData, read_study
 from mlx_prune.report.tables.answered import (
+    ParseFailures,
     ParseSensitivity,
     RunProgress,
 )
@@ -24,7 +25,7 @@ from mlx_prune.report.tables.change import (
 )
 from mlx_prune.report.tables.changing import Changing
 from mlx_prune.report.tables.frontier import Frontier
-from mlx_prune.report.tables.latency import LatencyRatio
+from mlx_prune.report.tables.latency import Latency, LatencyRatio
 from mlx_prune.report.tables.model import (
     ChiSquare,
     LogisticRow,
@@ -35,9 +36,7 @@ from mlx_prune.report.tables.rates import (
     Disambiguated,
     Entropy,
     Expected,
-    Latency,
     Overall,
-    ParseFailures,
     Rate,
     Size,
 )

@@ -1,13 +1,45 @@
-"""The table of a study's latency ratios."""
+"""Tables of time: of the answers as they were given, and relative to dense."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.rows import Configured, configured
 from mlx_prune.report.tables.table import About, Interval, column
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latency(Configured):
+    """Wall time of the answers of one configuration."""
+
+    about = About(
+        "latency",
+        "Latency as the study measured it",
+        "Seconds per answer, one configuration after the other on a machine that warms up; compare models by "
+        "`mlxprune bench`, which interleaves them.",
+    )
+
+    latency_mean: float = column("seconds per answer")
+    latency_median: float = column("seconds per answer")
+    latency_p95: float = column("seconds that 95 % of the answers stayed below")
+    answers: int = column("answers that were timed on their own")
+
+    @classmethod
+    def of_study(cls, data: StudyData) -> Iterator[Latency]:
+        """Wall time of the answers that were generated one at a time."""
+        for run in data.runs:
+            if len(run.elapsed_s):
+                yield Latency(
+                    **configured(data, run.configuration),
+                    latency_mean=run.elapsed_s.mean(),
+                    latency_median=float(np.median(run.elapsed_s)),
+                    latency_p95=float(np.quantile(run.elapsed_s, 0.95)),
+                    answers=len(run.elapsed_s),
+                )
 
 
 @dataclass(frozen=True, kw_only=True)

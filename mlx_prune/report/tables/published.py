@@ -11,8 +11,9 @@ from typing import Any, Protocol, TypeVar
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.report.tables.change import Emergence
+from mlx_prune.report.tables.latency import Latency
 from mlx_prune.report.tables.model import TestSummary
-from mlx_prune.report.tables.rates import Latency, Overall, Rate
+from mlx_prune.report.tables.rates import Overall, Rate
 from mlx_prune.report.tables.rows import Named
 from mlx_prune.report.tables.study import EvaluationGap
 from mlx_prune.report.tables.table import About, Row, Table, column

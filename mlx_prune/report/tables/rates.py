@@ -1,4 +1,4 @@
-"""Tables of what one configuration answered, how fast, and how large it is."""
+"""Tables of what one configuration answered, and how large it is."""
 
 from __future__ import annotations
 
@@ -167,48 +167,6 @@ class Overall(Rated):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParseFailures(Rated):
-    """Answers by the parsing rule that read them."""
-
-    about = About(
-        "parse_failures",
-        "Answers that were not understood",
-        "Counts and parse_fail_rate are pooled over categories; answered is their mean. The rule "
-        "first_character turns gibberish into answers, so that those it decided do not count as understood. "
-        "Rates with a smaller share of answers than min_answered are struck out and not compared.",
-    )
-
-    total: int = column("answers to ambiguous questions")
-    parse_failures: int = column("answers in which no letter was found")
-    parse_fail_rate: float | None
-    rule_exact: int = column("answers that are one letter and nothing else")
-    rule_leading: int = column("answers that begin with a letter")
-    rule_phrase: int = column("answers that say which letter they choose")
-    rule_first_character: int = column("answers that hold an a, b or c anywhere")
-    rule_none: int = column("the others")
-    min_answered: float = column("share of answers that must be understood for a rate to be compared")
-
-    @classmethod
-    def of_study(cls, data: StudyData) -> Iterator[ParseFailures]:
-        """Answers in which no letter was found, and which parsing rule decided the others."""
-        for run in data.runs:
-            overall = run.rates.overall
-            failures = overall.n_answers - overall.n_parsed
-            yield ParseFailures(
-                **rated(data, run.configuration),
-                total=overall.n_answers,
-                parse_failures=failures,
-                parse_fail_rate=failures / overall.n_answers if overall.n_answers else None,
-                rule_exact=overall.rules["exact"],
-                rule_leading=overall.rules["leading"],
-                rule_phrase=overall.rules["phrase"],
-                rule_first_character=overall.rules["first_character"],
-                rule_none=overall.rules["none"],
-                min_answered=data.min_answered,
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Entropy(Rated):
     """Entropy of the answers of one configuration."""
 
@@ -226,36 +184,6 @@ class Entropy(Rated):
         for run in data.runs:
             bits = float(stats.entropy(run.letters, base=2))
             yield Entropy(**rated(data, run.configuration), response_entropy=bits)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Latency(Configured):
-    """Wall time of the answers of one configuration."""
-
-    about = About(
-        "latency",
-        "Latency as the study measured it",
-        "Seconds per answer, one configuration after the other on a machine that warms up; compare models by "
-        "`mlxprune bench`, which interleaves them.",
-    )
-
-    latency_mean: float = column("seconds per answer")
-    latency_median: float = column("seconds per answer")
-    latency_p95: float = column("seconds that 95 % of the answers stayed below")
-    answers: int = column("answers that were timed on their own")
-
-    @classmethod
-    def of_study(cls, data: StudyData) -> Iterator[Latency]:
-        """Wall time of the answers that were generated one at a time."""
-        for run in data.runs:
-            if len(run.elapsed_s):
-                yield Latency(
-                    **configured(data, run.configuration),
-                    latency_mean=run.elapsed_s.mean(),
-                    latency_median=float(np.median(run.elapsed_s)),
-                    latency_p95=float(np.quantile(run.elapsed_s, 0.95)),
-                    answers=len(run.elapsed_s),
-                )
 
 
 @dataclass(frozen=True, kw_only=True)
