@@ -119,14 +119,16 @@ def interval(low: Number, high: Number, write: Write = fixed, between: str = " t
 
 
 def magnitude(value: Number) -> str:
-    """A positive number that may span many orders, such as a perplexity: 8.94, 1,234, 5.5e+06, ∞."""
+    """A positive number that may span many orders, such as a perplexity: 8.94, 132.9, 1,234, 5.5e+06."""
     if value is None or math.isnan(value):
         return NONE
     if math.isinf(value):
         return "∞"
-    if round(value, 2) < 1000:
-        return f"{value:.2f}"
-    return f"{value:,.0f}" if value < 1e6 else f"{value:.1e}"
+    # Short, so that one large value does not widen a table in a terminal.
+    for least, digits in ((100, 2), (1000, 1), (1_000_000, 0)):
+        if round(value, digits) < least:
+            return f"{value:,.{digits}f}"
+    return f"{value:.1e}"
 
 
 def number(value: Number) -> str:

@@ -96,11 +96,16 @@ def test_an_interval_has_both_ends_or_none(low, high):
 @given(st.floats(0, 1e300))
 def test_magnitudes_keep_two_digits_over_all_orders(value):
     assert float(words.magnitude(value).replace(",", "")) == pytest.approx(value, rel=0.05, abs=0.005)
-    assert len(words.magnitude(value)) <= 9
+    assert len(words.magnitude(value)) <= 8
 
 
 def test_a_perplexity_beyond_all_bounds_is_infinite():
     assert words.magnitude(math.inf) == "∞"
+
+
+def test_magnitudes_keep_about_four_digits():
+    shown = [words.magnitude(value) for value in (8.944, 99.996, 132.945, 999.96, 54_775.2, 5.49e6)]
+    assert shown == ["8.94", "100.0", "132.9", "1,000", "54,775", "5.5e+06"]
 
 
 @given(st.floats(-1, 1e300))
