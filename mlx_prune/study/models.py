@@ -49,28 +49,32 @@ class Made:
     folder: Path | None = None
 
 
-class Source:
-    """The dense model of a grid, in memory as long as there is room for it."""
+@dataclass
+class DenseModel:
+    """The dense model of a grid, in memory as long as there is room for it.
 
-    def __init__(self, checkpoint: Checkpoint, dtype: str) -> None:
-        """Keep what is needed to load it, in a compute type."""
-        self.checkpoint = checkpoint
-        self.dtype = dtype
-        self._dense: LoadedModel | None = None
-        self._bytes = 0
+    Attributes:
+        checkpoint: Where it lies.
+        dtype: Compute type.
+    """
 
-    def dense(self) -> LoadedModel:
-        """The dense model, loaded if it is not in memory."""
-        if self._dense is None:
-            self._dense = self.checkpoint.load(self.dtype)
-            self._bytes = memory_bytes(self._dense.model)
-        return self._dense
+    checkpoint: Checkpoint
+    dtype: str
+    _loaded: LoadedModel | None = None
+    _bytes: int = 0
+
+    def loaded(self) -> LoadedModel:
+        """The model, read anew if it is not in memory."""
+        if self._loaded is None:
+            self._loaded = self.checkpoint.load(self.dtype)
+            self._bytes = memory_bytes(self._loaded.model)
+        return self._loaded
 
     def to_prune(self) -> LoadedModel:
         """A model that may be pruned in place; where two do not fit, the dense one itself is given away."""
-        dense = self.dense()
+        dense = self.loaded()
         if not self._fits(self._bytes):
-            self._dense = None
+            self._loaded = None
             return dense
         other = self.checkpoint.load(self.dtype, lazy=True)
         # The second network shares every array with the dense one until pruning replaces its own.
@@ -79,16 +83,16 @@ class Source:
 
     def beside(self) -> LoadedModel | None:
         """The dense model if it is still in memory, to be compared with."""
-        return self._dense
+        return self._loaded
 
     def beside_another(self, file_bytes: int) -> LoadedModel | None:
         """The dense model if it fits in memory beside one with weight files of this size; else it goes."""
-        dense = self.dense()
+        dense = self.loaded()
         # A compute type wider than the stored one; of quantized weights it widens the scales only.
         widening = self._bytes / self.checkpoint.shards.nbytes
         if self._fits(int(file_bytes * max(1.0, widening))):
             return dense
-        self._dense = None
+        self._loaded = None
         return None
 
     def _fits(self, other_bytes: int) -> bool:
@@ -98,22 +102,17 @@ class Source:
 class ModelMaker:
     """Makes the models of one dense model's configurations, one at a time."""
 
-    def __init__(
-        self,
-        config: StudyConfig,
-        study: StudyFolder,
-        source: Source,
-    ) -> None:
-        """Nothing is made yet; what an interrupted study left half done is removed.
+    def __init__(self, config: StudyConfig, study: StudyFolder, dense: DenseModel) -> None:
+        """Remove what an interrupted study left half done.
 
         Args:
             config: The study.
             study: Its folder.
-            source: The dense model.
+            dense: The dense model.
         """
         self._config = config
         self._study = study
-        self._source = source
+        self._dense = dense
         self._statistics: ActivationStatistics | None = None
         self._work = study.work
         self.clean()
@@ -132,7 +131,7 @@ class ModelMaker:
         """
         recipe = recipe_of(self._config, name)
         if name.is_dense:
-            dense = self._source.dense()
+            dense = self._dense.loaded()
             yield Made(dense, None, dense.checkpoint.shards.nbytes)
         elif not name.written:
             assert isinstance(recipe, Recipe)
@@ -142,9 +141,9 @@ class ModelMaker:
             folder = self._study.checkpoint(name)
             folder = folder if keep else self._work / folder.name
             record = self._write(folder, name, progress)
-            written = Checkpoint(folder, self._source.checkpoint.trust_remote_code)
-            dense_beside = self._source.beside_another(written.shards.nbytes)
-            loaded = written.load(self._source.dtype)
+            written = Checkpoint(folder, self._dense.checkpoint.trust_remote_code)
+            dense_beside = self._dense.beside_another(written.shards.nbytes)
+            loaded = written.load(self._dense.dtype)
             yield Made(loaded, dense_beside, written.shards.nbytes, record, folder=folder)
             del loaded
             if not keep:
@@ -155,18 +154,18 @@ class ModelMaker:
         if recipe.allocation is not None or recipe.masks_from_dense:
             if self._statistics is None:
                 self._statistics = calibrate(
-                    self._source.dense(), recipe.calibration, seed=recipe.seed or 0, progress=progress
+                    self._dense.loaded(), recipe.calibration, seed=recipe.seed or 0, progress=progress
                 )
             statistics = self._statistics
-        pruned = self._source.to_prune()
+        pruned = self._dense.to_prune()
         report = prune(pruned, recipe, statistics=statistics, progress=progress)
         size = pruned.checkpoint.shards.nbytes
-        return Made(pruned, self._source.beside(), size, report.record, report)
+        return Made(pruned, self._dense.beside(), size, report.record, report)
 
     def _write(self, folder: Path, name: Configuration, progress: ProgressCallback) -> PruningRecord:
         """Write the checkpoint of a configuration; what was done."""
         recipe, quantization = recipe_of(self._config, name), name.label.quantization
-        model = self._source.checkpoint
+        model = self._dense.checkpoint
         dtype = "auto"
         if recipe is not None and recipe.calibration is not None:
             dtype = self._config.generation.dtype

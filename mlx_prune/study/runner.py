@@ -30,7 +30,7 @@ from mlx_prune.study.card_results import results_of_study
 from mlx_prune.study.config import StudyConfig, config_to_dict
 from mlx_prune.study.data import require_sources, with_named_data
 from mlx_prune.study.folder import StudyFolder
-from mlx_prune.study.models import Made, ModelMaker, Source
+from mlx_prune.study.models import DenseModel, Made, ModelMaker
 from mlx_prune.study.recipes import recipe_of
 from mlx_prune.study.results import PerplexityRow, SizeRow
 
@@ -131,7 +131,7 @@ class _Study:
         maker = ModelMaker(
             self.config,
             self.folder,
-            Source(checkpoint, self.config.generation.dtype),
+            DenseModel(checkpoint, self.config.generation.dtype),
         )
         for name in missing:
             self.watch(StudyEvent(name, "running"))
