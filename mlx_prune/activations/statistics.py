@@ -126,7 +126,7 @@ class ActivationSums(Generic[S]):
     """
 
     def __init__(self, linears: Sequence[PrunableLinear], measure: Callable[[mx.array], S]) -> None:
-        """Nothing is measured yet.
+        """Note which matrices belong to one layer.
 
         Args:
             linears: The layers to watch.

@@ -37,7 +37,7 @@ class CheckpointWriter:
     """The weight files of one output folder."""
 
     def __init__(self, folder: Path, layout: str, files: tuple[_File, ...], index: bytes | None) -> None:
-        """Plan only; see :func:`plan` and :meth:`create`."""
+        """As :func:`plan` lays them out."""
         self.layout = layout
         self._folder = folder
         self._files = files

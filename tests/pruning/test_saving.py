@@ -184,3 +184,29 @@ def test_a_full_disk_is_refused_before_the_start(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="free some space"):
         prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_model_with_code_of_its_own_is_saved_where_its_code_was_trusted(tmp_path):
+    source = save_tiny_model(tmp_path / "m", "llama")
+    turned = {
+        name: mx.contiguous(values.T) if name.endswith("k_proj.weight") else values
+        for name, values in mx.load(str(source / "model.safetensors")).items()
+    }
+    mx.save_safetensors(str(source / "model.safetensors"), turned)
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "model_file": "own.py"}))
+    (source / "own.py").write_text(
+        "from mlx_lm.models import llama\n"
+        "ModelArgs = llama.ModelArgs\n"
+        "class Model(llama.Model):\n"
+        "    def sanitize(self, weights):\n"
+        "        turned = {k for k, v in weights.items() if 'k_proj' in k and v.shape[0] > v.shape[1]}\n"
+        "        return super().sanitize({k: v.T if k in turned else v for k, v in weights.items()})\n"
+    )
+    model = load(source, trust_remote_code=True)
+    report = prune(model, Recipe("magnitude", 0.5))
+    save(model, tmp_path / "out", report)
+    assert inspect(tmp_path / "out", trust_remote_code=True).actual_sparsity == report.actual_sparsity
+    again = load(tmp_path / "out", trust_remote_code=True)
+    for mine, saved in zip(prunable_linears(model.model), prunable_linears(again.model), strict=True):
+        assert mx.array_equal(mine.weight, saved.weight)
