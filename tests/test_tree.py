@@ -66,6 +66,21 @@ def test_tests_lie_in_the_rooms_that_they_are_of() -> None:
     assert folders - OTHER_TESTS <= rooms
 
 
+def test_the_page_of_the_rooms_is_short_and_names_every_room_and_files_that_exist() -> None:
+    page = (REPOSITORY / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert len(page.splitlines()) <= 80
+    picture = page.split("```")[1]
+    assert not [
+        path.name
+        for path in PACKAGE.iterdir()
+        if (path / "__init__.py").exists() and path.name not in picture
+    ]
+    named = re.findall(r"`(?:mlx_prune/)?((?:\w+/)*\w+\.py)", page)
+    files = {module.relative_to(PACKAGE).as_posix() for module in MODULES}
+    assert len(named) > 30
+    assert not [name for name in named if not any(f"/{file}".endswith(f"/{name}") for file in files)]
+
+
 def test_names_that_docstrings_refer_to_exist() -> None:
     wrong = []
     for module in MODULES:
