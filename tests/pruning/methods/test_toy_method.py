@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -155,13 +156,25 @@ def test_names_are_taken_once_and_a_package_that_fails_is_named(monkeypatch: pyt
         registry.methods()
 
 
-def test_a_package_registers_by_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = EntryPoint("bottom", f"{__name__}:Bottom", "mlx_prune.methods")
-    monkeypatch.setattr(EntryPoint, "load", lambda _: Bottom)
-    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [ours])
-    monkeypatch.setattr(registry, "_loaded", False)
-    monkeypatch.setattr(registry, "_methods", {})
-    assert list(registry.methods(registry.MASK))[-1] == "bottom"
+SHARP = """
+from mlx_prune.pruning.method import Mask
+from mlx_prune.registry import Look
+
+class Sharp(Mask):
+    name, words, look = "sharp", "sharp weights are zeroed", Look("blue", "p")
+"""
+
+
+def test_an_installed_package_registers_by_entry_point(tmp_path: Path) -> None:
+    about = tmp_path / "sharp-1.0.dist-info"
+    about.mkdir()
+    (tmp_path / "sharp.py").write_text(SHARP)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: sharp\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[mlx_prune.methods]\nsharp = sharp:Sharp\n")
+    command = [sys.executable, "-c", "from mlx_prune.cli.main import main; main()", "prune", "--help"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    assert "sparsegpt and sharp set single weights to zero" in " ".join(shown.split())
 
 
 def test_the_method_in_the_documentation_works(model: Path, tmp_path: Path) -> None:
