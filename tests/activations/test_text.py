@@ -1,3 +1,5 @@
+"""Calibration text: distinct stretches of it, as long as text and model allow, or a sentence saying why."""
+
 from __future__ import annotations
 
 import hashlib

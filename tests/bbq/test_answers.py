@@ -1,3 +1,5 @@
+"""The four rules that read a letter, against another statement of them."""
+
 from __future__ import annotations
 
 import pytest

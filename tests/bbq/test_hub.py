@@ -1,3 +1,5 @@
+"""BBQ through the Hub's copy of it, read as the datasets library reads it."""
+
 from __future__ import annotations
 
 import pyarrow as pa

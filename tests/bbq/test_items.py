@@ -1,3 +1,5 @@
+"""Which questions are asked: categories, contexts, and limits that are balanced and nested."""
+
 from __future__ import annotations
 
 from collections import Counter

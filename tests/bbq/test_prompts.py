@@ -1,3 +1,5 @@
+"""Prompts are the study's, whole, with one BOS, through any chat template."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""From rows of files to items; what is wrong with a row is named with its place."""
+
 from __future__ import annotations
 
 import json

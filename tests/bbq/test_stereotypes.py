@@ -1,3 +1,5 @@
+"""Which option fits the stereotype, against BBQ's own script on every item."""
+
 from __future__ import annotations
 
 import csv

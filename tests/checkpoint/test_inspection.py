@@ -1,3 +1,5 @@
+"""Zeros counted in any checkpoint, and compared with what was recorded."""
+
 from __future__ import annotations
 
 import json

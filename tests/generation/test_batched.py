@@ -1,3 +1,5 @@
+"""Answers in batches are those of mlx-lm one at a time, whatever the batch."""
+
 import dataclasses
 
 import mlx.core as mx

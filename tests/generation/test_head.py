@@ -1,3 +1,5 @@
+"""The vocabulary head run where a token is drawn, and nowhere else."""
+
 import mlx.core as mx
 import numpy as np
 import pytest

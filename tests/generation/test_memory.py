@@ -1,3 +1,5 @@
+"""Batches fit the memory that is free."""
+
 import pytest
 from tiny_models import save_tiny_model
 

@@ -1,3 +1,5 @@
+"""Shared beginnings of prompts are found and computed once."""
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -1,3 +1,5 @@
+"""Caches whose rows are copied and dropped compute what the models' own caches do."""
+
 import mlx.core as mx
 import numpy as np
 import pytest

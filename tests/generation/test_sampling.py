@@ -1,3 +1,5 @@
+"""Noise is keyed, and draws follow the softmax."""
+
 import hashlib
 
 import mlx.core as mx

@@ -1,3 +1,5 @@
+"""Answers' text is what mlx-lm streams, and letters are found among the tokens."""
+
 import mlx.core as mx
 import numpy as np
 import pytest

@@ -1,3 +1,5 @@
+"""Shares of several processes."""
+
 import mlx.core as mx
 import pytest
 

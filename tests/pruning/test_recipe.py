@@ -1,3 +1,5 @@
+"""Recipes: exact counts, defaults, and arguments that make no sense."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""Fingerprints see every change of weights, items and prompts."""
+
 import dataclasses
 
 import mlx.core as mx

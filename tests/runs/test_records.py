@@ -1,3 +1,5 @@
+"""Records: what a row holds, and parts that read back as one table."""
+
 import json
 
 import pyarrow as pa
