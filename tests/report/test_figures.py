@@ -19,6 +19,7 @@ from mlx_prune.report.figures.panels import (
     with_actual,
 )
 from mlx_prune.report.figures.style import NARROW, TONES, WIDE, lay_out, look, method_style
+from mlx_prune.report.tables.table import Table
 from mlx_prune.report.write import report_tables
 
 DENSE_ONLY = (("dense", 0.0, None),)
@@ -248,3 +249,17 @@ def test_a_study_without_intervals_is_drawn(tmp_path):
     for figure in filter(None, figures):
         render(figure, "svg")
     assert any(figures)
+
+
+def test_a_figure_is_not_drawn_without_the_rows_it_needs(tables):
+    for kind in FIGURES:
+        assert kind.needs
+        for name in kind.needs:
+            empty = replace(tables, **{name: Table.of(tables[name].row_type, ())})
+            assert draw(kind, empty) is None, (kind.name, name)
+
+
+def test_who_does_not_see_a_figure_is_told_what_it_shows(tables):
+    for kind in FIGURES:
+        assert kind.alt.startswith(f"{kind.title}. ")
+        assert kind.alt.endswith(".")
