@@ -5,6 +5,7 @@ from __future__ import annotations
 from glob import escape
 from pathlib import Path
 
+from mlx_prune.checkpoint.config import CONFIG_FILE
 from mlx_prune.checkpoint.shards import INDEX_FILE, WEIGHT_FILES, indexed_files
 from mlx_prune.errors import CheckpointError, one_line
 
@@ -68,7 +69,7 @@ def download(hub_id: str, *, trust_remote_code: bool) -> Path:
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise CheckpointError(f"{hub_id} could not be downloaded from the Hub: {one_line(error)}.") from error
-    if not (folder / "config.json").is_file():
+    if not (folder / CONFIG_FILE).is_file():
         raise CheckpointError(f"{hub_id} on the Hub holds no config.json, so it is not a model for mlx-lm.")
     return folder
 
@@ -77,4 +78,4 @@ def _weights(folder: Path) -> list[str]:
     """Patterns of the weight files: those that the index names, else what mlx-lm loads."""
     index = folder / INDEX_FILE
     named = [escape(name) for name in indexed_files(index)] if index.is_file() else [WEIGHT_FILES]
-    return [*named, "config.json"]  # without anything to fetch, the Hub's client warns
+    return [*named, CONFIG_FILE]  # without anything to fetch, the Hub's client warns

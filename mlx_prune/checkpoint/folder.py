@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mlx_prune import words
 from mlx_prune.checkpoint.record import META_FILE
+from mlx_prune.checkpoint.shards import INDEX_FILE
 from mlx_prune.errors import CheckpointError
 from mlx_prune.paths import expanded
 from mlx_prune.store import lock
@@ -28,7 +29,7 @@ _SIDE_FILES = (
     "NOTICE*",
     "COPYING*",
 )
-_NOT_COPIED = ("model.safetensors.index.json", META_FILE)
+_NOT_COPIED = (INDEX_FILE, META_FILE)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from mlx_lm.utils import _decode_tagged_floats
 from mlx_lm.utils import load_model as _mlx_lm_load_model
 
 from mlx_prune.chat.tokenizer import OpenedTokenizer, open_tokenizer
-from mlx_prune.checkpoint.config import check_plausible, entries_changed, read_config
+from mlx_prune.checkpoint.config import CONFIG_FILE, check_plausible, entries_changed, read_config
 from mlx_prune.checkpoint.costs import Costs, costs_of
 from mlx_prune.checkpoint.downloads import download
 from mlx_prune.checkpoint.hashes import quick_hash
@@ -141,7 +141,7 @@ class Checkpoint:
         except (Exception, SystemExit) as error:  # whatever an architecture's constructor or loader raises
             reason = said.getvalue().strip(" .\n") if isinstance(error, SystemExit) else one_line(error)
             raise CheckpointError(f"mlx-lm cannot load {path}: {reason}.") from error
-        check_rope(network, config, str(path / "config.json"))
+        check_rope(network, config, str(path / CONFIG_FILE))
         if dtype != "stored":
             network.set_dtype(getattr(mx, self.compute_dtype(dtype)))
         if not lazy:
@@ -259,7 +259,7 @@ def _folder(model: str | Path, trust_remote_code: bool) -> Path:
         return Path(demo.model_path())
     path = expanded(model)
     if path.is_dir():
-        if not (path / "config.json").is_file():
+        if not (path / CONFIG_FILE).is_file():
             raise CheckpointError(f"{path} holds no config.json, so it is not a model folder.")
         for entry in path.iterdir():
             # Whoever opens a FIFO waits for its writer, which no library below us thinks of.

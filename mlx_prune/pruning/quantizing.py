@@ -16,7 +16,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.utils import quantize_model, save_config, save_model
 
-from mlx_prune.checkpoint.config import is_quantized
+from mlx_prune.checkpoint.config import CONFIG_FILE, is_quantized
 from mlx_prune.checkpoint.dimensions import build
 from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
 from mlx_prune.checkpoint.matrices import other_projections
@@ -170,7 +170,7 @@ def _write_weights(folder: OutputFolder, source: Checkpoint, done: _Quantized) -
     save_model(folder.partial, done.network, donate_model=True)
     add_parts(folder.partial, source.shards, parts)
     copy_side_files(source.path, folder.partial)
-    save_config(done.config, folder.partial / "config.json", keep_vision_config=has_vision)
+    save_config(done.config, folder.partial / CONFIG_FILE, keep_vision_config=has_vision)
 
 
 def _quantized_already(path: Path) -> CheckpointError:

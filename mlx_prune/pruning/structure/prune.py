@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import mlx.core as mx
 
 from mlx_prune import distributed
+from mlx_prune.checkpoint.config import CONFIG_FILE
 from mlx_prune.checkpoint.folder import copy_side_files, output_folder
 from mlx_prune.checkpoint.open import Checkpoint, OnDisk
 from mlx_prune.checkpoint.record import Change, PruningRecord
@@ -96,7 +97,7 @@ def _write(job: Shrinking, fingerprint: str, kernels: choice.KernelRecord) -> St
     written = job.recipe.structure.write(job)
     seconds = dict(job.watch.seconds)
     copy_side_files(source.checkpoint.path, folder.partial)
-    write_json(folder.partial / "config.json", written.config)
+    write_json(folder.partial / CONFIG_FILE, written.config)
     after = _checked(source.checkpoint, folder.partial, written)
     report = StructuredReport(
         model=source.checkpoint.name,
