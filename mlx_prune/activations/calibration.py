@@ -39,7 +39,6 @@ class Calibration:
     )
 
     def __post_init__(self) -> None:
-        """Refuse sizes that make no sense."""
         if self.samples is not None and self.samples < 1:
             raise RecipeError(f"Calibration needs at least one sample, not {self.samples}.")
         if self.sequence_length is not None and self.sequence_length < 2:

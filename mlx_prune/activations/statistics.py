@@ -32,9 +32,7 @@ class InputSums(Protocol):
         """Tokens that were summed."""
         ...
 
-    def __add__(self, other: Self) -> Self:
-        """The statistic over both sets of tokens."""
-        ...
+    def __add__(self, other: Self) -> Self: ...
 
 
 S = TypeVar("S", bound=InputSums)
@@ -53,7 +51,6 @@ class SquareSums:
     count: int
 
     def __add__(self, other: SquareSums) -> SquareSums:
-        """The sums over both sets of tokens."""
         return SquareSums(self.sums + other.sums, self.count + other.count)
 
     def root_mean_square(self) -> mx.array:
@@ -94,7 +91,6 @@ class GramSums:
     count: int
 
     def __add__(self, other: GramSums) -> GramSums:
-        """The sums over both sets of tokens."""
         return GramSums(self.sums + other.sums, self.count + other.count)
 
     def root_mean_square(self) -> mx.array:

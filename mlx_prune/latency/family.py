@@ -68,7 +68,6 @@ class LatencyRow(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what no measurement gives."""
         for name in ("ratio", "low", "high", "dense_ms", "pruned_ms"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:

@@ -38,7 +38,6 @@ class CalibrationPass:
     described: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Describe the text."""
         self.described = self.data.describe()
 
     @property

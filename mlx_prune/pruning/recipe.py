@@ -87,7 +87,6 @@ class Recipe:
     groups: tuple[int, int] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        """Check every argument and fill in the defaults."""
         known = methods(MASK)
         if self.method not in known:
             raise RecipeError(f"Unknown method {self.method!r}; choose one of {', '.join(known)}.")

@@ -93,7 +93,6 @@ class ResumablePrune:
     private: bool = True
 
     def __post_init__(self) -> None:
-        """Nothing is done yet."""
         self._state = _State(self.fingerprint)
         self._watch = Stopwatch()
         self._blocks = blocks(self.model.network)

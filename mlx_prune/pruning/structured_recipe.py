@@ -42,7 +42,6 @@ class StructuredRecipe(DepthOptions, WidthOptions):
     calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
-        """Check every argument and fill in the defaults."""
         known = methods(STRUCTURE)
         if self.method not in known:
             raise RecipeError(f"Unknown method {self.method!r}; choose one of {', '.join(known)}.")

@@ -34,7 +34,6 @@ class Study:
     min_answered: float = MIN_ANSWERED
 
     def __repr__(self) -> str:
-        """The folder."""
         return f"Study({str(self.path)!r})"
 
     @cached_property

@@ -24,7 +24,6 @@ class UnknownTokens:
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        """Nothing is counted yet."""
         self.count = 0
         self._known = known_tokens(tokenizer)
 

@@ -38,7 +38,6 @@ class RunWriter:
     """
 
     def __init__(self, path: Path, data: dict[str, Any], *, shared: bool) -> None:
-        """Wrap an open folder."""
         self.path = path
         self.data = data
         self.shared = shared

@@ -45,7 +45,6 @@ class Bbq:
     exclude_label_faults: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range."""
         if self.condition not in CONDITIONS:
             raise DataError(f"condition must be one of {', '.join(CONDITIONS)}, not {self.condition!r}.")
         require_from(1, "limit", self.limit)
@@ -80,7 +79,6 @@ class Generation:
     thinking: str = "off"
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range."""
         _ = self.settings
         if self.engine not in ENGINES:
             raise DataError(f"engine is {self.engine!r}; choose 'batched' or 'sequential'.")

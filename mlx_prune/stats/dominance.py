@@ -37,7 +37,6 @@ class Cost:
     high: float
 
     def __post_init__(self) -> None:
-        """Refuse what is no interval."""
         if math.isnan(self.low) or math.isnan(self.high) or self.low > self.high:
             raise ValueError(f"{self.low} to {self.high} is no interval")
 

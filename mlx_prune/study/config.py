@@ -74,7 +74,6 @@ class PerplexityMeasure:
     sequence_length: int | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range."""
         require_from(1, "sequences", self.sequences)
         require_from(2, "sequence_length", self.sequence_length)
 
@@ -88,7 +87,6 @@ class LatencyMeasure:
     rounds: int = 3
 
     def __post_init__(self) -> None:
-        """Refuse what is out of range."""
         require_from(1, "items", self.items)
         require_from(1, "rounds", self.rounds)
 
@@ -108,7 +106,6 @@ class StudyConfig:
     save_checkpoints: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what could not be run."""
         if not self.models:
             raise DataError("a study needs at least one model.")
         for method in self.grid.methods:

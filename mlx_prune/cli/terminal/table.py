@@ -73,7 +73,6 @@ class FittedTable:
         self._sections.add(len(self._rows) - 1)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """The table, or the tables it breaks into."""
         for number, places in enumerate(self._parts(console, options)):
             yield self._table(places, "" if number else self.title, options)
             yield ""

@@ -49,7 +49,6 @@ class Quantization:
     )
 
     def __post_init__(self) -> None:
-        """Check the values and fill in what the mode fixes."""
         if self.mode not in MODES:
             raise RecipeError(f"Unknown quantization mode {self.mode!r}{nearest(self.mode, MODES)}")
         fixed_bits, fixed_group = FIXED_MODES.get(self.mode, (4, AFFINE_GROUP))

@@ -155,7 +155,6 @@ class _Narrowing:
     errors: dict[str, list[OutputError]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Nothing is chosen yet."""
         self._linears = {linear.name: linear for linear in self.job.source.linears}
         self.chosen = {kind: [] for kind in self.plan.kept}
         self.errors = {kind: [] for kind in self.plan.kept}

@@ -119,18 +119,15 @@ class Tables(Mapping[str, Table[Any]]):
     published: Table[Published] = Table(Published, ())
 
     def __getitem__(self, name: str) -> Table[Any]:
-        """A table by its name."""
         if name not in _NAMES:
             raise KeyError(name)
         found: Table[Any] = getattr(self, name)
         return found
 
     def __iter__(self) -> Iterator[str]:
-        """The names, in the order of a report."""
         return iter(_NAMES)
 
     def __len__(self) -> int:
-        """How many there are."""
         return len(_NAMES)
 
 

@@ -74,7 +74,6 @@ class Schema:
     """
 
     def __init__(self, row_type: type[Row]) -> None:
-        """Read them off the fields of a kind of row."""
         self.columns = tuple(_columns(row_type))
         self.names = tuple(column.name for column in self.columns)
         self.paths = {column.name: column.path for column in self.columns}
@@ -130,7 +129,6 @@ class Row:
     about: ClassVar[About]
 
     def __post_init__(self) -> None:
-        """Make the cells plain values."""
         for name, clean in self.schema().cleaners:
             object.__setattr__(self, name, clean(getattr(self, name)))
 
@@ -192,7 +190,6 @@ class Table(Generic[R]):
         return self.schema.names
 
     def __len__(self) -> int:
-        """Number of rows."""
         return len(self.rows)
 
     @cached_property
