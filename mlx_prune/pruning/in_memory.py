@@ -15,13 +15,12 @@ from mlx_prune.checkpoint.matrices import PrunableLinear, other_projections, pru
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.checkpoint.zeros import MatrixZeros
 from mlx_prune.dtypes import FLOATS, mlx_type
-from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.allocation import Allocation, AllocationRule
 from mlx_prune.pruning.mask_report import PruneReport
-from mlx_prune.pruning.masking import Measuring, Stopwatch, check_fits, peak_rss_bytes, prune_blocks
+from mlx_prune.pruning.masking import Measuring, Stopwatch, check_fits, prune_blocks
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
 from mlx_prune.wired import wired_limit
 
@@ -114,21 +113,17 @@ def _prune(
         stored=_stored_types(model.checkpoint, linears) if recipe.mask.changes_weights else None,
         progress=progress or silent,
     )
-    return PruneReport(
+    return PruneReport.measured(
+        watch,
+        kernels,
+        time.perf_counter() - started,
         model=model.name,
         recipe=recipe,
         matrices=tuple(matrices),
-        prune_time_s=round(time.perf_counter() - started, 3),
-        calibration_time_s=round(watch.get("calibrate"), 3),
-        peak_memory_bytes=mx.get_peak_memory(),
-        peak_rss_bytes=peak_rss_bytes(),
         dtype=model.dtype,
         calibration=described,
-        versions=versions(),
-        device=dict(device()),
         left_out=other_projections(model.model),
         allocation=None if allocation is None else dict(allocation.record),
-        kernels=kernels.to_json(),
     )
 
 

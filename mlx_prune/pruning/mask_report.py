@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from mlx_prune import words
@@ -15,54 +15,29 @@ from mlx_prune.kernels import choice
 from mlx_prune.pruning.command import command_of
 from mlx_prune.pruning.method import Mask
 from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.pruning.report import Report
 from mlx_prune.registry import MASK, methods
 
 _SHORTFALL = 0.01
 _NAMED = 4  # experts in a warning
 
 
-@dataclass(frozen=True)
-class PruneReport:
-    """What a prune did.
+@dataclass(frozen=True, kw_only=True)
+class PruneReport(Report):
+    """What setting single weights to zero did.
 
     Attributes:
-        model: What the user called the model.
         recipe: What was asked for.
         matrices: Every prunable matrix with its zeros, also those the recipe left alone.
-        prune_time_s: Calibration, selection and writing of the pruned weights, in seconds.
-        calibration_time_s: The part of it spent on activation statistics.
-        peak_memory_bytes: Highest memory MLX held during the prune.
-        peak_rss_bytes: Highest resident memory of the process so far.
-        dtype: Compute type of the calibration.
-        calibration: Source, sizes and hashes of the text; None without calibration.
-        layout: "source" (the source's own files with zeros written in), "mlx" (mlx-lm's names and shapes), or
-            None as long as nothing is saved.
-        versions: Of this package and the libraries.
-        device: The machine.
-        fingerprint: Of the recipe and the source, by which a finished prune is recognized.
         left_out: Projections of the blocks that are never pruned: routers of experts, and matrices that are
             no linear layers. They are not counted.
         allocation: How the sparsity was spread over the blocks; None where it is the same in all.
-        kernels: What computed it, where there are GPU kernels
-            (:class:`~mlx_prune.kernels.choice.KernelRecord`).
     """
 
-    model: str
     recipe: Recipe
     matrices: tuple[MatrixZeros, ...]
-    prune_time_s: float
-    calibration_time_s: float
-    peak_memory_bytes: int
-    peak_rss_bytes: int
-    dtype: str
-    calibration: dict[str, Any] | None
-    layout: str | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-    device: dict[str, Any] = field(default_factory=dict)
-    fingerprint: str = ""
     left_out: tuple[str, ...] = ()
     allocation: dict[str, Any] | None = None
-    kernels: dict[str, Any] = field(default_factory=dict)
 
     @property
     def target_sparsity(self) -> float:
@@ -169,10 +144,6 @@ class PruneReport:
         }
         return PruningRecord.of(content)
 
-    def to_json(self) -> dict[str, Any]:
-        """The content of pruning_meta.json; sparsities are in percent there."""
-        return self.record.entries
-
 
 def _constants(recipe: Recipe) -> dict[str, Any]:
     """Numbers of the method's own under its name; null under the names of others that have some."""
@@ -190,17 +161,15 @@ def report_from_record(
     """The report of a finished prune, from its record, the recipe and the model's linears."""
     meta = record.entries
     zeros, unseen = meta["matrix_zeros"], set(meta.get("unseen_experts", ()))
-    same = ("model", "prune_time_s", "calibration_time_s", "peak_memory_bytes", "peak_rss_bytes", "dtype")
-    more = ("calibration", "layout", "versions", "device", "fingerprint")
-    return PruneReport(
+    matrices = (
+        MatrixZeros.of(linear, zeros[linear.name], unseen=linear.name in unseen) for linear in linears
+    )
+    return PruneReport.finished(
+        record,
         recipe=recipe,
-        matrices=tuple(
-            MatrixZeros.of(linear, zeros[linear.name], unseen=linear.name in unseen) for linear in linears
-        ),
+        matrices=tuple(matrices),
         left_out=tuple(meta["left_out"]),
         allocation=meta.get("allocation"),
-        kernels=meta.get("kernels", {}),
-        **{key: meta[key] for key in same + more},
     )
 
 

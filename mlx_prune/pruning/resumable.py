@@ -26,14 +26,13 @@ from mlx_prune.checkpoint.matrices import (
 from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.checkpoint.pruned_files import PrunedFiles
 from mlx_prune.checkpoint.zeros import MatrixZeros
-from mlx_prune.environment import device, versions
 from mlx_prune.kernels.choice import KernelRecord
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.allocation import Allocation, AllocationRule
 from mlx_prune.pruning.calibration_pass import CalibrationPass
 from mlx_prune.pruning.fields import SQUARE_SUMS
 from mlx_prune.pruning.mask_report import PruneReport
-from mlx_prune.pruning.masking import Measuring, Stopwatch, peak_rss_bytes, prune_blocks
+from mlx_prune.pruning.masking import Measuring, Stopwatch, prune_blocks
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.saving import finish
 from mlx_prune.store import write_json
@@ -170,22 +169,17 @@ class ResumablePrune:
             MatrixZeros.of(linear, count, unseen=linear.name in state.unseen)
             for linear, count in zip(linears, state.zeros, strict=True)
         )
-        report = PruneReport(
+        report = PruneReport.measured(
+            self._watch,
+            self.kernels,
             model=self.model.checkpoint.name,
             recipe=self.recipe,
             matrices=zeros,
-            prune_time_s=round(sum(self._watch.seconds.values()), 3),
-            calibration_time_s=round(self._watch.get("calibrate"), 3),
-            peak_memory_bytes=mx.get_peak_memory(),
-            peak_rss_bytes=peak_rss_bytes(),
             dtype=self.model.compute,
             calibration=self._described,
-            versions=versions(),
-            device=dict(device()),
             fingerprint=self.fingerprint,
             left_out=self._left_out,
             allocation=None if self._allocation is None else dict(self._allocation.record),
-            kernels=self.kernels.to_json(),
         )
         for states in self.folder.partial.glob("hidden-*"):
             shutil.rmtree(states)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
@@ -14,6 +14,7 @@ from mlx_prune.checkpoint.invented import calibration_warnings
 from mlx_prune.checkpoint.record import Change, PruningRecord
 from mlx_prune.kernels import choice
 from mlx_prune.pruning.command import command_of
+from mlx_prune.pruning.report import Report
 
 if TYPE_CHECKING:
     from mlx_prune.pruning.structured_recipe import StructuredRecipe
@@ -21,12 +22,11 @@ if TYPE_CHECKING:
 _SHORTFALL = 0.05
 
 
-@dataclass(frozen=True)
-class StructuredReport:
-    """What a structured prune did.
+@dataclass(frozen=True, kw_only=True)
+class StructuredReport(Report):
+    """What removing neurons, heads or blocks did.
 
     Attributes:
-        model: What the user called the model.
         recipe: What was asked for.
         prunable: Weights of all linears in the blocks.
         parameters: All parameters of the model.
@@ -36,21 +36,8 @@ class StructuredReport:
             ("before", "after"), and which went (not of neurons); for blocks also the score each had.
         repair: Relative errors with and without: of the corrected projection of each block under "neurons"
             and "groups", of the hidden states after each gap under "blocks"; None if not asked for.
-        prune_time_s: Measuring, choosing and writing, in seconds.
-        calibration_time_s: The part of it spent on running the model on text.
-        peak_memory_bytes: Highest memory MLX held.
-        peak_rss_bytes: Highest resident memory of the process so far.
-        dtype: Compute type of the calibration.
-        calibration: Source, sizes and hashes of the text; None without.
-        layout: "source" (the source's tensor names) or "mlx" (mlx-lm's names and shapes).
-        versions: Of this package and the libraries.
-        device: The machine.
-        fingerprint: Of the recipe and the source, by which a finished prune is recognized.
-        kernels: What computed it, where there are GPU kernels
-            (:class:`~mlx_prune.kernels.choice.KernelRecord`).
     """
 
-    model: str
     recipe: StructuredRecipe
     prunable: Change
     parameters: Change
@@ -58,17 +45,6 @@ class StructuredReport:
     flops_per_token: Change
     removed: Mapping[str, Any]
     repair: Mapping[str, Any] | None
-    prune_time_s: float
-    calibration_time_s: float
-    peak_memory_bytes: int
-    peak_rss_bytes: int
-    dtype: str
-    calibration: dict[str, Any] | None
-    layout: str
-    versions: dict[str, str] = field(default_factory=dict)
-    device: dict[str, Any] = field(default_factory=dict)
-    fingerprint: str = ""
-    kernels: dict[str, Any] = field(default_factory=dict)
 
     @property
     def target_sparsity(self) -> float:
@@ -169,29 +145,22 @@ class StructuredReport:
         }
         return PruningRecord.of(content)
 
-    def to_json(self) -> dict[str, Any]:
-        """The content of pruning_meta.json; sparsities are in percent there."""
-        return self.record.entries
-
 
 def report_from_record(record: PruningRecord, recipe: StructuredRecipe) -> StructuredReport:
     """The report of a finished prune, from its record and the recipe."""
     meta = record.entries
-    same = (
-        *("model", "removed", "repair", "prune_time_s", "calibration_time_s", "peak_memory_bytes"),
-        *("peak_rss_bytes", "dtype", "calibration", "layout", "versions", "device", "fingerprint"),
-    )
     parameters, nbytes, flops = (
         Change(meta[key]["before"], meta[key]["after"]) for key in ("parameters", "bytes", "flops_per_token")
     )
-    return StructuredReport(
+    return StructuredReport.finished(
+        record,
         recipe=recipe,
         prunable=Change(meta["total_prunable_params"], meta["remaining_prunable_params"]),
         parameters=parameters,
         bytes=nbytes,
         flops_per_token=flops,
-        kernels=meta.get("kernels", {}),
-        **{key: meta[key] for key in same},
+        removed=meta["removed"],
+        repair=meta["repair"],
     )
 
 

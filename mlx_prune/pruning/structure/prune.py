@@ -13,12 +13,10 @@ from mlx_prune.checkpoint.config import CONFIG_FILE
 from mlx_prune.checkpoint.folder import copy_side_files, output_folder
 from mlx_prune.checkpoint.open import Checkpoint, OnDisk
 from mlx_prune.checkpoint.record import Change, PruningRecord
-from mlx_prune.environment import device, versions
 from mlx_prune.errors import RecipeError
 from mlx_prune.kernels import choice
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.calibration_pass import HIDDEN_LIMIT, CalibrationPass
-from mlx_prune.pruning.masking import peak_rss_bytes
 from mlx_prune.pruning.saving import check_same, publish
 from mlx_prune.pruning.source import Source
 from mlx_prune.pruning.structure import verify
@@ -95,27 +93,22 @@ def _write(job: Shrinking, fingerprint: str, kernels: choice.KernelRecord) -> St
     source, folder = job.source, job.folder
     before = _sizes(source)
     written = job.recipe.structure.write(job)
-    seconds = dict(job.watch.seconds)
     copy_side_files(source.checkpoint.path, folder.partial)
     write_json(folder.partial / CONFIG_FILE, written.config)
     after = _checked(source.checkpoint, folder.partial, written)
-    report = StructuredReport(
+    report = StructuredReport.measured(
+        job.watch,
+        kernels,
+        None,
         model=source.checkpoint.name,
         recipe=job.recipe,
         **{key: Change(before[key], after[key]) for key in before},
         removed=written.removed,
         repair=written.repair,
-        prune_time_s=round(sum(seconds.values()), 3),
-        calibration_time_s=round(seconds.get("calibrate", 0.0), 3),
-        peak_memory_bytes=mx.get_peak_memory(),
-        peak_rss_bytes=peak_rss_bytes(),
         dtype=source.compute,
         calibration=None if job.calibration is None else job.calibration.described,
         layout=written.layout,
-        versions=versions(),
-        device=dict(device()),
         fingerprint=fingerprint,
-        kernels=kernels.to_json(),
     )
     publish(folder, report.record)
     return report
