@@ -8,62 +8,21 @@ import warnings
 import mlx.core as mx
 import numpy as np
 import pytest
-from mlx_lm.models.switch_layers import SwitchLinear
+from failing_kernels import CHECKED, SAID, counting, failing_beyond_the_check
 from shimmed_kernels import pretend_gpu, shim
-from tiny_experts import save_tiny_experts
 from tiny_models import save_tiny_model
 
-from mlx_prune.activations import passes as calibration_module
-from mlx_prune.activations import statistics as blockwise
-from mlx_prune.activations.cache import StatisticsCache
-from mlx_prune.activations.passes import calibrate
-from mlx_prune.activations.statistics import ActivationSums, SquareSums, square_sums
-from mlx_prune.activations.text import calibration_tokens
-from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears
-from mlx_prune.checkpoint.open import Checkpoint, load
+from mlx_prune.checkpoint.matrices import prunable_linears
+from mlx_prune.checkpoint.open import load
 from mlx_prune.cli.main import run as run_command
 from mlx_prune.errors import CheckpointError, RecipeError
-from mlx_prune.kernels import check, choice
+from mlx_prune.kernels import choice
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.selection import prune_weight
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structured_recipe import StructuredRecipe
-
-CHECKED = {*check.SHAPES, *((rows * columns,) for rows, columns in check.SHAPES)}
-SAID = "[METAL] Command buffer execution failed: no room"
-
-
-def failing_when_evaluated(shape, dtype):
-    """An array that raises in mx.eval; a skip on a GPU, which may hang when the CPU fails it.
-
-    The shim reads inputs through NumPy, which does not tell, so only a function's last kernel may do this.
-    """
-    if mx.default_device() != mx.Device(mx.cpu):
-        pytest.skip("needs MLX on the CPU")
-    return mx.zeros(shape, dtype) + mx.linalg.inv(mx.zeros((2, 2)))[0, 0].astype(dtype)
-
-
-def failing_beyond_the_check(*names: str, lazily: bool = False):
-    """Kernels that pass the check, and fail on every other shape."""
-
-    def run(name, inputs, *rest):
-        if name not in names or inputs[0].shape in CHECKED:
-            return shim("metal")(name, inputs, *rest)
-        if lazily:
-            return failing_when_evaluated(rest[2], rest[3])
-        raise RuntimeError(SAID)
-
-    return run
-
-
-def counting(calls: list[str]):
-    def run(name, *rest):
-        calls.append(name)
-        return shim("metal")(name, *rest)
-
-    return run
 
 
 @pytest.fixture
@@ -126,49 +85,6 @@ def test_what_a_kernel_did_before_it_failed_stays_recorded(model, monkeypatch):
         np.testing.assert_array_equal(found[name], bits)
 
 
-@pytest.mark.parametrize("lazily", [False, True], ids=["at its call", "at its evaluation"])
-def test_a_calibration_whose_kernel_fails_counts_every_batch_once(lazily, model, calibration, monkeypatch):
-    monkeypatch.setattr(calibration_module, "_SMALLEST_BUDGET", 1)
-    loaded = load(model, dtype="bfloat16")
-    expected = calibrate(loaded, calibration)
-    pretend_gpu(monkeypatch, run=failing_beyond_the_check("square_sums", lazily=lazily))
-    with pytest.warns(choice.KernelWarning, match="sum_of_squares"):
-        found = calibrate(loaded, calibration)
-    for name, sums in expected.sums.items():
-        assert found.sums[name].count == sums.count
-        np.testing.assert_allclose(np.array(found.sums[name].sums), np.array(sums.sums), rtol=1e-5)
-    assert found.kernels["ran"] == {"sum_of_squares": {"bfloat16": ["portable"]}}
-
-
-def test_a_kernel_that_fails_in_a_later_batch_adds_nothing_twice(model, calibration, monkeypatch):
-    monkeypatch.setattr(calibration_module, "_SMALLEST_BUDGET", 1)
-    loaded = load(model, dtype="bfloat16")
-    expected = calibrate(loaded, calibration)
-    calls: list[int] = []
-
-    def sixth(name, inputs, *rest):
-        calls.append(inputs[0].shape not in CHECKED)
-        if sum(calls) == 6 and calls[-1]:  # of four in each batch
-            return failing_when_evaluated(rest[2], rest[3])
-        return shim("metal")(name, inputs, *rest)
-
-    pretend_gpu(monkeypatch, run=sixth)
-    with pytest.warns(choice.KernelWarning):
-        found = calibrate(loaded, calibration)
-    for name, sums in expected.sums.items():
-        assert found.sums[name].count == sums.count
-        np.testing.assert_allclose(np.array(found.sums[name].sums), np.array(sums.sums), rtol=1e-5)
-    assert found.kernels["ran"] == {"sum_of_squares": {"bfloat16": ["metal", "portable"]}}
-
-
-def test_sums_of_one_array_fall_back_too(monkeypatch):
-    pretend_gpu(monkeypatch, run=failing_beyond_the_check("square_sums"))
-    with pytest.warns(choice.KernelWarning):
-        sums = square_sums(mx.full((100, 7), 2.0)).sums
-    assert sums.tolist() == [400.0] * 7
-    assert choice.fault("sum_of_squares", mx.float32) == SAID
-
-
 def test_a_failure_that_is_not_the_kernels_stays_what_it_is(model, monkeypatch):
     pretend_gpu(monkeypatch)
     weight = mx.array(np.random.default_rng(0).normal(size=(9, 20)).astype(np.float32))
@@ -222,22 +138,6 @@ def test_a_switch_that_is_neither_on_nor_off_is_refused(monkeypatch):
         choice.switched_off()
 
 
-def test_statistics_of_kernels_are_not_reused_without_them(model, tmp_path, calibration, monkeypatch):
-    monkeypatch.setenv("MLX_PRUNE_CACHE", str(tmp_path / "cache"))
-    loaded = load(model)
-    data = calibration_tokens(calibration, loaded.tokenizer, loaded.config, 0)
-    sums = {"layer": SquareSums(mx.ones(3), 4)}
-
-    def cache():
-        return StatisticsCache(Checkpoint(model).on_disk("bfloat16"), data, batch_size=1)
-
-    pretend_gpu(monkeypatch)
-    cache().store_dense(sums)
-    assert cache().dense().keys() == {"layer"}
-    monkeypatch.setenv(choice.VARIABLE, "0")
-    assert cache().dense() == {}
-
-
 def test_a_checkpoint_records_what_ran_also_after_a_kill(model, tmp_path, calibration, monkeypatch):
     recipe = Recipe("wanda", 0.5, calibration=calibration)
     pretend_gpu(monkeypatch)
@@ -274,29 +174,3 @@ def test_a_narrower_model_records_what_ran(model, tmp_path, calibration, monkeyp
     report = prune_structured(model, tmp_path / "out", recipe, dtype="bfloat16")
     assert report.kernels["ran"] == {"sum_of_squares": {"bfloat16": ["metal"]}}
     assert json.loads((tmp_path / "out" / "pruning_meta.json").read_text())["kernels"] == report.kernels
-
-
-def test_experts_are_measured_by_kernels_as_others_are(tmp_path, calibration, monkeypatch):
-    source = load(save_tiny_experts(tmp_path / "experts", "mixtral"), dtype="float32")
-    expected = calibrate(source, calibration)
-    pretend_gpu(monkeypatch)
-    found = calibrate(source, calibration)
-    assert found.kernels == {"ran": {"sum_of_squares": {"float32": ["metal"]}}, "faults": {}}
-    for name, sums in expected.sums.items():
-        np.testing.assert_allclose(np.array(found.sums[name].sums), np.array(sums.sums), rtol=1e-5)
-
-
-@pytest.mark.parametrize(("most", "evaluations"), [(1, [1] * 6), (1 << 40, [6])])
-def test_experts_sums_are_evaluated_many_at_a_time(most, evaluations, monkeypatch):
-    monkeypatch.setattr(blockwise, "_MOST_PENDING", most)
-    layer = SwitchLinear(8, 5, 6, bias=False)
-    linear = PrunableLinear("up[0]", 0, "up", 5, 8, layer, expert=0)
-    x, indices = mx.random.normal((40, 1, 1, 8)), mx.random.randint(0, 6, (40, 2))
-    mx.eval(x, indices)
-    sums = ActivationSums([linear], square_sums)
-    calls = []
-    evaluate = mx.eval
-    monkeypatch.setattr(blockwise.mx, "eval", lambda sums: calls.append(len(sums)) or evaluate(sums))
-    with sums.watching():
-        layer(x, indices)
-    assert [call for call in calls if call] == evaluations
