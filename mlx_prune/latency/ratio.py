@@ -20,7 +20,7 @@ trimming leaves) misses up to 1.9 times as often as it should; with 0.85 (h - 1)
 
 Models too large to share the memory run in blocks, with the machine's mood common to all items of a block.
 The spread of items cannot show that, so the interval then also takes in the spread over rounds
-(:func:`ratio_interval`, ``blocks=True``).
+(:func:`paired_ratio`, ``blocks=True``).
 """
 
 from __future__ import annotations
@@ -152,33 +152,20 @@ def half_width(errors: Sequence[tuple[Floats | float, float]], confidence: float
     return np.asarray(reduce(np.hypot, parts))
 
 
-def ratio_interval(
-    logs: Floats, *, blocks: bool = False, confidence: float = CONFIDENCE, family: int = 1
-) -> tuple[Floats, Floats, Floats]:
-    """Estimate and interval of the log ratio, for complete measurements.
+def estimated(logs: Floats, blocks: bool) -> tuple[Floats, list[tuple[Floats | float, float]]]:
+    """The log ratio of complete measurements, and its independent standard errors.
 
-    With ``blocks``, Student's interval over the rounds' own estimates is added in squares. The noise of
-    single measurements is in both, so such an interval is a little too wide rather than too narrow.
+    With ``blocks``, the error over the rounds' own estimates is among them. The noise of single measurements
+    is in both, so an interval of both (:func:`half_width`) is a little too wide rather than too narrow.
 
     Args:
         logs: (..., items, rounds) from :func:`log_ratios`, nothing missing.
         blocks: Whether the models ran in blocks, rather than in turn item by item.
-        confidence: Two-sided level.
-        family: Comparisons that share it.
 
     Returns:
-        Estimate, lower and upper end on the log scale, each of shape (...); the ends are NaN for a single
-        round of blocks.
+        Estimate (...), and standard errors (...) with their degrees of freedom; none for a single round of
+        blocks.
     """
-    estimate, errors = _estimate(logs, blocks)
-    if not errors:
-        return estimate, np.full_like(estimate, np.nan), np.full_like(estimate, np.nan)
-    half = half_width(errors, confidence, family)
-    return estimate, estimate - half, estimate + half
-
-
-def _estimate(logs: Floats, blocks: bool) -> tuple[Floats, list[tuple[Floats | float, float]]]:
-    """Estimate (...), and its standard errors (...) with their degrees of freedom."""
     items, rounds = logs.shape[-2:]
     per_item = np.median(logs, axis=-1)
     estimate = trimmed_mean(per_item)
@@ -199,7 +186,7 @@ def paired_ratio(
     Args:
         times: (items, rounds) times of one model; NaN where a run was cut short.
         dense: Likewise for the dense model, in the same unit.
-        blocks: Whether the models ran in blocks (see :func:`ratio_interval`).
+        blocks: Whether the models ran in blocks (see :func:`estimated`).
         confidence: Two-sided level of the family.
         family: Comparisons that share it.
 
@@ -222,7 +209,7 @@ def paired_ratio(
     if items < MIN_ITEMS:
         ratio = math.exp(float(trimmed_mean(np.nanmedian(logs, axis=1))))
         return PairedRatio(ratio, nan, nan, confidence, items, rounds, share, family)
-    estimate, found = _estimate(kept, blocks)
+    estimate, found = estimated(kept, blocks)
     errors = tuple((float(error), freedom) for error, freedom in found)
     ratio = math.exp(float(estimate))
     return PairedRatio(ratio, nan, nan, confidence, items, rounds, share, errors=errors).among(family)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from simulated_machine import Machine
+from simulated_machine import Machine, ratio_interval
 
 from mlx_prune.latency.ratio import (
     MIN_ITEMS,
@@ -17,7 +17,6 @@ from mlx_prune.latency.ratio import (
     degrees_of_freedom,
     log_ratios,
     paired_ratio,
-    ratio_interval,
     trimmed_error,
     trimmed_mean,
 )

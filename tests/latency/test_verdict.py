@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from simulated_machine import Machine
+from simulated_machine import Machine, ratio_interval
 
-from mlx_prune.latency.ratio import PairedRatio, log_ratios, paired_ratio, ratio_interval
+from mlx_prune.latency.ratio import PairedRatio, log_ratios, paired_ratio
 from mlx_prune.latency.verdict import Verdict, verdict, within
 from mlx_prune.latency.verdict import words as all_words
 

@@ -12,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import lfilter
 
+from mlx_prune.latency.ratio import estimated, half_width
+from mlx_prune.stats.levels import CONFIDENCE
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -116,3 +119,12 @@ class Machine:
         first = rng.integers(0, 2, (simulations, items, rounds))
         slot = np.stack([first, 1 - first], axis=1)[:, :, None]
         return (of_round * items + position)[:, None, None] * 2 + slot
+
+
+def ratio_interval(
+    logs: np.ndarray, *, blocks: bool = False, confidence: float = CONFIDENCE
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Estimate, lower and upper end of log ratios of many runs at once, (runs, items, rounds)."""
+    estimate, errors = estimated(logs, blocks)
+    half = half_width(errors, confidence)
+    return estimate, estimate - half, estimate + half
