@@ -1,56 +1,189 @@
-"""Put OpenBLAS in front of the reference BLAS that MLX's Linux wheel bundles.
+"""Let OpenBLAS answer in place of the reference BLAS that MLX's Linux wheel bundles.
 
-The wheel's own BLAS multiplies fp32 matrices about fifty times slower than OpenBLAS. Symbols of a library
-loaded with ``RTLD_GLOBAL`` before MLX win over those of MLX's own dependency, so loading it first is enough.
-On macOS MLX uses Accelerate and nothing is done.
+The wheel's own BLAS multiplies fp32 matrices about twenty times slower than OpenBLAS. Two ways past it:
+
+- The system's OpenBLAS is loaded with ``RTLD_GLOBAL`` before MLX: its symbols win over those of MLX's own
+  dependency.
+- Where the system has none, or MLX was imported first, the OpenBLAS in SciPy's wheel answers. Its functions
+  have names with a prefix, so no library finds them by itself: once MLX is imported, the addresses by which
+  ``libmlx.so`` calls BLAS and LAPACK are replaced by theirs (see :mod:`mlx_prune._elf`), all or none. MLX and
+  SciPy then share its threads: one fewer than there are cores unless ``OPENBLAS_NUM_THREADS`` says otherwise.
+  NumPy's wheel has another OpenBLAS, whose integers of 64 bits are not those that MLX passes.
+
+``MLX_PRUNE_OPENBLAS`` chooses: ``0`` neither, ``system`` or ``scipy`` only that one, anything else the first
+that is found. Whatever fails leaves MLX as it is. On macOS MLX uses Accelerate and nothing is done.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
 
-_CANDIDATES = ("libopenblas.so.0", "libopenblas.so")
+_SYSTEM = ("libopenblas.so.0", "libopenblas.so")
+_SCIPY = "SciPy's OpenBLAS"
+_SCIPY_PREFIXES = ("scipy_", "")  # wheels before SciPy 1.13 have plain names
+
+# LAPACK's names: the type, two letters for the kind of matrix, and what is done with it.
+_FUNCTIONS = re.compile(r"cblas_\w+|[sdcz][a-z]{2}[a-z0-9]{1,4}_")
+
 _loaded: str | None = None
 _reason = "not tried"
 
 
 def preload() -> str | None:
-    """Load OpenBLAS globally, once, before MLX is imported.
-
-    Set ``MLX_PRUNE_OPENBLAS=0`` to leave MLX's own BLAS in place.
+    """Put OpenBLAS in place, once: at once where that can be, else when MLX is imported.
 
     Returns:
-        The name of the library that was loaded, or None (see :func:`status` for the reason).
+        The name of the library that answers now, or None (see :func:`status` for the reason).
     """
-    global _loaded, _reason
+    global _reason
     if _loaded is not None:
         return _loaded
+    wanted = os.environ.get("MLX_PRUNE_OPENBLAS", "1")
+    imported = "mlx.core" in sys.modules
     if sys.platform != "linux":
         _reason = "not needed on this platform"
-    elif os.environ.get("MLX_PRUNE_OPENBLAS", "1") == "0":
+        return None
+    if wanted == "0":
         _reason = "switched off by MLX_PRUNE_OPENBLAS=0"
-    elif "mlx.core" in sys.modules:
-        _reason = "mlx was imported before mlx_prune; import mlx_prune first"
-    else:
-        # Its threads otherwise spin for some 25 ms after each product, on cores that others could use.
-        os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
-        for name in _CANDIDATES:
+        return None
+    # Its threads otherwise spin for some 25 ms after each product, on cores that others could use.
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+    if wanted != "scipy" and not imported:
+        for name in _SYSTEM:
             try:
                 library = ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
             except OSError:
                 continue
-            _loaded, _reason = name, f"{name}{_kernels(library)} answers MLX's matrix products"
-            return _loaded
-        _reason = "OpenBLAS not found; `apt install libopenblas0-pthread` makes fp32 models far faster"
-    return None
+            _answers(name, library, "")
+            return name
+    if wanted == "system":
+        first = "mlx was imported before mlx_prune; import mlx_prune first"
+        _reason = first if imported else f"{_SYSTEM[0]} not found"
+    elif imported:
+        _redirect()
+    else:
+        _reason = f"{_SCIPY} is put in place when MLX is imported"
+        if _at_import not in sys.meta_path:
+            sys.meta_path.insert(0, _at_import)
+    return _loaded
 
 
-def _kernels(library: ctypes.CDLL) -> str:
+class _AtImport:
+    """Finds ``mlx.core`` as the other finders do, and redirects its calls as soon as it is there."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if name != "mlx.core":
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec")]
+        found = (finder.find_spec(name, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
+        execute = getattr(spec and spec.loader, "exec_module", None)
+        if spec is not None and spec.loader is not None and execute is not None:
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                if _loaded is None:
+                    _redirect()
+
+            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+        return spec
+
+
+_at_import = _AtImport()
+
+
+def _redirect() -> None:
+    """Point the calls of the MLX that is loaded at SciPy's OpenBLAS, or say why not."""
+    global _reason
+    if hasattr(ctypes.CDLL(None), "cblas_sgemm"):
+        _reason = "another BLAS, loaded for the whole process, answers MLX's matrix products"
+        return
+    try:
+        library, prefix = _scipys()
+        _leave_a_core(library, prefix)
+        _point_mlx_at(library, prefix)
+    # Whatever goes wrong, on a system or with a wheel not seen before, must not keep MLX from being imported.
+    except Exception as error:
+        way_out = f"MLX's own BLAS answers, far slower; a {_SYSTEM[0]} of the system takes its place"
+        _reason = f"{_SCIPY} could not be put in place ({error}); {way_out}"
+    else:
+        _answers(_SCIPY, library, prefix)
+
+
+def _scipys() -> tuple[ctypes.CDLL, str]:
+    """The OpenBLAS of SciPy's wheel, without importing SciPy, and the prefix of its functions' names."""
+    from importlib.util import find_spec
+
+    spec = find_spec("scipy")
+    for package in (spec and spec.submodule_search_locations) or ():
+        for path in sorted(Path(package).with_name("scipy.libs").glob("lib*openblas*.so")):
+            library = ctypes.CDLL(str(path))
+            for prefix in _SCIPY_PREFIXES:
+                # Those with integers of 64 bits have a suffix as well, and say so.
+                if hasattr(library, f"{prefix}cblas_sgemm") and not _wide_integers(library, prefix):
+                    return library, prefix
+    raise LookupError("SciPy's wheel holds none with integers of 32 bits")
+
+
+def _wide_integers(library: ctypes.CDLL, prefix: str) -> bool:
+    configuration = getattr(library, f"{prefix}openblas_get_config")
+    configuration.restype = ctypes.c_char_p
+    return b"USE64BITINT" in configuration()
+
+
+def _point_mlx_at(library: ctypes.CDLL, prefix: str) -> None:
+    """Replace the addresses by which ``libmlx.so`` calls BLAS and LAPACK, all or none."""
+    from mlx_prune import _elf
+
+    memory = _elf.regions()
+    paths = sorted({region.path for region in memory if Path(region.path).name == "libmlx.so"})
+    if len(paths) != 1:
+        raise LookupError(f"{len(paths)} files named libmlx.so are loaded")
+    slots = _elf.calls([region for region in memory if region.path == paths[0]], _FUNCTIONS)
+    if "cblas_sgemm" not in slots:
+        raise LookupError("libmlx.so calls no BLAS of another library")
+    missing = [name for name in slots if not hasattr(library, prefix + name)]
+    if missing:
+        raise LookupError(f"it lacks {', '.join(missing)}")
+    addresses = {
+        slot: ctypes.cast(getattr(library, prefix + name), ctypes.c_void_p).value or 0
+        for name, places in slots.items()
+        for slot in places
+    }
+    _elf.redirect(addresses, memory)
+
+
+def _leave_a_core(library: ctypes.CDLL, prefix: str) -> None:
+    """One thread fewer than there are cores, unless the environment says how many.
+
+    The wheel's threads wait for each other without yielding: while Python builds the next step on the core of
+    one of them, the others spin. 600 answers of the embedded model on two busy cores took 1.7 to 2.9 s of CPU
+    time with two threads, and 0.9 s with one.
+    """
+    if not os.environ.keys() & {"OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"}:
+        threads = int(getattr(library, f"{prefix}openblas_get_num_threads")())
+        getattr(library, f"{prefix}openblas_set_num_threads")(max(1, threads - 1))
+
+
+def _answers(name: str, library: ctypes.CDLL, prefix: str) -> None:
+    global _loaded, _reason
+    _loaded, _reason = name, f"{name}{_kernels(library, prefix)} answers MLX's matrix products"
+
+
+def _kernels(library: ctypes.CDLL, prefix: str) -> str:
     """Whose kernels OpenBLAS runs (``OPENBLAS_CORETYPE`` decides) and its threads: " (Zen, 2 threads)"."""
     try:
-        core, threads = library.openblas_get_corename, int(library.openblas_get_num_threads())
+        core = getattr(library, f"{prefix}openblas_get_corename")
+        threads = int(getattr(library, f"{prefix}openblas_get_num_threads")())
     except AttributeError:  # a build whose symbols have a suffix
         return ""
     core.restype = ctypes.c_char_p
@@ -58,5 +191,5 @@ def _kernels(library: ctypes.CDLL) -> str:
 
 
 def status() -> tuple[bool, str]:
-    """Whether OpenBLAS was put in front of MLX's BLAS, and why or why not."""
+    """Whether OpenBLAS answers MLX's matrix products, and why or why not."""
     return _loaded is not None, _reason
