@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from mlx_prune._version import __version__
+from mlx_prune.cli.kept_out import keep_out
 from mlx_prune.errors import MlxPruneError, one_line
 from mlx_prune.outside_names import plain
 
@@ -112,4 +113,5 @@ def _describe_os_error(error: OSError) -> str:
 
 def main() -> None:
     """Entry point of the ``mlxprune`` script."""
+    keep_out()
     sys.exit(run(sys.argv[1:]))
