@@ -1,4 +1,4 @@
-"""Many answers at once, the same as one at a time: shared prefixes, shared seeds, batches by length.
+"""Many answers at once, the same as one at a time: shared prefixes, shared seeds, one decode per batch.
 
 One prefill per item serves every seed; what prompts have in common is computed once (``prefixes``); a decode
 row exists only per distinct continuation (``draws``); the vocabulary head runs only where a token is drawn
@@ -8,6 +8,7 @@ row exists only per distinct continuation (``draws``); the vocabulary head runs 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -23,7 +24,7 @@ from mlx_prune.generation.head import find_backbone, logits_at
 from mlx_prune.generation.interface import GenerationSettings, Prompt, PromptAnswers
 from mlx_prune.generation.memory import choose_batch_size
 from mlx_prune.generation.prefixes import Group, Plan, plan
-from mlx_prune.generation.rows import RowCache, row_caches
+from mlx_prune.generation.rows import Part, RowCache, joined, row_caches
 from mlx_prune.generation.sampling import Noise, log_probabilities
 from mlx_prune.generation.tokens import AnswerText, LetterProbabilities, as_triples
 from mlx_prune.wired import wired_limit
@@ -43,6 +44,7 @@ class BatchedEngine:
         sharing: Whether prompts share caches. False for a model whose cache cannot be shared, or whose
             shared computation was seen to differ from its own; its items are then answered one by one, still
             with one prefill for all seeds. None before the first call.
+        ragged: Whether prompts of different lengths are decoded together; else those of one length are.
         note: Why there is no sharing, as a sentence; empty if there is.
     """
 
@@ -65,6 +67,7 @@ class BatchedEngine:
         self.settings = settings
         self.batch_size = batch_size
         self.sharing: bool | None = None
+        self.ragged = False
         self.note = ""
         self._model = model
         self._backbone = find_backbone(model)
@@ -72,6 +75,7 @@ class BatchedEngine:
         self._end = frozenset(int(token) for token in tokenizer.eos_token_ids)
         self._letters = LetterProbabilities(tokenizer, settings.temperature)
         self._noise: Noise | None = None
+        self._mask_axes = 4
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[list[PromptAnswers]]:
         """Answer every prompt once per seed; batches come longest shared beginning first.
@@ -93,8 +97,9 @@ class BatchedEngine:
         self._measure(prompts)
         assert self.batch_size is not None
         if self.sharing is None:
-            self.note = probe.sharing_fault(self._model, self._backbone, prompts)
-            self.sharing = not self.note
+            found = probe.try_out(self._model, self._backbone, prompts)
+            self.note, self.sharing = found.fault, not found.fault
+            self.ragged, self._mask_axes = found.ragged, found.mask_axes
         if not self.sharing:
             for start in range(0, len(prompts), _ITEMS_PER_YIELD):
                 yield [self._answer_alone(prompt) for prompt in prompts[start : start + _ITEMS_PER_YIELD]]
@@ -134,50 +139,40 @@ class BatchedEngine:
             trunk, sharing = self._extend(root, [0] * len(batch), stretches), True
         members = [(row if sharing else 0, p) for row, group in enumerate(batch) for p in group.prompts]
         members.sort(key=lambda member: len(member[1].tokens))
-        for run in _similar_lengths(members, shared):
-            yield from self._answer_run(trunk, shared, run)
+        runs = [self._prefill(trunk, shared, run) for run in _similar_lengths(members, shared)]
+        for together in [runs] if self.ragged else _of_one_length(runs):
+            yield from self._decode(together)
 
-    def _answer_run(
-        self, trunk: list[RowCache], shared: int, run: Sequence[tuple[int, Prompt]]
-    ) -> Iterator[PromptAnswers]:
-        """Prefill the rest of some prompts in one forward, then decode those of one length together."""
+    def _prefill(self, trunk: list[RowCache], shared: int, run: Sequence[tuple[int, Prompt]]) -> _Prefilled:
+        """Compute the rest of some prompts in one forward, and the logits of their last tokens."""
         rests = [prompt.tokens[shared:] for _, prompt in run]
-        caches = [cache.rows([row for row, _ in run], shared, 0) for cache in trunk]
-        for cache in caches:
-            cache.spare = self.settings.max_tokens
+        caches = [cache.rows([row for row, _ in run], 0) for cache in trunk]
         last = mx.array([len(rest) - 1 for rest in rests], mx.int32)
         logits = logits_at(self._model, self._backbone, _padded(rests), caches, last)
         mx.eval(logits, [(cache.keys, cache.values) for cache in caches])
-        lengths = [len(prompt.tokens) for _, prompt in run]
-        for length in sorted(set(lengths)):
-            index = [row for row, found in enumerate(lengths) if found == length]
-            yield from self._decode(
-                [run[row][1] for row in index], logits[mx.array(index)], caches, index, length
-            )
+        return _Prefilled([prompt for _, prompt in run], range(len(run)), logits, caches)
 
-    def _decode(
-        self,
-        prompts: Sequence[Prompt],
-        logits: mx.array,
-        caches: list[RowCache],
-        index: Sequence[int],
-        length: int,
-    ) -> Iterator[PromptAnswers]:
+    def _decode(self, runs: Sequence[_Prefilled]) -> Iterator[PromptAnswers]:
+        """Draw the answers of prompts that were computed in several forwards, all in one decode."""
         assert self._noise is not None
+        prompts = [prompt for run in runs for prompt in run.prompts]
         draws = Draws(prompts, self.settings, self._noise, self._end)
+        logits = mx.concatenate([run.logits for run in runs]) if len(runs) > 1 else runs[0].logits
         logprobs = log_probabilities(logits)
         sharp, flat = (as_triples(table) for table in self._letters(logprobs))
         rows = draws.advance(logprobs)
-        spare = self.settings.max_tokens
+        caches: list[RowCache] = []
+        spare = self.settings.max_tokens - 1
         while rows:
-            parents = [index[parent] for parent, _ in rows]
-            if parents != list(range(caches[0].keys.shape[0])) or caches[0].offset != length:
-                caches = [cache.rows(parents, length, spare) for cache in caches]
+            parents = [parent for parent, _ in rows]
+            if not caches:
+                caches = joined(_parts(runs, parents), spare)
+            elif parents != list(range(len(caches[0].lengths))):
+                caches = [cache.rows(parents, spare) for cache in caches]
             tokens = mx.array([[token] for _, token in rows])
             logits = self._model(tokens, cache=caches)[:, -1]
             rows = draws.advance(log_probabilities(logits))
-            index = range(len(parents))
-            length, spare = length + 1, spare - 1
+            spare -= 1
         for prompt, p, p1, answers in zip(prompts, sharp, flat, draws.answers(self._text), strict=True):
             yield PromptAnswers(prompt.item_id, p, p1, answers)
 
@@ -189,7 +184,7 @@ class BatchedEngine:
         return PromptAnswers(prompt.item_id, sharp, flat, draws.answers(self._text)[0])
 
     def _empty(self) -> list[RowCache]:
-        caches = row_caches(make_prompt_cache(self._model))
+        caches = row_caches(make_prompt_cache(self._model), self._mask_axes)
         assert caches is not None
         return caches
 
@@ -197,10 +192,41 @@ class BatchedEngine:
         self, trunk: list[RowCache], index: Sequence[int], stretches: Sequence[Sequence[int]]
     ) -> list[RowCache]:
         """Continue rows of the trunk by stretches of one length; no head is computed."""
-        caches = [cache.rows(index, cache.offset, 0) for cache in trunk]
+        caches = [cache.rows(index, 0) for cache in trunk]
         self._model(_padded(stretches), cache=caches)
         mx.eval([(cache.keys, cache.values) for cache in caches])
         return caches
+
+
+@dataclass(frozen=True)
+class _Prefilled:
+    """Prompts that were computed in one forward; ``index`` are their rows in its caches."""
+
+    prompts: Sequence[Prompt]
+    index: Sequence[int]
+    logits: mx.array
+    caches: list[RowCache]
+
+
+def _of_one_length(runs: Sequence[_Prefilled]) -> Iterator[list[_Prefilled]]:
+    """The same prompts parted by length, for a model whose rows must all be at one position."""
+    for run in runs:
+        lengths = [len(prompt.tokens) for prompt in run.prompts]
+        for length in sorted(set(lengths)):
+            index = [row for row, found in enumerate(lengths) if found == length]
+            prompts = [run.prompts[row] for row in index]
+            yield [_Prefilled(prompts, index, run.logits[mx.array(index)], run.caches)]
+
+
+def _parts(runs: Sequence[_Prefilled], parents: Sequence[int]) -> Iterator[Part]:
+    """The cache rows behind decode rows; parents count through the prompts of all runs and never fall."""
+    first = 0
+    for run in runs:
+        mine = [parent - first for parent in parents if first <= parent < first + len(run.prompts)]
+        if mine:
+            lengths = [len(run.prompts[row].tokens) for row in mine]
+            yield Part(run.caches, [run.index[row] for row in mine], lengths)
+        first += len(run.prompts)
 
 
 def _similar_lengths(

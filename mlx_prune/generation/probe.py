@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -12,40 +13,59 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_prune.generation.head import logits_at
 from mlx_prune.generation.interface import Prompt
 from mlx_prune.generation.plain import prefill
-from mlx_prune.generation.rows import row_caches
+from mlx_prune.generation.rows import Part, joined, row_caches
 
 # Largest difference of a logit, relative to the spread of the logits: rounding stays far below.
 TOLERANCE = {mx.float32: 1e-3}
 TOLERANCE_HALF = 0.1
 _SO = ", so items are answered one by one."
+_OWN_WAYS = (ValueError, TypeError, AttributeError, IndexError, KeyError)
 
 
-def sharing_fault(model: nn.Module, backbone: nn.Module | None, prompts: Sequence[Prompt]) -> str:
+@dataclass(frozen=True)
+class Found:
+    """How prompts may share a model's caches.
+
+    Attributes:
+        fault: Why they cannot, as a sentence; empty if they can.
+        ragged: Whether rows of different lengths can be decoded together.
+        mask_axes: Axes of the masks that differ between rows, as the model takes them.
+    """
+
+    fault: str = ""
+    ragged: bool = False
+    mask_axes: int = 4
+
+
+def try_out(model: nn.Module, backbone: nn.Module | None, prompts: Sequence[Prompt]) -> Found:
     """Compare shared with plain computation on the shortest and the longest prompt.
 
     Both prompts are fed whole and by the path of the batched engine: the first half as one stretch, two rows
     of the rest padded to one length, and one more token after a copy of the rows.
-
-    Returns:
-        Why prompts cannot share caches, as a sentence; empty if they can.
     """
     stock = make_prompt_cache(model)
     if row_caches(stock) is None:
         kinds = ", ".join(sorted({type(cache).__name__ for cache in stock}))
-        return f"The model keeps its state in {kinds}, which prompts cannot share{_SO}"
+        return Found(f"The model keeps its state in {kinds}, which prompts cannot share{_SO}")
     ordered = sorted(prompts, key=lambda prompt: len(prompt.tokens))
-    for prompt in {ordered[0].item_id: ordered[0], ordered[-1].item_id: ordered[-1]}.values():
-        # Models that reckon with the cache in ways of their own may raise here; that is an answer too.
+    tried = list({p.item_id: p.tokens for p in (ordered[0], ordered[-1])}.values())
+    # Models that reckon with the cache in ways of their own may raise here; that is an answer too.
+    try:
+        differences = [_shared_difference(model, backbone, tokens) for tokens in tried]
+    except _OWN_WAYS as error:
+        return Found(f"The model cannot run on shared caches ({type(error).__name__}){_SO}")
+    if max(differences):
+        return Found(f"The model's logits change by {max(differences):.1%} on shared caches{_SO}")
+    for mask_axes in (4, 5):
         try:
-            difference = _difference(model, backbone, prompt.tokens)
-        except (ValueError, TypeError, AttributeError, IndexError, KeyError) as error:
-            return f"The model cannot run on shared caches ({type(error).__name__}){_SO}"
-        if difference:
-            return f"The model's logits change by {difference:.1%} on shared caches{_SO}"
-    return ""
+            if not max(_ragged_difference(model, tokens, mask_axes) for tokens in tried):
+                return Found(ragged=True, mask_axes=mask_axes)
+        except _OWN_WAYS:
+            continue
+    return Found()
 
 
-def _difference(model: nn.Module, backbone: nn.Module | None, tokens: tuple[int, ...]) -> float:
+def _shared_difference(model: nn.Module, backbone: nn.Module | None, tokens: tuple[int, ...]) -> float:
     """Relative difference of the logits, 0 where it is within the tolerance."""
     expected, cache = prefill(model, tokens)
     follow = mx.argmax(expected, axis=-1, keepdims=True)
@@ -56,15 +76,37 @@ def _difference(model: nn.Module, backbone: nn.Module | None, tokens: tuple[int,
     half = len(tokens) // 2
     if half:
         model(mx.array([tokens[:half]]), cache=caches)
-        caches = [layer.rows([0, 0], half, 0) for layer in caches]
+        caches = [layer.rows([0, 0], 0) for layer in caches]
     rest = tokens[half:]
     padded = mx.array([rest, rest]) if len(rest) < 2 else mx.array([rest, (*rest[:-1], 0)])
     last = mx.array([len(rest) - 1, max(len(rest) - 2, 0)], mx.int32)
     found = logits_at(model, backbone, padded, caches, last)[:1]
-    copies = [layer.rows([0, 0, 0], len(tokens), 2) for layer in caches]
+    copies = joined([Part(caches, [0, 0, 0], [len(tokens)] * 3)], 2)
     found_next = model(mx.repeat(follow, 3, axis=0), cache=copies)[1:2, -1]
     worst = max(relative_difference(found, expected), relative_difference(found_next, expected_next))
-    return worst if worst > TOLERANCE.get(expected.dtype, TOLERANCE_HALF) else 0.0
+    return _beyond(worst, expected.dtype)
+
+
+def _ragged_difference(model: nn.Module, tokens: tuple[int, ...], mask_axes: int) -> float:
+    """The same of two tokens after rows of eight lengths, more rows than attention has groups of heads."""
+    lengths = [max(1, len(tokens) - short) for short in (0, 3, 1, 7, 2, 5, 0, 4, 6)]
+    caches = row_caches(make_prompt_cache(model), mask_axes)
+    assert caches is not None
+    model(mx.array([tokens]), cache=caches)
+    rows = joined([Part(caches, [0] * len(lengths), lengths)], 2)
+    worst = 0.0
+    expected = [prefill(model, tokens[:length]) for length in lengths[:4]]
+    follow = mx.array([[tokens[0]]])
+    for _ in range(2):
+        found = model(mx.repeat(follow, len(lengths), axis=0), cache=rows)[:, -1]
+        for row, (_, cache) in enumerate(expected):
+            wanted = model(follow, cache=cache)[:, -1]
+            worst = max(worst, relative_difference(found[row : row + 1], wanted))
+    return _beyond(worst, wanted.dtype)
+
+
+def _beyond(worst: float, dtype: mx.Dtype) -> float:
+    return worst if worst > TOLERANCE.get(dtype, TOLERANCE_HALF) else 0.0
 
 
 def relative_difference(found: mx.array, expected: mx.array) -> float:

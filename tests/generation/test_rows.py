@@ -7,7 +7,7 @@ from mlx_lm.models.cache import ArraysCache, KVCache, QuantizedKVCache, Rotating
 from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoint import open as checkpoints
-from mlx_prune.generation.rows import RowCache, row_caches
+from mlx_prune.generation.rows import Part, RowCache, joined, row_caches
 
 SLIDING = {
     "layer_types": ["full_attention", "sliding_attention", "full_attention"],
@@ -48,7 +48,7 @@ def test_copied_rows_go_on_independently(model):
     caches = row_caches(make_prompt_cache(model))
     model(mx.array(prompts), cache=caches)
     # The second prompt's first 8 tokens twice, and the first's, each with its own next token.
-    copies = [cache.rows([1, 1, 0], 8, 3) for cache in caches]
+    copies = joined([Part(caches, [1, 1, 0], [8, 8, 8])], 3)
     nexts = [11, 12, 13]
     for _ in range(2):
         found = model(mx.array([[token] for token in nexts]), cache=copies)[:, -1]

@@ -9,6 +9,7 @@ from scipy import stats
 
 from mlx_prune.generation.interface import GenerationSettings
 from mlx_prune.generation.sampling import Noise, StreamSampler, item_key, log_probabilities, perturb
+from mlx_prune.generation.threefry import LARGEST_GUMBEL, bits_at, gumbel_at
 
 
 def test_item_keys_are_words_of_a_blake2b_digest():
@@ -126,3 +127,49 @@ def test_senseless_settings_are_refused(field, value):
 
     with pytest.raises(DataError, match=field):
         GenerationSettings(**{field: value})
+
+
+@pytest.mark.parametrize("vocabulary", [2, 3, 5, 33, 1000, 49152])
+def test_single_numbers_of_the_stream_are_those_of_the_whole_array(vocabulary):
+    pairs = [(42, "Age:1"), (7, "Age:1")]
+    keys = np.array([item_key(*pair, 2) for pair in pairs], np.uint32)
+    whole = np.array(Noise("item", vocabulary).draw(pairs, 2))
+    index = np.arange(vocabulary)
+    for key, expected in zip(keys, whole, strict=True):
+        uniform = np.array(mx.random.uniform(shape=(vocabulary,), key=mx.array(key)))
+        bits = bits_at(np.tile(key, (vocabulary, 1)), index, vocabulary)
+        # Nearest float32 of the bits over the largest number, below 1.
+        np.testing.assert_array_equal(
+            np.minimum(
+                bits.astype(np.float32) / np.float32(2**32), np.nextafter(np.float32(1), np.float32(0))
+            ),
+            uniform,
+        )
+        assert_same_noise(gumbel_at(np.tile(key, (vocabulary, 1)), index, vocabulary), expected)
+        assert expected.max() <= LARGEST_GUMBEL + 1e-5
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.3, 1.0, 5.0])
+@pytest.mark.parametrize("spread", [0.5, 3.0, 12.0])
+def test_noise_where_it_can_win_draws_what_noise_everywhere_draws(temperature, spread):
+    rng = np.random.default_rng(int(10 * spread))
+    vocabulary, pairs, rows = 4099, [(s, f"i:{i}") for i in range(40) for s in (1, 2, 3)], []
+    rows = [i // 3 for i in range(len(pairs))]
+    logprobs = log_probabilities(mx.array(rng.normal(scale=spread, size=(40, vocabulary)).astype(np.float32)))
+    noise = Noise("item", vocabulary)
+    for step in (0, 3):
+        whole = perturb(logprobs[mx.array(rows)], temperature, noise.draw(pairs, step))
+        scores = np.array(logprobs * (1.0 / temperature))
+        found = noise.chosen(scores, rows, pairs, step)
+        expected = np.array(mx.argmax(whole, axis=-1))
+        best = np.sort(np.array(whole), axis=1)
+        # Two sums within rounding of each other may change places.
+        tied = best[:, -1] - best[:, -2] < 1e-4
+        assert ((found == expected) | tied).all()
+        assert tied.mean() < 0.05
+
+
+def test_scores_that_are_not_numbers_are_told():
+    scores = np.zeros((2, 9), np.float32)
+    scores[1, 3] = np.nan
+    assert Noise("item", 9).chosen(scores, [0, 1], [(1, "a"), (1, "b")], 0)[1] == -1
