@@ -16,6 +16,7 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 
+from mlx_prune.environment import backend
 from mlx_prune.errors import CheckpointError
 from mlx_prune.generation import plain, probe
 from mlx_prune.generation.draws import Draws
@@ -31,6 +32,9 @@ from mlx_prune.wired import wired_limit
 
 # Rows of a forward are padded on the right to its longest; this much at most.
 _MOST_PADDING = 1.15
+# Prompts from which on a decode is worth its forward: with some three rows each, a CPU's products of matrices
+# come near their best. A GPU takes all of a batch.
+_DECODED_TOGETHER = {"cpu": 24, "metal": 1 << 30, "cuda": 1 << 30}
 # Where items are answered one by one, so many make a batch.
 _ITEMS_PER_YIELD = 16
 
@@ -139,18 +143,31 @@ class BatchedEngine:
             trunk, sharing = self._extend(root, [0] * len(batch), stretches), True
         members = [(row if sharing else 0, p) for row, group in enumerate(batch) for p in group.prompts]
         members.sort(key=lambda member: len(member[1].tokens))
-        runs = [self._prefill(trunk, shared, run) for run in _similar_lengths(members, shared)]
-        for together in [runs] if self.ragged else _of_one_length(runs):
-            yield from self._decode(together)
+        runs: list[_Prefilled] = []
+        for run in _similar_lengths(members, shared):
+            runs.append(self._prefill(trunk, shared, run))
+            # Until there are enough: their caches are copied, once for every continuation.
+            if sum(len(one.prompts) for one in runs) >= _DECODED_TOGETHER[backend()]:
+                yield from self._decode_all(runs)
+                runs = []
+        yield from self._decode_all(runs)
 
     def _prefill(self, trunk: list[RowCache], shared: int, run: Sequence[tuple[int, Prompt]]) -> _Prefilled:
         """Compute the rest of some prompts in one forward, and the logits of their last tokens."""
         rests = [prompt.tokens[shared:] for _, prompt in run]
         caches = [cache.rows([row for row, _ in run], 0) for cache in trunk]
+        for cache in caches:
+            cache.spare = self.settings.max_tokens - 1  # so that decode rows are one copy of these
         last = mx.array([len(rest) - 1 for rest in rests], mx.int32)
         logits = logits_at(self._model, self._backbone, _padded(rests), caches, last)
         mx.eval(logits, [(cache.keys, cache.values) for cache in caches])
         return _Prefilled([prompt for _, prompt in run], range(len(run)), logits, caches)
+
+    def _decode_all(self, runs: Sequence[_Prefilled]) -> Iterator[PromptAnswers]:
+        if not runs:
+            return
+        for together in [runs] if self.ragged else _of_one_length(runs):
+            yield from self._decode(together)
 
     def _decode(self, runs: Sequence[_Prefilled]) -> Iterator[PromptAnswers]:
         """Draw the answers of prompts that were computed in several forwards, all in one decode."""

@@ -161,20 +161,17 @@ def joined(parts: Iterable[Part], spare: int) -> list[RowCache]:
     parts = list(parts)
     width = max(max(part.lengths) for part in parts)
     lengths = np.concatenate([np.asarray(part.lengths, np.int32) for part in parts])
-    columns = [_columns(part, width) for part in parts]
+    columns = [_columns(part, width + spare) for part in parts]
     found = []
     for layer, first in enumerate(parts[0].caches):
         cache = RowCache(first.window, spare, first.mask_axes)
         cache.lengths, cache.base = lengths, width
         for name in ("keys", "values"):
             held = [
-                _taken(getattr(part.caches[layer], name), part, places, width)
+                _taken(getattr(part.caches[layer], name), part, places, width + spare)
                 for part, places in zip(parts, columns, strict=True)
             ]
-            rows = held[0] if len(held) == 1 else mx.concatenate(held, axis=0)
-            count, heads, _, size = rows.shape
-            room = mx.zeros((count, heads, spare, size), rows.dtype)
-            setattr(cache, name, mx.concatenate([rows, room], axis=2) if spare else rows)
+            setattr(cache, name, held[0] if len(held) == 1 else mx.concatenate(held, axis=0))
         found.append(cache)
     return found
 

@@ -4,9 +4,12 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx_lm.models.cache import ArraysCache, KVCache, QuantizedKVCache, RotatingKVCache, make_prompt_cache
-from tiny_models import save_tiny_model
+from tiny_models import ARCHITECTURES, save_tiny_model
 
 from mlx_prune.checkpoint import open as checkpoints
+from mlx_prune.generation.head import find_backbone
+from mlx_prune.generation.interface import Prompt
+from mlx_prune.generation.probe import try_out
 from mlx_prune.generation.rows import Part, RowCache, joined, row_caches
 
 SLIDING = {
@@ -79,3 +82,36 @@ def test_caches_that_cannot_be_shared_are_told_apart():
     assert row_caches([KVCache(), RotatingKVCache(max_size=8)])[1].window == 8
     for odd in (RotatingKVCache(max_size=8, keep=4), ArraysCache(2), QuantizedKVCache()):
         assert row_caches([KVCache(), odd]) is None
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("window", [None, 6])
+def test_rows_of_different_lengths_go_on_as_each_would_alone(tmp_path, architecture, window):
+    sliding = {"sliding_window": window} if window and architecture in ("mistral", "gemma2") else {}
+    model = checkpoints.load(save_tiny_model(tmp_path / "m", architecture, **sliding)).model
+    rng = np.random.default_rng(3)
+    prompts = [rng.integers(0, 300, size).tolist() for size in (9, 4, 13, 7, 12)]
+    prompt = [Prompt(str(i), tuple(tokens)) for i, tokens in enumerate(prompts)]
+    axes = try_out(model, find_backbone(model), prompt).mask_axes
+    parts = []
+    for some in (prompts[:2], prompts[2:]):
+        caches = row_caches(make_prompt_cache(model), axes)
+        wide = [tokens + [0] * (max(map(len, some)) - len(tokens)) for tokens in some]
+        model(mx.array(wide), cache=caches)
+        # Rows are taken out of order and twice.
+        index = [*reversed(range(len(some))), 0]
+        parts.append(Part(caches, index, [len(some[row]) for row in index]))
+    order = [1, 0, 0, 4, 3, 2, 2]
+    caches = joined(parts, 2)
+    following = rng.integers(0, 300, (len(order), 4))
+    for step in range(4):
+        found = model(mx.array(following[:, step : step + 1]), cache=caches)[:, -1]
+        if step == 1:
+            kept = [5, 1, 6, 0]
+            caches, following = [cache.rows(kept, 1) for cache in caches], following[kept]
+            order = [order[row] for row in kept]
+            found = found[mx.array(kept)]
+        for row, number in enumerate(order):
+            whole = [*prompts[number], *following[row, : step + 1].tolist()]
+            alone = model(mx.array([whole]), cache=make_prompt_cache(model))[0, -1]
+            np.testing.assert_allclose(found[row], alone, atol=1e-4)
