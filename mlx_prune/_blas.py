@@ -27,7 +27,7 @@ from types import ModuleType
 
 _SYSTEM = ("libopenblas.so.0", "libopenblas.so")
 _SCIPY = "SciPy's OpenBLAS"
-_SCIPY_PREFIXES = ("scipy_", "")  # wheels before SciPy 1.13 have plain names
+_PREFIX = "scipy_"
 
 # LAPACK's names: the type, two letters for the kind of matrix, and what is done with it.
 _FUNCTIONS = re.compile(r"cblas_\w+|[sdcz][a-z]{2}[a-z0-9]{1,4}_")
@@ -108,39 +108,38 @@ def _redirect() -> None:
         _reason = "another BLAS, loaded for the whole process, answers MLX's matrix products"
         return
     try:
-        library, prefix = _scipys()
-        _leave_a_core(library, prefix)
-        _point_mlx_at(library, prefix)
+        library = _scipys()
+        _leave_a_core(library)
+        _point_mlx_at(library)
     # Whatever goes wrong, on a system or with a wheel not seen before, must not keep MLX from being imported.
     except Exception as error:
-        way_out = f"MLX's own BLAS answers, far slower; a {_SYSTEM[0]} of the system takes its place"
+        way_out = f"MLX's own BLAS answers, far slower; install OpenBLAS ({_SYSTEM[0]})"
         _reason = f"{_SCIPY} could not be put in place ({error}); {way_out}"
     else:
-        _answers(_SCIPY, library, prefix)
+        _answers(_SCIPY, library, _PREFIX)
 
 
-def _scipys() -> tuple[ctypes.CDLL, str]:
-    """The OpenBLAS of SciPy's wheel, without importing SciPy, and the prefix of its functions' names."""
+def _scipys() -> ctypes.CDLL:
+    """The OpenBLAS of SciPy's wheel, without importing SciPy."""
     from importlib.util import find_spec
 
     spec = find_spec("scipy")
     for package in (spec and spec.submodule_search_locations) or ():
-        for path in sorted(Path(package).with_name("scipy.libs").glob("lib*openblas*.so")):
+        for path in sorted(Path(package).with_name("scipy.libs").glob("libscipy_openblas*.so")):
             library = ctypes.CDLL(str(path))
-            for prefix in _SCIPY_PREFIXES:
-                # Those with integers of 64 bits have a suffix as well, and say so.
-                if hasattr(library, f"{prefix}cblas_sgemm") and not _wide_integers(library, prefix):
-                    return library, prefix
-    raise LookupError("SciPy's wheel holds none with integers of 32 bits")
+            # Those with integers of 64 bits have a suffix as well, and say so.
+            if hasattr(library, f"{_PREFIX}cblas_sgemm") and not _wide_integers(library):
+                return library
+    raise LookupError("this SciPy brings none with integers of 32 bits; wheels since SciPy 1.14 do")
 
 
-def _wide_integers(library: ctypes.CDLL, prefix: str) -> bool:
-    configuration = getattr(library, f"{prefix}openblas_get_config")
+def _wide_integers(library: ctypes.CDLL) -> bool:
+    configuration = getattr(library, f"{_PREFIX}openblas_get_config")
     configuration.restype = ctypes.c_char_p
     return b"USE64BITINT" in configuration()
 
 
-def _point_mlx_at(library: ctypes.CDLL, prefix: str) -> None:
+def _point_mlx_at(library: ctypes.CDLL) -> None:
     """Replace the addresses by which ``libmlx.so`` calls BLAS and LAPACK, all or none."""
     from mlx_prune import _elf
 
@@ -151,18 +150,18 @@ def _point_mlx_at(library: ctypes.CDLL, prefix: str) -> None:
     slots = _elf.calls([region for region in memory if region.path == paths[0]], _FUNCTIONS)
     if "cblas_sgemm" not in slots:
         raise LookupError("libmlx.so calls no BLAS of another library")
-    missing = [name for name in slots if not hasattr(library, prefix + name)]
+    missing = [name for name in slots if not hasattr(library, _PREFIX + name)]
     if missing:
         raise LookupError(f"it lacks {', '.join(missing)}")
     addresses = {
-        slot: ctypes.cast(getattr(library, prefix + name), ctypes.c_void_p).value or 0
+        slot: ctypes.cast(getattr(library, _PREFIX + name), ctypes.c_void_p).value or 0
         for name, places in slots.items()
         for slot in places
     }
     _elf.redirect(addresses, memory)
 
 
-def _leave_a_core(library: ctypes.CDLL, prefix: str) -> None:
+def _leave_a_core(library: ctypes.CDLL) -> None:
     """One thread fewer than there are cores, unless the environment says how many.
 
     The wheel's threads wait for each other without yielding: while Python builds the next step on the core of
@@ -170,8 +169,8 @@ def _leave_a_core(library: ctypes.CDLL, prefix: str) -> None:
     time with two threads, and 0.9 s with one.
     """
     if not os.environ.keys() & {"OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"}:
-        threads = int(getattr(library, f"{prefix}openblas_get_num_threads")())
-        getattr(library, f"{prefix}openblas_set_num_threads")(max(1, threads - 1))
+        threads = int(getattr(library, f"{_PREFIX}openblas_get_num_threads")())
+        getattr(library, f"{_PREFIX}openblas_set_num_threads")(max(1, threads - 1))
 
 
 def _answers(name: str, library: ctypes.CDLL, prefix: str) -> None:
