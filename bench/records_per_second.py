@@ -1,7 +1,12 @@
 """Records per second: the batched engine, the sequential engine, and a plain loop over mlx_lm.generate.
 
     python bench/records_per_second.py [MODEL] [--bbq demo] [--items 60] [--rounds 3] [--batch-size N]
+    python bench/records_per_second.py MODEL --bbq DIR --items 200 --neighbours --one-by-one 100
     python bench/records_per_second.py MODEL --shape 1b      (random weights of that shape, MODEL's tokenizer)
+
+Items are spread over the whole source, as `--limit` takes them, or (`--neighbours`) its first ones, which
+share more. What asks one item at a time costs the same for each, and may be timed on `--one-by-one N` of
+them, spread over all.
 
 The plain loop calls `mlx_lm.generate` once per item and seed, as the published study did, with this project's
 keyed sampler so that its answers can be compared. The three take turns in a random order, all on the same
@@ -46,7 +51,7 @@ SHAPES = {"1b": (2048, 8192, 16, 32), "100m": (768, 2048, 12, 12)}
 # Functions of the batched engine whose own or cumulative time tells a stage.
 STAGES = {
     "_extend": "shared beginnings of prompts",
-    "_answer_run": "rest of the prompts, first-token logits",
+    "_prefill": "rest of the prompts, first-token logits",
     "advance": "decode forwards, noise and draws",
     "answers": "text of the answers",
     "plan": "arranging the prompts",
@@ -129,7 +134,7 @@ def where_time_goes(engine: Any, prompts: list[Prompt]) -> list[tuple[str, float
     for (file, _, name), (_, _, own, cumulative, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
         if "mlx_prune/generation" in file and name in STAGES:
             # MLX is lazy: a forward's time is spent where its result is first looked at.
-            found[STAGES[name]] += own if name == "_answer_run" else cumulative
+            found[STAGES[name]] += own if name == "_prefill" else cumulative
     found["building the computations (Python)"] = total - sum(found.values())
     return sorted(found.items(), key=lambda stage: -stage[1])
 
@@ -141,6 +146,8 @@ def main() -> int:
     parser.add_argument("--bbq", default="demo")
     parser.add_argument("--items", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--neighbours", action="store_true")
+    parser.add_argument("--one-by-one", type=int, metavar="N")
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--noise", choices=["item", "seed"], default="item")
     parser.add_argument("--shape", choices=sorted(SHAPES))
@@ -151,17 +158,22 @@ def main() -> int:
     if options.shape:
         model = random_model(options.shape, len(tokenizer))
     builder = PromptBuilder(tokenizer)
-    items = load_items(options.bbq, limit=options.items)
+    if options.neighbours:
+        items = load_items(options.bbq)[: options.items]
+    else:
+        items = load_items(options.bbq, limit=options.items)
     prompts = [Prompt(item.item_id, tuple(builder.tokens(item))) for item in items]
     settings = GenerationSettings(noise=options.noise)
     vocabulary = int(model(mx.array([[1]])).shape[-1])
     noise = Noise(settings.noise, vocabulary)
     batched = make_engine("batched", model, tokenizer, settings, batch_size=options.batch_size)
     sequential = make_engine("sequential", model, tokenizer, settings)
+    step = max(1, len(prompts) // (options.one_by_one or len(prompts)))
+    some = prompts[::step]
     ways: dict[str, Callable[[], Answers]] = {
         "batched engine": lambda: with_engine(batched, prompts),
-        "sequential engine": lambda: with_engine(sequential, prompts),
-        PLAIN: lambda: plain_loop(model, tokenizer, settings, prompts, noise),
+        "sequential engine": lambda: with_engine(sequential, some),
+        PLAIN: lambda: plain_loop(model, tokenizer, settings, some, noise),
     }
     # The first use of an engine measures the model and probes it; a long run pays for that once.
     with_engine(batched, prompts[:2])
@@ -174,11 +186,12 @@ def main() -> int:
         for name in order.sample(sorted(ways), len(ways)):
             start, cpu_start = time.perf_counter(), time.process_time()
             answers[name] = ways[name]()
-            seconds[name].append(time.perf_counter() - start)
-            cpu[name].append(time.process_time() - cpu_start)
+            # Per record, so that a part of the items may stand for all.
+            seconds[name].append((time.perf_counter() - start) / len(answers[name]))
+            cpu[name].append((time.process_time() - cpu_start) / len(answers[name]))
 
     plain = answers[PLAIN]
-    records = len(plain)
+    records = len(answers["batched engine"])
     by_id = {prompt.item_id: prompt for prompt in prompts}
     machine, version = device(), versions()
     print(
@@ -189,9 +202,9 @@ def main() -> int:
     print("|---|---:|---:|---:|---:|---:|")
     for name in ways:
         same = sum(answers[name][key] == text for key, text in plain.items())
-        rate, work = records / statistics.median(seconds[name]), statistics.median(cpu[name]) / records
+        rate, work = 1 / statistics.median(seconds[name]), statistics.median(cpu[name])
         print(f"| {name} | {rate:.1f} | {ratio(seconds, name):.1f} | ", end="")
-        print(f"{1000 * work:.2f} | {ratio(cpu, name):.1f} | {same} of {records} |")
+        print(f"{1000 * work:.2f} | {ratio(cpu, name):.1f} | {same} of {len(plain)} |")
     differing = [key for key, text in plain.items() if answers["batched engine"][key] != text]
     for item_id, seed in differing:
         closest = margin(model, settings, noise, by_id[item_id], seed)
@@ -209,8 +222,8 @@ def main() -> int:
     print(
         json.dumps(
             {
-                "seconds": seconds,
-                "cpu_seconds": cpu,
+                "seconds_per_record": seconds,
+                "cpu_seconds_per_record": cpu,
                 "batch_size": batched.batch_size,
                 "differing": len(differing),
             }
