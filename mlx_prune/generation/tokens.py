@@ -7,8 +7,12 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlx_prune.chat.same_tokenizer import MadeOfTokenizer
+
 # How tokenizers write a space, a tab or a line break inside a token, and the parenthesis of "(A".
-_MARKS = "\u2581\u0120\u010a\u0109\u010d(" + " \t\r\n"
+_WITHOUT_MARKS = dict.fromkeys(map(ord, "\u2581\u0120\u010a\u0109\u010d(" + " \t\r\n"))
+# Of the last tokenizer: whole vocabularies are read to find them.
+_LETTERS: MadeOfTokenizer[tuple[tuple[int, ...], ...]] = MadeOfTokenizer()
 
 
 class AnswerText:
@@ -54,9 +58,13 @@ def letter_tokens(tokenizer: Any) -> tuple[tuple[int, ...], ...]:
     Returns:
         Three tuples of ids, possibly empty.
     """
+    return _LETTERS.of(tokenizer, lambda: _find_letters(tokenizer))
+
+
+def _find_letters(tokenizer: Any) -> tuple[tuple[int, ...], ...]:
     found: dict[str, list[int]] = {"a": [], "b": [], "c": []}
     for name, index in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]):
-        bare = name.translate(dict.fromkeys(map(ord, _MARKS)))
+        bare = name.translate(_WITHOUT_MARKS)
         if len(bare) != 1 and not bare.startswith("<0x"):
             continue
         text = tokenizer.decode([index]).strip().removeprefix("(").strip().lower()

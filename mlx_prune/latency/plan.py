@@ -10,7 +10,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_prune.bbq.items import load_items
+from mlx_prune.bbq.items import Item, load_items
 from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.environment import backend, physical_memory
 from mlx_prune.errors import DataError
@@ -34,7 +34,9 @@ class Plan:
     new_tokens: tuple[int, ...]
 
 
-def bbq_plan(tokenizers: Sequence[Any], settings: BenchSettings) -> Plan:
+def bbq_plan(
+    tokenizers: Sequence[Any], settings: BenchSettings, questions: Sequence[Item] | None = None
+) -> Plan:
     """Ambiguous BBQ questions, rendered and tokenized as each model's own template and tokenizer do.
 
     They are spread evenly over the categories, and fewer than asked for only where the source has fewer.
@@ -42,11 +44,13 @@ def bbq_plan(tokenizers: Sequence[Any], settings: BenchSettings) -> Plan:
     Args:
         tokenizers: One per model.
         settings: Where the questions come from, and how many.
+        questions: The questions, if they were read already.
 
     Raises:
         DataError: The source cannot be read.
     """
-    questions = load_items(settings.questions or "demo", limit=settings.items)
+    if questions is None:
+        questions = load_items(settings.questions or "demo", limit=settings.items)
     prompts = []
     for tokenizer in tokenizers:
         # Whether a model would think does not matter to the clock.

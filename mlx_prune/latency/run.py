@@ -15,6 +15,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_prune import environment
+from mlx_prune.bbq.item import Item
 from mlx_prune.checkpoint.limits import Limits, limits_of
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.errors import CheckpointError, DataError, RecordsError
@@ -48,6 +49,7 @@ def bench(
     models: Sequence[str | Path | LoadedModel],
     settings: BenchSettings | None = None,
     *,
+    questions: Sequence[Item] | None = None,
     out: Path | None = None,
     force: bool = False,
     trust_remote_code: bool = False,
@@ -65,6 +67,7 @@ def bench(
         models: At least two, the dense model first: folders, Hub ids, "demo", or loaded models (whose sizes
             on disk and load times are not measured). The same model twice is an A/A test of the machine.
         settings: What is timed, how often and in which order.
+        questions: What ``settings.bbq`` would be read to, where it was read already.
         out: Folder for ``latency.json``, written anew after every round. A run that was finished there is
             read, not repeated; one that was stopped is measured anew, as the machine has changed since.
         force: Replace the ``latency.json`` of an earlier run.
@@ -107,7 +110,7 @@ def bench(
         limits.append(limits_of(opened.config))
         facts.append(describe(candidate, opened, sizes=settings.sizes, progress=progress))
     del opened
-    plan = _plan(settings, facts, tokenizers, limits)
+    plan = _plan(settings, questions, facts, tokenizers, limits)
     kept = RunSettings(
         choose_schedule(settings.schedule, [f.memory_bytes for f in facts]),
         settings.rounds,
@@ -128,7 +131,11 @@ def bench(
 
 
 def _plan(
-    settings: BenchSettings, facts: list[ModelFacts], tokenizers: list[Any], limits: list[Limits]
+    settings: BenchSettings,
+    questions: Sequence[Item] | None,
+    facts: list[ModelFacts],
+    tokenizers: list[Any],
+    limits: list[Limits],
 ) -> Plan:
     """The prompts, checked against what each model takes."""
     new = settings.answer_tokens
@@ -146,7 +153,7 @@ def _plan(
                 )
         plan = synthetic_plan(vocabularies, settings)
     else:
-        plan = bbq_plan(tokenizers, settings)
+        plan = bbq_plan(tokenizers, settings, questions)
     for model, taken, prompts in zip(facts, limits, plan.prompts, strict=True):
         for number, tokens in enumerate(prompts, start=1):
             taken.check(tokens, f"prompt {number} of {model.label}", new=new)

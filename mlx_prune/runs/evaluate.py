@@ -21,7 +21,8 @@ from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.kernels import choice
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.runs.answering import UnknownTokens, letters_found
-from mlx_prune.runs.job import Job, choose_items, open_model, prepare
+from mlx_prune.runs.job import Job, open_model, prepare
+from mlx_prune.runs.questions import Questions, choose_items
 from mlx_prune.runs.records import SCHEMA, from_bytes, record_table, to_bytes
 from mlx_prune.runs.session import RunWriter, now, open_run
 from mlx_prune.runs.settings import Bbq, Generation
@@ -69,7 +70,7 @@ def evaluate(
     model: LoadedModel | str | Path,
     run: str | Path | None = None,
     *,
-    questions: Bbq | Sequence[Item] | None = None,
+    questions: Bbq | Sequence[Item] | Questions | None = None,
     generation: Generation | None = None,
     stamp: Configuration | None = None,
     verify: int = 0,
@@ -86,7 +87,8 @@ def evaluate(
     Args:
         model: A loaded model, or a folder, Hub id or "demo" to load.
         run: Folder for ``run.json`` and ``records/``; None keeps the records in memory only.
-        questions: What to ask: where to load items from and which of them, or the items themselves.
+        questions: What to ask: where to load items from and which of them, or the items themselves; or what
+            ``choose_items`` made of either, which several models can share.
         generation: How answers are drawn; None takes the study's temperature, length and seeds.
         stamp: The model's columns in the records; None reads them from ``pruning_meta.json``, or calls
             the model dense where there is none. A model pruned in memory needs one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import mlx_lm.perplexity
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_prune.chat.same_tokenizer import MadeOfTokenizer
 from mlx_prune.chat.template import try_out
 from mlx_prune.checkpoint.invented import HELD_OUT_TEXT, named
 from mlx_prune.checkpoint.limits import limits_of
@@ -29,6 +31,8 @@ DEFAULT_LENGTH = 512
 # The study's text, read through mlx-lm's own loader with the study's NumPy seed.
 TULU = "allenai/tulu-3-sft-mixture"
 _TULU_SEED = 123
+# The sequences that were cut last: a study measures all its models on the same.
+_TOKENS: MadeOfTokenizer[NDArray[np.int32]] = MadeOfTokenizer()
 
 
 def perplexity(
@@ -70,21 +74,36 @@ def perplexity(
         )
     length = sequence_length or min(DEFAULT_LENGTH, longest or DEFAULT_LENGTH)
     if text == "tulu":
-        tokens = _tulu(model.tokenizer, sequences or DEFAULT_SEQUENCES, length)
+        count = sequences or DEFAULT_SEQUENCES
+        tokens = _TOKENS.of(
+            model.tokenizer, lambda: _tulu(model.tokenizer, count, length), TULU, count, length
+        )
     else:
-        tokens = _sequences(model.tokenizer, text, sequences, length)
+        read = _read(text)
+        tokens = _TOKENS.of(
+            model.tokenizer,
+            lambda: _sequences(model.tokenizer, text, read, sequences, length),
+            hashlib.sha256(read.encode()).digest(),
+            sequences,
+            length,
+        )
     limits.check(tokens, "a sequence of the text")
     forward = whole_forward(model.model)
     return perplexity_of_tokens(forward, tokens, batch_size=batch_size, progress=progress)
 
 
-def _sequences(tokenizer: Any, source: str | Path, count: int | None, length: int) -> NDArray[np.int32]:
+def _read(source: str | Path) -> str:
     if source == "demo":
         from mlx_prune import demo
 
-        ids = encode(tokenizer, read_text(demo.heldout_text_path()))
-    else:
-        ids = encode(tokenizer, read_text(source))
+        return read_text(demo.heldout_text_path())
+    return read_text(source)
+
+
+def _sequences(
+    tokenizer: Any, source: str | Path, text: str, count: int | None, length: int
+) -> NDArray[np.int32]:
+    ids = encode(tokenizer, text)
     bos = leading_token(tokenizer)
     body = length - len(bos)
     available = len(ids) // body

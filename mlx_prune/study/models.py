@@ -76,10 +76,10 @@ class DenseModel:
         if not self._fits(self._bytes):
             self._loaded = None
             return dense
-        other = self.checkpoint.load(self.dtype, lazy=True)
+        network, config = self.checkpoint.network_and_config(self.dtype)
         # The second network shares every array with the dense one until pruning replaces its own.
-        other.model.update(dense.model.parameters())
-        return other
+        network.update(dense.model.parameters())
+        return dataclasses.replace(dense, model=network, config=config)
 
     def beside(self) -> LoadedModel | None:
         """The dense model if it is still in memory, to be compared with."""

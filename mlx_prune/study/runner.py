@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import tomli_w
 
+from mlx_prune.bbq.items import Item, load_items
 from mlx_prune.cards.card import write_card
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.record import PruningRecord
@@ -25,6 +27,7 @@ from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.folder import COMPLETE
 from mlx_prune.runs.job import short_name
 from mlx_prune.runs.perplexity import perplexity
+from mlx_prune.runs.questions import Questions, choose_items
 from mlx_prune.store import locked, write_atomically
 from mlx_prune.study.card_results import results_of_study
 from mlx_prune.study.config import StudyConfig, config_to_dict
@@ -96,7 +99,7 @@ def run_study(
 
 
 class _Study:
-    """The loop, and what it keeps between configurations of one model."""
+    """The loop, and what it keeps between configurations."""
 
     def __init__(
         self,
@@ -114,6 +117,17 @@ class _Study:
         self.perplexities = folder.perplexities
         self.latencies = folder.latencies
         self.sizes = folder.sizes
+
+    @cached_property
+    def questions(self) -> Questions:
+        """Asked of every configuration."""
+        return choose_items(self.config.bbq)
+
+    @cached_property
+    def timed(self) -> list[Item]:
+        """The questions that the clock runs over."""
+        assert self.config.bbq.source is not None
+        return load_items(self.config.bbq.source, limit=self.config.latency.items)
 
     def run_model(self, model: str, label: str) -> None:
         """Run every configuration of one model that is not finished."""
@@ -169,7 +183,7 @@ class _Study:
         evaluate(
             made.loaded,
             run,
-            questions=config.bbq,
+            questions=self.questions,
             generation=config.generation,
             stamp=name,
             progress=named,
@@ -201,6 +215,7 @@ class _Study:
                 bbq=self.config.bbq.source,
                 sizes=False,
             ),
+            questions=self.timed,
             progress=progress,
         )
         if result.interrupted:

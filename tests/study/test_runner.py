@@ -157,3 +157,33 @@ def _without_models(config: StudyConfig) -> dict[str, object]:
     from mlx_prune.study.config import config_to_dict
 
     return {key: value for key, value in config_to_dict(config).items() if key != "models"}
+
+
+def test_items_and_texts_are_read_and_tokenized_once_for_all_models(
+    config: StudyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import mlx_prune.runs.perplexity
+    import mlx_prune.runs.questions
+    import mlx_prune.study.runner
+
+    calls: list[str] = []
+
+    def counted(module: object, name: str) -> None:
+        original = getattr(module, name)
+
+        def call(*given: object, **named: object) -> object:
+            calls.append(name)
+            return original(*given, **named)
+
+        monkeypatch.setattr(module, name, call)
+
+    counted(mlx_prune.runs.questions, "load_items")
+    counted(mlx_prune.runs.questions, "PromptBuilder")
+    counted(mlx_prune.runs.perplexity, "_sequences")
+    counted(mlx_prune.study.runner, "load_items")
+    grid = Grid(methods=("magnitude", "width"), sparsities=(50.0,))
+    text = tmp_path / "text.txt"
+    text.write_text("Nobody has read this text before. " * 40)
+    measured = PerplexityMeasure(text=str(text), sequences=2, sequence_length=16)
+    run_study(dataclasses.replace(config, grid=grid, perplexity=measured), tmp_path / "study")
+    assert sorted(calls) == ["PromptBuilder", "_sequences", "load_items", "load_items"]
