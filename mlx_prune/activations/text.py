@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlx_prune.activations.calibration import Calibration
+from mlx_prune.chat.same_tokenizer import MadeOfTokenizer
 from mlx_prune.checkpoint.invented import CALIBRATION_TEXT, named
 from mlx_prune.checkpoint.limits import limits_of
 from mlx_prune.errors import DataError, one_line
@@ -63,6 +64,10 @@ class CalibrationTokens:
         }
 
 
+# What was cut last: the methods of a study that calibrate, one after the other, do so on the same sequences.
+_KEPT: MadeOfTokenizer[CalibrationTokens] = MadeOfTokenizer()
+
+
 def calibration_tokens(
     calibration: Calibration, tokenizer: Any, config: dict[str, Any], seed: int
 ) -> CalibrationTokens:
@@ -98,13 +103,31 @@ def calibration_tokens(
             f"{calibration.sequence_length}; choose a shorter sequence length."
         )
     length = calibration.sequence_length or min(DEFAULT_LENGTH, longest or DEFAULT_LENGTH)
-    bos = leading_token(tokenizer)
-    rng = np.random.Generator(np.random.PCG64(seed))
+
     if calibration.source == "c4":
-        found = _from_c4(tokenizer, calibration.samples or DEFAULT_SAMPLES, length, bos, rng)
-        limits.check(found.tokens, _SEQUENCE)
-        return found
-    text, source = _read(named_source(calibration))
+
+        def from_c4() -> CalibrationTokens:
+            return _from_c4(tokenizer, calibration.samples or DEFAULT_SAMPLES, length, seed)
+
+        found = _KEPT.of(tokenizer, from_c4, calibration, length, seed, _c4_documents)
+    else:
+        text, source = _read(named_source(calibration))
+        digest = hashlib.sha256(text.encode()).hexdigest()
+
+        def from_text() -> CalibrationTokens:
+            return CalibrationTokens(
+                _windows(tokenizer, text, source, calibration, length, seed), source, digest
+            )
+
+        found = _KEPT.of(tokenizer, from_text, calibration, length, seed, digest)
+    limits.check(found.tokens, _SEQUENCE)
+    return found
+
+
+def _windows(
+    tokenizer: Any, text: str, source: str, calibration: Calibration, length: int, seed: int
+) -> np.ndarray[Any, np.dtype[np.int32]]:
+    bos = leading_token(tokenizer)
     ids = np.asarray(encode(tokenizer, text), dtype=np.int32)
     if calibration.sequence_length is None:
         length = max(2, min(length, ids.size + len(bos)))
@@ -117,12 +140,9 @@ def calibration_tokens(
             f"Calibration text {source} holds {ids.size:,} tokens, {missing:,} too few for {samples} "
             f"sequences of {length}; give a longer text, fewer samples or shorter sequences."
         )
+    rng = np.random.Generator(np.random.PCG64(seed))
     chosen = np.sort(rng.choice(available, size=samples, replace=False))
-    windows = ids[: available * body].reshape(available, body)[chosen]
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    tokens = _with_prefix(windows, bos)
-    limits.check(tokens, _SEQUENCE)
-    return CalibrationTokens(tokens, source, digest)
+    return _with_prefix(ids[: available * body].reshape(available, body)[chosen], bos)
 
 
 def named_source(calibration: Calibration) -> str | Path:
@@ -150,9 +170,9 @@ def _read(source: str | Path) -> tuple[str, str]:
     return read_text(source), str(expanded(source))
 
 
-def _from_c4(
-    tokenizer: Any, samples: int, length: int, bos: list[int], rng: np.random.Generator
-) -> CalibrationTokens:
+def _from_c4(tokenizer: Any, samples: int, length: int, seed: int) -> CalibrationTokens:
+    bos = leading_token(tokenizer)
+    rng = np.random.Generator(np.random.PCG64(seed))
     body, digest, windows = length - len(bos), hashlib.sha256(), []
     for text in _c4_documents():
         ids = encode(tokenizer, text)

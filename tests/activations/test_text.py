@@ -133,3 +133,23 @@ def test_c4_out_of_reach_is_one_sentence(tokenizer, monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
     with pytest.raises(DataError, match=r"C4 cannot be read from the Hub \(Name or service not known\)"):
         calibration_tokens(Calibration("c4", 2, 25), tokenizer, CONFIG, 0)
+
+
+def test_one_calibration_reads_and_cuts_its_text_once(tokenizer, calibration_file, tmp_path, monkeypatch):
+    tokenized = []
+    encode = module.encode
+    monkeypatch.setattr(module, "encode", lambda *given: tokenized.append(given[1]) or encode(*given))
+    asked = Calibration(calibration_file, 9, 30)
+    first = calibration_tokens(asked, tokenizer, CONFIG, 5)
+    assert calibration_tokens(asked, tokenizer, CONFIG, 5) is first
+    assert len(tokenized) == 1
+    assert calibration_tokens(asked, tokenizer, CONFIG, 6) is not first
+    text = calibration_file.read_text()
+    changed = tmp_path / "changed.txt"
+    changed.write_text(text)
+    before = calibration_tokens(Calibration(changed, 9, 30), tokenizer, CONFIG, 5)
+    changed.write_text(f"Another beginning. {text}")
+    after = calibration_tokens(Calibration(changed, 9, 30), tokenizer, CONFIG, 5)
+    assert after.tokens_sha256 != before.tokens_sha256
+    with pytest.raises(DataError, match="at most 29"):
+        calibration_tokens(Calibration(changed, 9, 30), tokenizer, {"max_position_embeddings": 29}, 5)
