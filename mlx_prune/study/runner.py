@@ -250,7 +250,7 @@ def is_finished(config: StudyConfig, study: StudyFolder, name: Configuration) ->
 
 
 def _write_config(study: StudyFolder, config: StudyConfig) -> None:
-    differing = _differences(study.settings, config_to_dict(config)) if study.settings else []
+    differing = differences(study.settings, config) if study.settings else []
     if differing:
         raise RecordsError(
             f"{study.path} holds a study with other settings ({', '.join(differing)}); choose another folder."
@@ -258,7 +258,14 @@ def _write_config(study: StudyFolder, config: StudyConfig) -> None:
     write_atomically(study.file, tomli_w.dumps(config_to_dict(config)).encode())
 
 
-def _differences(found: Mapping[str, Any], wanted: dict[str, Any]) -> list[str]:
+def differences(found: Mapping[str, Any], config: StudyConfig) -> list[str]:
+    """Settings of a study that lies there and of one to run, where they differ and may not; for people.
+
+    Args:
+        found: What its ``study.toml`` says.
+        config: The study to run.
+    """
+    wanted = config_to_dict(config)
     differing = []
     for key in sorted({*found, *wanted} - set(_MAY_GROW)):
         left, right = found.get(key, {}), wanted.get(key, {})

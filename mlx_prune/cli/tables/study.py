@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mlx_prune import words
 from mlx_prune.cli.tables.rates import ANSWERED_NOTE, rate_cell, struck_note
 from mlx_prune.cli.terminal.table import FittedTable, simple_table
+from mlx_prune.configuration import Configuration
 from mlx_prune.labels import removes_weights
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class SummaryRow:
     latency_high: float | None
     verdict: str | None
 
+    @property
+    def configuration(self) -> Configuration:
+        """Which."""
+        return Configuration(self.model, self.method, self.target_sparsity, self.pattern)
+
 
 def study_rows(folder: Path, min_answered: float) -> list[SummaryRow]:
     """One row per configuration of a finished study, in its order.
@@ -107,6 +113,7 @@ def study_table(rows: list[SummaryRow]) -> FittedTable:
     """The rows as a table."""
     several = len({row.model for row in rows}) > 1
     with_accuracy = any(not math.isnan(row.accuracy) for row in rows)
+    timed = any(row.latency_ratio is not None for row in rows)
     table = simple_table("", ["model"] if several else [], [])
     # Long labels wrap rather than crowd out the figures.
     table.add_column("method", wrap=True)
@@ -115,8 +122,9 @@ def study_table(rows: list[SummaryRow]) -> FittedTable:
         table.add_column(name, justify="right", group="model")
     for name in ("answered", "SRS", "USR", "anti", "SRS-anti", *(["acc"] if with_accuracy else [])):
         table.add_column(name, justify="right", group="answers")
-    table.add_column("time / dense", justify="right", group="time")
-    table.add_column("verdict", wrap=True, group="time")
+    if timed:
+        table.add_column("time / dense", justify="right", group="time")
+        table.add_column("verdict", wrap=True, group="time")
     previous = None
     for row in rows:
         if previous is not None and previous != (row.model, row.method):
@@ -136,8 +144,7 @@ def study_table(rows: list[SummaryRow]) -> FittedTable:
             words.percent(row.answered),
             *(rate_cell(text, struck=row.too_few_answered) for text in rates),
             *([_accuracy(row)] if with_accuracy else []),
-            _latency(row),
-            row.verdict or "",
+            *([_latency(row), row.verdict or ""] if timed else []),
         )
     return table
 

@@ -11,15 +11,14 @@ from mlx_prune.labels import known_label, leaves_dose
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.change import Emergence, PairedTest
 from mlx_prune.report.tables.rates import Overall
-from mlx_prune.report.tables.table import Interval, finite
+from mlx_prune.report.tables.table import Interval
 from mlx_prune.report.words.answered import silent_sentences, strict_sentence, unfinished_sentence
 from mlx_prune.report.words.frontier import changing_sentence, undominated_sentences
 from mlx_prune.report.words.latency import latency_sentence
+from mlx_prune.report.words.meaning import UNNOTICED_PERPLEXITY, meaning_of, perplexity_changes
 from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.rates import OVERALL
 
-# Below this rise in percent a release check on perplexity would hardly stop a model.
-UNNOTICED_PERPLEXITY = 10.0
 # Points by which an actual sparsity may miss its target before the finding says so.
 SPARSITY_MISS = 2.0
 
@@ -31,6 +30,8 @@ class Finding:
     Attributes:
         headline: One sentence.
         sentences: The paragraph, sentence by sentence.
+        perplexity: Of these, what perplexity tells of the rises of SRS; empty where there is none.
+        meaning: What this means for a release, sentence by sentence, in words without abbreviations.
         unfinished: What of the study is not finished, and so in none of these; empty where all is. Say it
             first.
     """
@@ -38,6 +39,8 @@ class Finding:
     headline: str
     sentences: tuple[str, ...]
     unfinished: str = ""
+    perplexity: str = ""
+    meaning: tuple[str, ...] = ()
 
     @property
     def paragraph(self) -> str:
@@ -61,15 +64,17 @@ def _find(tables: Tables) -> Finding:
         for row in tables.paired_tests.where(category=OVERALL).rows
         if row.srs_delta.value is not None and row.q_clustered is not None
     ]
+    rises = [row for row in changes if _significant(row) and _change(row) > 0]
+    falls = [row for row in changes if _significant(row) and _change(row) < 0]
+    meaning = meaning_of(tables, changes, rises, falls)
     opening = _scope(tables, pruned)
     silent = silent_sentences(tables)
     if not pruned:
         nothing = "Only dense models were questioned, so nothing can be said about pruning."
-        return Finding(nothing, (opening, *silent))
+        return Finding(nothing, (opening, *silent), meaning=meaning)
     if not changes:
-        return Finding(_nothing_compared(tables), (opening, *silent))
-    rises = [row for row in changes if _significant(row) and _change(row) > 0]
-    falls = [row for row in changes if _significant(row) and _change(row) < 0]
+        return Finding(_nothing_compared(tables), (opening, *silent), meaning=meaning)
+    perplexity = _perplexity(tables, rises)
     largest = max(rises or falls or changes, key=lambda row: abs(_change(row)))
     sentences = [
         opening,
@@ -77,7 +82,7 @@ def _find(tables: Tables) -> Finding:
         _largest(tables, largest, certain=bool(rises or falls)),
         _direction(tables, largest.configuration),
         strict_sentence(tables),
-        _perplexity(tables, rises),
+        perplexity,
         _emergence(tables),
         _tests(tables),
         latency_sentence(tables),
@@ -85,7 +90,12 @@ def _find(tables: Tables) -> Finding:
         changing_sentence(tables),
         _sparsity(pruned),
     ]
-    return Finding(_headline(changes, rises, falls), tuple(filter(None, sentences)))
+    return Finding(
+        _headline(changes, rises, falls),
+        tuple(filter(None, sentences)),
+        perplexity=perplexity,
+        meaning=meaning,
+    )
 
 
 def _nothing_compared(tables: Tables) -> str:
@@ -169,8 +179,7 @@ def _direction(tables: Tables, configuration: Configuration) -> str:
 
 
 def _perplexity(tables: Tables, rises: Sequence[PairedTest]) -> str:
-    known = {row.configuration: finite(row.ppl_pct_change) for row in tables.evaluation_gap.rows}
-    seen = [(change, row) for row in rises if (change := known.get(row.configuration)) is not None]
+    seen = perplexity_changes(tables, rises)
     if not seen:
         return ""
     unseen = [(change, row) for change, row in seen if change < UNNOTICED_PERPLEXITY]
@@ -181,8 +190,9 @@ def _perplexity(tables: Tables, rises: Sequence[PairedTest]) -> str:
             f"{words.percentage(least, 0)} on perplexity."
         )
     change, row = max(unseen, key=lambda pair: _change(pair[1]))
+    missed = "this rise" if len(seen) == 1 else f"{len(unseen)} of the {len(seen)} rises"
     return (
-        f"Perplexity alone would have missed {len(unseen)} of the {words.counted(len(seen), 'rise')}: "
+        f"Perplexity alone would have missed {missed}: "
         f"{row.configuration.full_name} changed it by {words.percentage(change, sign=True)} while SRS rose "
         f"by {words.fixed(_change(row))}."
     )

@@ -1,0 +1,134 @@
+"""`mlxprune demo`: quick first, the rest in the same folder, and at once when it is finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import webbrowser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import Capture, done
+
+from mlx_prune.cli.demo_result import FILE, DemoResult, state_of
+from mlx_prune.cli.main import run
+from mlx_prune.cli.terminal.browser import show_page
+from mlx_prune.study.config import Grid, PerplexityMeasure, StudyConfig
+from mlx_prune.study.presets import preset
+
+SMALL = dataclasses.replace(
+    preset("demo"),
+    grid=Grid(methods=("magnitude",), sparsities=(30.0, 50.0, 70.0)),
+    bbq=dataclasses.replace(preset("demo").bbq, limit=10),
+    perplexity=PerplexityMeasure(text="demo", sequences=1, sequence_length=32),
+)
+"""The demo's grid and questions, cut down."""
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlx_prune.study.presets.preset", lambda name: SMALL)
+
+
+def shown(arguments: list[Any], capsys: Capture) -> str:
+    capsys.readouterr()
+    assert run([str(a) for a in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def not_again(*_: object, **__: object) -> None:
+    raise AssertionError("a finished demo was run again")
+
+
+def test_quick_says_what_it_leaves_out_plain_carries_on_and_a_finished_demo_is_shown_at_once(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "study"
+    monkeypatch.setenv("COLUMNS", "80")
+    quick = shown(["demo", "--quick", "-o", out], capsys)
+    assert f"--quick left out 1 pruned model (50 %); `mlxprune demo -o {out}` adds them." in quick
+    first = {path: path.stat().st_mtime_ns for path in out.rglob("records/*")}
+    assert {path.parent.parent.name for path in first} == {"dense-s0", "magnitude-s30", "magnitude-s70"}
+
+    plain = shown(["demo", "-o", out], capsys)
+    assert "left out" not in plain
+    assert "magnitude 50 %" in plain
+    assert all(path.stat().st_mtime_ns == before for path, before in first.items())
+    *_, place, page = plain.splitlines()
+    assert place.endswith(f"the records are in {out}.")
+    assert page == f"Page: {out / 'report.html'}"
+    assert (out / "report.html").is_file()
+    finding, meaning = plain.split("What this means")
+    assert "from chance." in finding
+    assert "time / dense" not in plain
+    assert "`mlxprune bench`" in meaning
+    assert max(len(line.rstrip()) for line in plain.splitlines() if str(out) not in line) <= 80
+
+    for step in ("study.runner.run_study", "report.write.write_report"):
+        monkeypatch.setattr(f"mlx_prune.{step}", not_again)
+    again = shown(["demo", "-o", out], capsys)
+    assert again.splitlines()[:-2] == plain.splitlines()[:-2]
+    found = done(["demo", "-o", out], capsys)
+    assert [row["method"] for row in found["configurations"]] == ["dense", *["magnitude"] * 3]
+    assert found["report"] == str(out / "report.html")
+    assert found["left_out"] == []
+    assert " ".join(found["finding"]["meaning"])[:40] in " ".join(meaning.split())
+
+    # Whatever changes in the folder, or in what is asked of it, is looked at anew.
+    (out / "report.html").unlink()
+    with pytest.raises(AssertionError, match="run again"):
+        run(["demo", "-o", str(out)])
+
+
+def test_the_folder_of_another_versions_demo_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "study.toml").write_text('name = "demo"\nmodels = ["demo"]\n[bbq]\nlimit = 200\n')
+    assert run(["demo", "-o", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert f"{tmp_path} holds the demo of another version of this package" in said
+    assert "bbq.limit: there 200, now 10" in said
+    assert said.rstrip().endswith("name another folder with -o, or delete this one.")
+
+
+def test_a_kept_result_is_of_one_state_and_a_damaged_one_is_none(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "records").write_text("1")
+    config: StudyConfig = SMALL
+    state = state_of(tmp_path, config, 0.5)
+    assert state != state_of(tmp_path, config, 0.4)
+    assert state != state_of(tmp_path, dataclasses.replace(config, name="other"), 0.5)
+    from mlx_prune.report.words.finding import Finding
+
+    kept = DemoResult([], Finding("Nothing.", ("One.", "Two."), meaning=("That.",)), "report.html")
+    kept.write(tmp_path, state)
+    assert state_of(tmp_path, config, 0.5) == state
+    assert DemoResult.read(tmp_path, state) == kept
+    assert DemoResult.read(tmp_path, "another") is None
+    (tmp_path / "runs" / "records").write_text("12")
+    assert state_of(tmp_path, config, 0.5) != state
+    for damaged in ("{", "[]", json.dumps({"state": state, "rows": [{}], "finding": {}})):
+        (tmp_path / FILE).write_text(damaged)
+        assert DemoResult.read(tmp_path, state) is None
+
+
+@pytest.mark.parametrize(("screen", "opened"), [("", False), (":0", True)])
+def test_a_page_is_opened_where_there_is_a_screen(
+    screen: str, opened: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: not asked.append(address))
+    monkeypatch.setattr("sys.platform", "linux")
+    for name in ("WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DISPLAY", screen)
+    assert show_page(tmp_path / "report.html") is opened
+    assert asked == [(tmp_path / "report.html").resolve().as_uri()] * opened
+
+
+def test_a_browser_that_fails_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(address: str) -> bool:
+        raise webbrowser.Error(address)
+
+    monkeypatch.setattr(webbrowser, "open", fail)
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert not show_page(tmp_path / "report.html")
