@@ -8,7 +8,11 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from mlx_prune.bbq.answers import MIN_ANSWERED
-from mlx_prune.cli.tables.study import legend, study_rows, study_table
+from mlx_prune.cli.demo import print_result
+from mlx_prune.cli.demo_result import DemoResult
+from mlx_prune.cli.tables.study import study_rows
+from mlx_prune.report.open import open_study
+from mlx_prune.report.write import PAGE_FILE
 
 
 def main() -> None:
@@ -16,11 +20,11 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="folder that `mlxprune demo -o` wrote")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "table.svg")
     args = parser.parse_args()
-    rows = study_rows(args.study, MIN_ANSWERED)
-    console = Console(record=True, width=116, file=io.StringIO(), highlight=False, force_terminal=True)
+    result = DemoResult(study_rows(args.study, MIN_ANSWERED), open_study(args.study).finding, PAGE_FILE)
+    console = Console(record=True, width=100, file=io.StringIO(), highlight=False, force_terminal=True)
     console.print("[bold]$ mlxprune demo[/]")
-    console.print(study_table(rows))
-    console.print(legend(rows, MIN_ANSWERED), style="dim", markup=False)
+    print_result(console, result, MIN_ANSWERED)
+    console.print(f"Page: mlxprune-demo/{PAGE_FILE}", markup=False)
     console.save_svg(str(args.out), title="mlx-prune", theme=MONOKAI)
 
 

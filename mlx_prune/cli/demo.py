@@ -11,7 +11,7 @@ import click
 
 from mlx_prune import words
 from mlx_prune.cli.terminal.browser import show_page
-from mlx_prune.cli.terminal.console import console, emit_json, note, print_headline, say
+from mlx_prune.cli.terminal.console import console, emit_json, print_headline, say
 from mlx_prune.cli.terminal.options import json_option, min_answered_option
 
 if TYPE_CHECKING:
@@ -49,12 +49,10 @@ def command(out: Path, quick: bool, browse: bool, min_answered: float, as_json: 
     started = time.perf_counter()
     config = _config(quick=quick)
     state = state_of(out, config, min_answered)
-    result = DemoResult.read(out, state)
+    result = kept = DemoResult.read(out, state)
     if result is None:
         result = _made(out, config, min_answered)
         result.write(out, state_of(out, config, min_answered))
-    elif not as_json:
-        note(f"{out} holds this demo already; nothing was left to do.")
     shown = {row.configuration for row in result.rows}
     left_out = [name for name in _config(quick=False).configurations("demo") if name not in shown]
     seconds = time.perf_counter() - started
@@ -76,7 +74,8 @@ def command(out: Path, quick: bool, browse: bool, min_answered: float, as_json: 
         if quick and left_out:
             folder = "" if out == FOLDER else f" -o {out}"
             say(f"{_left_out(left_out)}; `mlxprune demo{folder}` adds them.")
-        say(f"Finished in {words.duration(seconds)}; the records are in {out}.")
+        finished = "before" if kept else f"in {words.duration(seconds)}"
+        say(f"Finished {finished}; the records are in {out}.")
         say(f"Page: {page}")
     if browse:
         show_page(page)
