@@ -65,6 +65,7 @@ def command(out: Path, quick: bool, browse: bool, min_answered: float, as_json: 
                 "configurations": result.rows,
                 "finding": result.finding,
                 "left_out": left_out,
+                "other_versions": result.others,
                 "report": page,
             }
         )
@@ -102,7 +103,7 @@ def print_result(screen: Console, result: DemoResult, min_answered: float) -> No
     )
     if result.others:
         screen.print(
-            f"Some of these answers were given to {result.others}; for this version's, name another folder "
+            f"Some of these answers were drawn with {result.others}; for this version's, name another folder "
             "with -o.",
             style="yellow",
             markup=False,

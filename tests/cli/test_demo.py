@@ -10,10 +10,14 @@ from typing import Any
 
 import pytest
 from command_line import Capture, done
+from report_study import GRID, write_full_study
+from rich.console import Console
 
-from mlx_prune.cli.demo_result import FILE, DemoResult, state_of
+from mlx_prune.cli.demo import print_result
+from mlx_prune.cli.demo_result import FILE, DemoResult, other_versions, state_of
 from mlx_prune.cli.main import run
 from mlx_prune.cli.terminal.browser import show_page
+from mlx_prune.report.words.finding import Finding
 from mlx_prune.study.config import Grid, PerplexityMeasure, StudyConfig
 from mlx_prune.study.presets import preset
 
@@ -99,8 +103,6 @@ def test_a_kept_result_is_of_one_state_and_a_damaged_one_is_none(tmp_path: Path)
     state = state_of(tmp_path, config, 0.5)
     assert state != state_of(tmp_path, config, 0.4)
     assert state != state_of(tmp_path, dataclasses.replace(config, name="other"), 0.5)
-    from mlx_prune.report.words.finding import Finding
-
     kept = DemoResult([], Finding("Nothing.", ("One.", "Two."), meaning=("That.",)), "report.html")
     kept.write(tmp_path, state)
     assert state_of(tmp_path, config, 0.5) == state
@@ -111,6 +113,18 @@ def test_a_kept_result_is_of_one_state_and_a_damaged_one_is_none(tmp_path: Path)
     for damaged in ("{", "[]", json.dumps({"state": state, "rows": [{}], "finding": {}})):
         (tmp_path / FILE).write_text(damaged)
         assert DemoResult.read(tmp_path, state) is None
+
+
+def test_answers_of_another_version_are_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_full_study(tmp_path, items=5, grid=GRID[:2])
+    monkeypatch.setattr("mlx_prune.cli.demo_result.__version__", "0.1.0")
+    assert other_versions(tmp_path) == ""
+    monkeypatch.setattr("mlx_prune.cli.demo_result.__version__", "0.2.0")
+    assert other_versions(tmp_path) == "mlx-prune 0.1.0"
+    console = Console(width=100, color_system=None)
+    with console.capture() as shown:
+        print_result(console, DemoResult([], Finding("Nothing.", ()), "", other_versions(tmp_path)), 0.5)
+    assert "Some of these answers were drawn with mlx-prune 0.1.0" in shown.get()
 
 
 @pytest.mark.parametrize(("screen", "opened"), [("", False), (":0", True)])
