@@ -13,6 +13,7 @@ import pytest
 from command_line import Capture, done
 from tiny_models import save_tiny_model
 
+from mlx_prune import words
 from mlx_prune.cli.main import run
 
 
@@ -74,7 +75,7 @@ def test_perplexity_prints_a_figure_and_json(tiny: Path, tmp_path: Path, capsys:
     assert payload["perplexity"]["tokens"] == 62
     assert run([str(a) for a in arguments]) == 0
     printed = capsys.readouterr().out
-    assert f": {payload['perplexity']['value']:.2f} ±" in printed
+    assert f": {words.magnitude(payload['perplexity']['value'])} ±" in printed
     assert printed.count("\n") == 1
 
 
