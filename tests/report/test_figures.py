@@ -1,15 +1,21 @@
 """Figures: every kind is drawn from a study's tables, shows their numbers, and is left out without them."""
 
+import collections
+import gc
+import itertools
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from mixed_study import MIXED, write_mixed_study
 from report_study import GRID, write_full_study
 
-from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, render
+from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, draw_figures, render
+from mlx_prune.report.figures.filling import Filling
 from mlx_prune.report.figures.panels import (
     CHANCE,
     method_lines,
@@ -263,3 +269,44 @@ def test_who_does_not_see_a_figure_is_told_what_it_shows(tables):
     for kind in FIGURES:
         assert kind.alt.startswith(f"{kind.title}. ")
         assert kind.alt.endswith(".")
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=lambda layout: layout.name)
+def test_no_text_is_cut_off_by_a_figures_edge(tables, mixed, layout):
+    for kind, study in itertools.product(FIGURES, (tables, mixed)):
+        if (figure := draw(kind, study, layout)) is not None:
+            lay_out(figure)
+            reach, room = figure.get_tightbbox(), figure.bbox_inches
+            assert reach.x0 >= 0, kind.name
+            assert reach.y0 >= 0, kind.name
+            assert reach.y1 <= room.y1, kind.name
+
+
+def test_panels_of_a_grid_are_of_one_size_and_their_labels_apart():
+    with look():
+        figure, panels = panel_grid(WIDE, ["alpha", "beta", "gamma", "delta"], 2.0)
+        for number, axes in enumerate(panels):
+            axes.set(xlabel="along", ylabel="up", yticks=[0, 1], yticklabels=["0", "long " * number])
+        lay_out(figure)
+        boxes = [axes.get_tightbbox(for_layout_only=True) for axes in panels]
+    sizes = [axes.get_window_extent().size for axes in panels]
+    assert np.ptp(sizes, axis=0) == pytest.approx([0, 0], abs=1e-6)
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+
+
+def test_a_report_lays_out_every_drawing_once_and_draws_it_once_for_each_file(tables, monkeypatch):
+    laid_out, drawn = collections.Counter(), collections.Counter()
+    execute, draw_all = Filling.execute, Figure.draw
+    monkeypatch.setattr(Filling, "execute", lambda *args: laid_out.update([args[1]]) or execute(*args))
+    monkeypatch.setattr(Figure, "draw", lambda *args: drawn.update([args[0]]) or draw_all(*args))
+    figures = draw_figures(tables)
+    assert sorted(laid_out.values()) == [1] * 2 * len(figures)
+    # The wide one as PNG and as SVG, the narrow one as SVG.
+    assert sorted(drawn.values()) == [1] * len(figures) + [2] * len(figures)
+
+
+def test_garbage_is_collected_again_after_the_figures(tables):
+    missing = {kind.needs[0] for kind in FIGURES[1:]}
+    draw_figures(replace(tables, **{name: Table.of(tables[name].row_type, ()) for name in missing}))
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0

@@ -209,8 +209,8 @@ def _label_dots(axes: Axes, dots: Sequence[_Dot]) -> None:
             lines += [((x, room.bottom), (x, room.top)), ((room.left, y), (room.right, y))]
     boxes = place_labels(
         [at for _, at in named],
-        # As wide as in the widest font that a page may choose.
-        [(0.6 * _LABEL_SIZE * unit * len(text), 1.25 * _LABEL_SIZE * unit) for text, _ in named],
+        # As wide as in the widest font that a page may choose, and digits are wider than letters.
+        [((0.6 * len(text) + 0.2) * _LABEL_SIZE * unit, 1.25 * _LABEL_SIZE * unit) for text, _ in named],
         room,
         [Box.around(pixels(dot.at), 8 * unit, 8 * unit) for dot in dots],
         reach=5.5 * unit,

@@ -188,27 +188,23 @@ def plain_numbers(axis: Axis) -> None:
 
 def new_figure(layout: Layout, height: float) -> Figure:
     """An empty figure of the layout's width and ``height`` inches, outside pyplot's global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(layout.width, height), layout="constrained")
+    from mlx_prune.report.figures.filling import Filling
+
+    figure = Figure(figsize=(layout.width, height), dpi=_DOTS, layout=Filling())
+    # It measures text, also for drawings.
+    FigureCanvasAgg(figure)
+    return figure
 
 
-def lay_out(figure: Figure, file_format: str = "") -> None:
+def lay_out(figure: Figure) -> None:
     """Give everything in a figure its place, once; what was laid out already stays as it is.
 
-    Left to itself, Matplotlib draws a figure an additional time for its layout whenever it is saved.
-
-    Args:
-        figure: What to lay out.
-        file_format: "png" or "svg", which measure text by themselves; empty lays out for the screen.
+    Left to itself, Matplotlib lays a figure out anew whenever it is saved.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-
     engine = figure.get_layout_engine()
-    if engine is None:
-        return
-    (FigureCanvasSVG if file_format == "svg" else FigureCanvasAgg)(figure)
-    figure.set_dpi({"png": _DOTS, "svg": 72}.get(file_format, figure.get_dpi()))
-    engine.execute(figure)
-    figure.set_layout_engine(None)
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine(None)
