@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mlx_prune import words
 from mlx_prune.labels import only_quantized
@@ -152,7 +152,7 @@ def _cell(axes: Axes, place: tuple[int, int], row: PairedTest, reach: float) -> 
         if row.answered is not None:
             axes.add_patch(Rectangle(corner, 1, 1, facecolor=PAPER.light, **HATCHED))
             said = answered_text(row) if row.too_few_answered else ""
-            axes.annotate(said, place, ha="center", va="center", fontsize=6, color=MUTED.light)
+            _say(axes, place, said, fontsize=6, color=MUTED.light)
         return
     shade = value / reach
     color = mpl.colormaps["PuOr_r"](0.5 + shade / 2)
@@ -160,13 +160,12 @@ def _cell(axes: Axes, place: tuple[int, int], row: PairedTest, reach: float) -> 
     text = words.signed(value, 2).replace("0.", ".")
     ink = "#ffffff" if abs(shade) > 0.72 else "#111111"
     if share := answered_text(row):
-        axes.annotate(share, (place[0], place[1] + 0.3), ha="center", va="center", fontsize=5, color=ink)
-    axes.annotate(
-        f"{text}*" if _significant(row) else text,
-        place,
-        ha="center",
-        va="center",
-        fontsize=7,
-        fontweight="bold" if _significant(row) else "normal",
-        color=ink,
-    )
+        _say(axes, (place[0], place[1] + 0.3), share, fontsize=5, color=ink)
+    weight = "bold" if _significant(row) else "normal"
+    text = f"{text}*" if _significant(row) else text
+    _say(axes, place, text, fontsize=7, fontweight=weight, color=ink)
+
+
+def _say(axes: Axes, place: tuple[float, float], text: str, **look: Any) -> None:
+    """A text in a cell, which no layout need measure."""
+    axes.text(*place, text, ha="center", va="center", in_layout=False, **look)

@@ -91,7 +91,7 @@ def _room(figure: Figure) -> tuple[float, float, float, float]:
         else:
             bottom = max(bottom, box.y1 / figure.dpi)
     for legend in figure.legends:
-        top = min(top, legend.get_window_extent().y0 / figure.dpi)
+        top = min(top, legend.get_window_extent().y0 / figure.dpi - _EDGE)
     return left + _EDGE, bottom + _EDGE, right - _EDGE, top - _EDGE
 
 
