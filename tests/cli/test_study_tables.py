@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import Capture
+from command_line import Capture, done
 from mixed_study import write_mixed_study
 from rich.console import Console
 from silent_study import write_silent_study
@@ -116,6 +116,9 @@ def test_a_dry_run_shows_every_model_and_figure(
     assert max(len(line.rstrip()) for line in out.splitlines()) <= width
     words = ["model", "runs", "left", "records", "time", "memory", "disk", *names, "789,620", "250.0", "13"]
     assert set(words) <= set(out.split())
+    payload = done(["study", "--preset", "aiiot2026", "-o", tmp_path / "out", "--dry-run"], capsys)
+    assert (payload["records"], payload["sampled"]) == (1_579_240, 40)
+    assert [model["model"] for model in payload["models"]] == list(names)
     assert not (tmp_path / "out").exists()
 
 
