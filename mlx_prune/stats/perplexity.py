@@ -106,7 +106,7 @@ def paired_ratio(dense: Perplexity, pruned: Perplexity) -> RatioOfPerplexities |
     Its logarithm is the mean loss per token that was added. The interval takes the sequences as the sample
     (clusters of tokens), and is t distributed with one degree of freedom less than there are sequences.
     """
-    from scipy.special import stdtrit
+    from scipy import stats
 
     count = len(dense.sequence_hashes)
     if dense.sequence_hashes != pruned.sequence_hashes or dense.tokens != pruned.tokens or not count:
@@ -117,7 +117,7 @@ def paired_ratio(dense: Perplexity, pruned: Perplexity) -> RatioOfPerplexities |
     if count < 2 or not np.isfinite(added).all():
         return RatioOfPerplexities(value, math.nan, math.nan, count)
     error = float(added.std(ddof=1)) / math.sqrt(count)
-    half = float(stdtrit(count - 1, 0.5 + CONFIDENCE / 2)) * error
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1)) * error
     return RatioOfPerplexities(value, value - half, value + half, count)
 
 

@@ -8,21 +8,17 @@ that allow the answers to one template to hang together.
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from mlx_prune.stats.clustered import cluster_sums
-from mlx_prune.stats.levels import NORMAL
 
 Floats = NDArray[np.float64]
-
-# Of the fit: rounds at most, the change of log odds that ends it, and how near to 0 or 1 a rate comes.
-_ROUNDS = 100
-_CONVERGED = 1e-10
-_LEAST_RATE = 1e-12
 
 
 @dataclass(frozen=True)
@@ -123,7 +119,7 @@ def logistic_regression(counts: LogisticCounts) -> LogisticFit | None:
         return None
     names, design = _design(counts)
     kept = _independent_columns(design)
-    plain = _Estimate.of(design[:, kept], counts)
+    plain = _fit(design[:, kept], counts)
     errors, degrees = _clustered_errors(design[:, kept], counts, plain)
     place = {column: number for number, column in enumerate(kept)}
     terms = tuple(_term(name, place.get(column), plain, errors, degrees) for column, name in enumerate(names))
@@ -132,7 +128,7 @@ def logistic_regression(counts: LogisticCounts) -> LogisticFit | None:
     return LogisticFit(
         terms,
         int(total),
-        _log_likelihood(counts, plain.rates(design[:, kept])),
+        _log_likelihood(counts, _rates(design[:, kept], plain)),
         _log_likelihood(counts, null),
         left_out,
     )
@@ -178,55 +174,37 @@ def _independent_columns(design: Floats) -> list[int]:
     return kept
 
 
-@dataclass(frozen=True, eq=False)
-class _Estimate:
-    """Coefficients of the design's columns, and their covariance with all answers independent."""
+def _fit(design: Floats, counts: LogisticCounts) -> Any:
+    # Imported here: it takes a second.
+    from statsmodels.genmod.families import Binomial
+    from statsmodels.genmod.generalized_linear_model import GLM
 
-    coefficients: Floats
-    covariance: Floats
-
-    @staticmethod
-    def of(design: Floats, counts: LogisticCounts) -> _Estimate:
-        """Maximum likelihood by iteratively reweighted least squares (McCullagh & Nelder 1989, 2.5).
-
-        By hand: statsmodels, and pandas with it, take longer to import than all else that a report computes.
-        """
-        cells, cell = np.unique(design, axis=0, return_inverse=True)
-        answers = np.bincount(cell.ravel(), counts.parsed)
-        share = np.bincount(cell.ravel(), counts.stereotyped) / answers
-        rate = (share + 0.5) / 2
-        coefficients: Floats = np.zeros(cells.shape[1])
-        for _ in range(_ROUNDS):
-            spread = rate * (1 - rate)
-            root = np.sqrt(answers * spread)[:, None]
-            target = special.logit(rate) + (share - rate) / spread
-            before = coefficients
-            coefficients = np.asarray(np.linalg.lstsq(root * cells, root[:, 0] * target)[0], np.float64)
-            # A cell may be as good as certain; the margins are not, see _without_separation.
-            rate = np.clip(special.expit(cells @ coefficients), _LEAST_RATE, 1 - _LEAST_RATE)
-            if np.allclose(coefficients, before, rtol=0, atol=_CONVERGED):
-                break
-        information = (root * cells).T @ (root * cells)
-        return _Estimate(coefficients, np.asarray(np.linalg.pinv(information, hermitian=True), np.float64))
-
-    def rates(self, design: Floats) -> Floats:
-        """The rate of every row of a design."""
-        return np.asarray(special.expit(design @ self.coefficients), np.float64)
+    cells, cell = np.unique(design, axis=0, return_inverse=True)
+    hits = np.bincount(cell.ravel(), counts.stereotyped)
+    misses = np.bincount(cell.ravel(), counts.parsed - counts.stereotyped)
+    with warnings.catch_warnings():
+        # A cell without a stereotyped answer warns of separation, which the margins above have ruled out.
+        warnings.simplefilter("ignore")
+        return GLM(np.stack([hits, misses], axis=1), cells, family=Binomial()).fit(tol=1e-12, maxiter=100)
 
 
-def _clustered_errors(design: Floats, counts: LogisticCounts, fit: _Estimate) -> tuple[Floats, Floats]:
+def _rates(design: Floats, fit: Any) -> Floats:
+    return np.asarray(special.expit(design @ np.asarray(fit.params)), np.float64)
+
+
+def _clustered_errors(design: Floats, counts: LogisticCounts, fit: Any) -> tuple[Floats, Floats]:
     """Sandwich standard errors, with the usual correction for the number of clusters and coefficients.
 
     Beside them their degrees of freedom: Satterthwaite's, from what each cluster adds to the coefficient, at
     most one less than there are clusters.
     """
-    residual = counts.stereotyped - counts.parsed * fit.rates(design)
+    residual = counts.stereotyped - counts.parsed * _rates(design, fit)
     clusters = int(counts.template.max()) + 1
     scores = cluster_sums((design * residual[:, None]).T, counts.template, clusters)
     used, answers, terms = len(np.unique(counts.template)), counts.parsed.sum(), design.shape[1]
     if used < 2:
         return np.full(terms, np.nan), np.full(terms, np.nan)
-    bread = fit.covariance
+    bread = np.asarray(fit.cov_params(), np.float64)
     correction = used / (used - 1) * (answers - 1) / (answers - terms)
     square = (bread @ scores) ** 2
     variance = correction * square.sum(axis=1)
@@ -237,18 +215,18 @@ def _clustered_errors(design: Floats, counts: LogisticCounts, fit: _Estimate) ->
     return np.asarray(np.sqrt(np.where(variance > 0, variance, np.nan)), np.float64), degrees
 
 
-def _term(name: str, place: int | None, plain: _Estimate, errors: Floats, degrees: Floats) -> LogisticTerm:
+def _term(name: str, place: int | None, plain: Any, errors: Floats, degrees: Floats) -> LogisticTerm:
     if place is None:
         return LogisticTerm(name, *[math.nan] * 7)
-    coefficient, error = float(plain.coefficients[place]), float(errors[place])
-    plain_error = math.sqrt(plain.covariance[place, place])
+    low, high = plain.conf_int()[place]
+    coefficient, error = float(plain.params[place]), float(errors[place])
     return LogisticTerm(
         name=name,
         coefficient=coefficient,
-        standard_error=plain_error,
-        p_value=float(2 * special.ndtr(-abs(coefficient / plain_error))),
-        low=coefficient - NORMAL * plain_error,
-        high=coefficient + NORMAL * plain_error,
+        standard_error=float(plain.bse[place]),
+        p_value=float(plain.pvalues[place]),
+        low=float(low),
+        high=float(high),
         clustered_standard_error=error,
         clustered_p_value=float(2 * special.stdtr(degrees[place], -abs(coefficient / error))),
     )

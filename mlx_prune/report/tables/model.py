@@ -26,7 +26,7 @@ from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.outcomes import STEREOTYPED, Outcomes
 from mlx_prune.stats.rates import OVERALL
 from mlx_prune.stats.regression import LogisticCounts, logistic_regression
-from mlx_prune.stats.tests import chi_square, cohens_h
+from mlx_prune.stats.tests import chi_square
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +54,9 @@ class ChiSquare(Rated, ByCategory):
     @classmethod
     def of_study(cls, data: StudyData) -> list[ChiSquare]:
         """Each pruned configuration against dense, by category: chi-square with Yates's correction."""
+        # Imported here: it takes a second.
+        from statsmodels.stats.proportion import proportion_effectsize
+
         rows = []
         for outcomes in data.models.values():
             if outcomes.dense is None:
@@ -67,7 +70,7 @@ class ChiSquare(Rated, ByCategory):
             lossy = chi_square(
                 _truncated(rates[:1], answers[:1]), answers[:1], _truncated(rates, answers), answers
             )
-            size = cohens_h(rates, rates[:1])
+            size = proportion_effectsize(rates, rates[:1])
             for number, configuration in enumerate(outcomes.configurations):
                 if configuration.is_dense:
                     continue

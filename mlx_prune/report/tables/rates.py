@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import stats
 
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.rows import (
@@ -182,9 +182,7 @@ class Entropy(Rated):
     def of_study(cls, data: StudyData) -> Iterator[Entropy]:
         """Entropy of the answers."""
         for run in data.runs:
-            with np.errstate(invalid="ignore"):
-                shares = run.letters / run.letters.sum()
-            bits = float(special.entr(shares).sum() / np.log(2))
+            bits = float(stats.entropy(run.letters, base=2))
             yield Entropy(**rated(data, run.configuration), response_entropy=bits)
 
 
