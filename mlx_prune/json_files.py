@@ -124,8 +124,6 @@ def _entry(content: Any, cause: str) -> tuple[str, Any]:
 
 def to_jsonable(value: Any) -> Any:
     """Make a value strict JSON: dataclasses to objects, paths to strings, non-finite numbers to null."""
-    if callable(to_records := getattr(value, "records", None)):  # a table of a report
-        return to_jsonable(to_records())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_jsonable(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):

@@ -26,7 +26,7 @@ def command(study: Path, min_answered: float, as_json: bool) -> None:
     with progress_bars() as progress:
         paths = write_report(study, min_answered=min_answered, progress=progress)
     if as_json:
-        emit_json(paths)
+        emit_json({**vars(paths), "frontier": paths.frontier.records()})
         return
     screen = console()
     print_headline(screen, paths.finding)
