@@ -15,7 +15,7 @@ from mlx_prune.checkpoint.matrices import (
 )
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.record import META_FILE, PruningRecord
-from mlx_prune.checkpoint.zeros import MatrixZeros, zeros_by
+from mlx_prune.checkpoint.zeros import MatrixZeros, ZerosOfMatrices, zeros_by
 from mlx_prune.kernels.zeroing import count_zeros
 from mlx_prune.progress import Progress, ProgressCallback, silent
 
@@ -23,7 +23,7 @@ _DENSE = 0.001  # below this fraction of zeros a projection counts as left dense
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(ZerosOfMatrices):
     """Zeros of a checkpoint's blocks.
 
     Attributes:
@@ -39,21 +39,6 @@ class Inspection:
     matrices: tuple[MatrixZeros, ...]
     others: tuple[MatrixZeros, ...]
     record: PruningRecord | None
-
-    @property
-    def actual_sparsity(self) -> float:
-        """Fraction of zeros over all prunable matrices."""
-        return sum(m.zeros for m in self.matrices) / sum(m.params for m in self.matrices)
-
-    @property
-    def projections(self) -> dict[str, dict[str, int]]:
-        """Params and zeros by projection."""
-        return zeros_by(self.matrices, "projection")
-
-    @property
-    def blocks(self) -> dict[str, dict[str, int]]:
-        """Params and zeros by block."""
-        return zeros_by(self.matrices, "block")
 
     @property
     def left_dense(self) -> tuple[str, ...]:

@@ -39,6 +39,37 @@ class MatrixZeros:
         return self.zeros / self.params
 
 
+class ZerosOfMatrices:
+    """What the zeros of a model's matrices add up to, for a class that holds them."""
+
+    matrices: tuple[MatrixZeros, ...]
+
+    @property
+    def total_prunable_params(self) -> int:
+        """Weights of all prunable matrices."""
+        return sum(matrix.params for matrix in self.matrices)
+
+    @property
+    def zero_params(self) -> int:
+        """How many of them are exactly zero."""
+        return sum(matrix.zeros for matrix in self.matrices)
+
+    @property
+    def actual_sparsity(self) -> float:
+        """Their fraction, computed from the zeros."""
+        return self.zero_params / self.total_prunable_params
+
+    @property
+    def projections(self) -> dict[str, dict[str, int]]:
+        """Params and zeros by projection, over all blocks."""
+        return zeros_by(self.matrices, "projection")
+
+    @property
+    def blocks(self) -> dict[str, dict[str, int]]:
+        """Params and zeros by block."""
+        return zeros_by(self.matrices, "block")
+
+
 def zeros_by(matrices: Iterable[MatrixZeros], key: str) -> dict[str, dict[str, int]]:
     """Params and zeros of matrices added up by one of their attributes, in order of appearance."""
     found: dict[str, dict[str, int]] = {}

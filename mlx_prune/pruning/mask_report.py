@@ -10,7 +10,7 @@ from mlx_prune import words
 from mlx_prune.checkpoint.invented import calibration_warnings
 from mlx_prune.checkpoint.matrices import PrunableLinear
 from mlx_prune.checkpoint.record import PruningRecord
-from mlx_prune.checkpoint.zeros import MatrixZeros, zeros_by
+from mlx_prune.checkpoint.zeros import MatrixZeros, ZerosOfMatrices
 from mlx_prune.kernels import choice
 from mlx_prune.pruning.command import command_of
 from mlx_prune.pruning.method import Mask
@@ -23,7 +23,7 @@ _NAMED = 4  # experts in a warning
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneReport(Report):
+class PruneReport(ZerosOfMatrices, Report):
     """What setting single weights to zero did.
 
     Attributes:
@@ -43,31 +43,6 @@ class PruneReport(Report):
     def target_sparsity(self) -> float:
         """The fraction asked for in each pruned matrix."""
         return self.recipe.target_sparsity
-
-    @property
-    def total_prunable_params(self) -> int:
-        """Weights of all linears in the blocks, whatever the scope."""
-        return sum(matrix.params for matrix in self.matrices)
-
-    @property
-    def zero_params(self) -> int:
-        """How many of them are exactly zero."""
-        return sum(matrix.zeros for matrix in self.matrices)
-
-    @property
-    def actual_sparsity(self) -> float:
-        """Their fraction, computed from the zeros."""
-        return self.zero_params / self.total_prunable_params
-
-    @property
-    def projections(self) -> dict[str, dict[str, int]]:
-        """Params and zeros by projection, over all blocks."""
-        return zeros_by(self.matrices, "projection")
-
-    @property
-    def blocks(self) -> dict[str, dict[str, int]]:
-        """Params and zeros by block."""
-        return zeros_by(self.matrices, "block")
 
     @property
     def unseen(self) -> tuple[str, ...]:
