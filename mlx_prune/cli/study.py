@@ -9,7 +9,7 @@ import click
 
 from mlx_prune import words
 from mlx_prune.cli.terminal.console import console, emit_json, say, warn
-from mlx_prune.cli.terminal.options import json_option, refuse_ignored, trust_option
+from mlx_prune.cli.terminal.options import bbq_option, json_option, refuse_ignored, text_option, trust_option
 from mlx_prune.cli.terminal.progress import progress_bars, study_view
 from mlx_prune.cli.terminal.table import simple_table
 
@@ -20,11 +20,19 @@ from mlx_prune.cli.terminal.options import min_answered_option
 
 @click.command("study", short_help="A grid of models and recipes, resumable.")
 @click.argument("config_file", metavar="[CONFIG.toml]", required=False, type=click.Path(path_type=Path))
-@click.option("--preset", metavar="NAME", help="One that comes with the package: demo, frontier, aiiot2026.")
+@click.option(
+    "--preset", metavar="NAME", help="One that comes with the package: demo, frontier, smollm2, aiiot2026."
+)
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Study folder.")
 @click.option(
     "--dry-run", is_flag=True, help="Show the grid with records, time, disk and memory; run nothing."
 )
+@click.option("--model", metavar="MODEL", help="In place of the file's only model: a folder or a Hub id.")
+@bbq_option
+@click.option(
+    "--calibration", metavar="SOURCE", help="Where activations are measured, in place of the file's."
+)
+@text_option
 @min_answered_option
 @trust_option
 @json_option
@@ -35,6 +43,10 @@ def command(
     preset: str | None,
     out: Path,
     dry_run: bool,
+    model: str | None,
+    bbq: str | None,
+    calibration: str | None,
+    text: str | None,
     min_answered: float,
     trust_remote_code: bool,
     as_json: bool,
@@ -57,6 +69,7 @@ def command(
     else:
         assert preset is not None
         config = read_preset(preset)
+    config = config.with_sources(model=model, bbq=bbq, calibration=calibration, text=text)
     if dry_run:
         _plan(config_file or preset or "", config, out, trust_remote_code, as_json)
         return

@@ -114,6 +114,29 @@ class StudyConfig:
         if len(set(self.models)) != len(self.models):
             raise DataError("a model is named twice; name each once.")
 
+    def with_sources(
+        self,
+        *,
+        model: str | None = None,
+        bbq: str | None = None,
+        calibration: str | None = None,
+        text: str | None = None,
+    ) -> StudyConfig:
+        """The same study of another model or on other data; what is None stays.
+
+        Raises:
+            DataError: A model is named, and the study has several.
+        """
+        if model is not None and len(self.models) != 1:
+            raise DataError(f"the study has {len(self.models)} models, of which --model would replace one.")
+        return dataclasses.replace(
+            self,
+            models=self.models if model is None else (model,),
+            bbq=dataclasses.replace(self.bbq, source=bbq or self.bbq.source),
+            calibration=dataclasses.replace(self.calibration, source=calibration or self.calibration.source),
+            perplexity=dataclasses.replace(self.perplexity, text=text or self.perplexity.text),
+        )
+
     def configurations(self, model: str) -> list[Configuration]:
         """A model's row of the grid in the order it runs: dense first, then method by sparsity.
 

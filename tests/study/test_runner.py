@@ -145,12 +145,22 @@ def test_a_plan_counts_what_is_left_and_writes_nothing(config: StudyConfig, tmp_
 
 
 def test_presets_are_valid_and_the_published_one_has_its_records() -> None:
-    assert set(names()) == {"aiiot2026", "demo", "frontier"}
+    assert set(names()) == {"aiiot2026", "demo", "frontier", "smollm2"}
     published = preset("aiiot2026")
     assert len(published.configurations("any")) * len(published.models) * 12_148 * 5 == 2_368_860
     assert preset("demo") == config_from_dict({"models": ["demo"], **_without_models(preset("demo"))})
     with pytest.raises(DataError, match="no preset 'demos'"):
         preset("demos")
+
+
+def test_a_preset_takes_another_model_and_other_data() -> None:
+    given = preset("smollm2").with_sources(model="mine", bbq="questions", calibration="a.txt", text="b.txt")
+    assert (given.models, given.bbq.source) == (("mine",), "questions")
+    assert (given.calibration.source, given.perplexity.text) == ("a.txt", "b.txt")
+    assert given.bbq.limit == preset("smollm2").bbq.limit
+    assert preset("smollm2").with_sources() == preset("smollm2")
+    with pytest.raises(DataError, match="has 3 models, of which --model would replace one"):
+        preset("aiiot2026").with_sources(model="mine")
 
 
 def _without_models(config: StudyConfig) -> dict[str, object]:
