@@ -15,22 +15,15 @@ _JSON = (".jsonl", ".ndjson", ".json")
 _PROSE = (".txt", ".md", ".rst")
 _GZIP = b"\x1f\x8b"
 
-# What else lines of data for language models hold, which is not text to read.
-_CHATS = {
-    "messages": "a conversation",
-    "conversations": "a conversation",
-    "prompt": "a prompt and its answer",
-}
 
-
-def read_text(path: str | Path) -> str:
-    """Read a UTF-8 text file, or the "text" fields of a file of JSON lines joined by blank lines.
+def read_rows(path: str | Path) -> str | Iterator[tuple[str, dict[str, Any]]]:
+    """The text of a UTF-8 file, or the objects of one of JSON lines, each with its place.
 
     JSON lines are known by the file's name (.jsonl, .ndjson; .json, which may also hold one list), or, unless
     it is called .txt, .md or .rst, by a first line that is a JSON object.
 
     Raises:
-        DataError: There is no such file, it is not UTF-8, or a line of JSON is malformed or holds no text.
+        DataError: There is no such file, it is not UTF-8, or (while rows are read) a line is no object.
     """
     path = expanded(path)
     if not path.is_file():
@@ -41,8 +34,7 @@ def read_text(path: str | Path) -> str:
     ):
         return text
     listed = _list(text) if path.suffix == ".json" else None
-    rows = json_lines(path, text) if listed is None else _listed(path, listed)
-    return "\n\n".join(_document(where, row) for where, row in rows)
+    return json_lines(path, text) if listed is None else _listed(path, listed)
 
 
 def json_lines(path: Path, text: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -109,21 +101,6 @@ def _listed(path: Path, rows: list[Any]) -> Iterator[tuple[str, dict[str, Any]]]
         if not isinstance(row, dict):
             raise DataError(f"{where}: must be a JSON object.")
         yield where, row
-
-
-def _document(where: str, row: dict[str, Any]) -> str:
-    text = row.get("text")
-    if isinstance(text, str):
-        if not is_text(text):
-            raise DataError(f"{where} holds half of a surrogate pair, which is no character.")
-        return text
-    kind = next((_CHATS[name] for name in _CHATS if name in row), None)
-    if kind is not None and "text" not in row:
-        raise DataError(
-            f'{where} holds {kind} and no string field "text"; write them as texts '
-            "first, by the model's chat template."
-        )
-    raise DataError(f'{where} has no string field "text".')
 
 
 def encode(tokenizer: Any, text: str) -> list[int]:

@@ -14,8 +14,9 @@ class Calibration:
     """The text that activations are measured on.
 
     Attributes:
-        source: "demo" (invented text that comes with the package), "c4" (from the Hub, pinned revision), or a
-            text or JSONL file. None is "demo" for the embedded model; any other needs a name.
+        source: "demo" (invented text that comes with the package), "c4" (from the Hub, pinned revision),
+            another data set of the Hub (:data:`~mlx_prune.hub_data.FORM`), or a text or JSONL file. None is
+            "demo" for the embedded model; any other needs a name.
         samples: Number of sequences; None takes what the text holds, at most 128.
         sequence_length: Tokens per sequence; None takes what the text and the model allow, at most 2048.
     """
@@ -25,8 +26,9 @@ class Calibration:
         name="calibration",
         metavar="SOURCE",
         order=81,
-        help="Where activations are measured: c4, a text or JSONL file, or demo, an invented text and the "
-        "default of the embedded model only.",
+        help="Where activations are measured: c4, hub:ORG/NAME[@REVISION][:CONFIG][/SPLIT]"
+        "[#COLUMN] for another data set, a text or JSONL file, or demo, an invented text and the default of "
+        "the embedded model only.",
     )
     samples: int | None = option(
         None, least=1, order=82, help="Calibration sequences. [default: 128, or all there are]"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlx_prune.activations.calibration import Calibration
+from mlx_prune.chat.documents import Document, digest, documents, enough_of, joined_tokens
 from mlx_prune.chat.same_tokenizer import MadeOfTokenizer
 from mlx_prune.checkpoint.invented import CALIBRATION_TEXT, named
 from mlx_prune.checkpoint.limits import limits_of
-from mlx_prune.errors import DataError, one_line
+from mlx_prune.errors import DataError
+from mlx_prune.hub_data import HubData, is_hub
 from mlx_prune.paths import expanded
-from mlx_prune.text import encode, leading_token, read_text
+from mlx_prune.text import encode, leading_token
 
 if TYPE_CHECKING:
     from mlx_prune.checkpoint.open import LoadedModel
@@ -26,9 +28,10 @@ DEFAULT_SAMPLES = 128
 DEFAULT_LENGTH = 2048
 
 _SEQUENCE = "a calibration sequence"
-_C4 = "allenai/c4"
+_C4 = HubData("allenai/c4", revision="1588ec454efa1a09f29cd18ddd04fe05fc8653a2")
 _C4_FILE = "en/c4-train.00000-of-01024.json.gz"
-_C4_REVISION = "1588ec454efa1a09f29cd18ddd04fe05fc8653a2"
+# Of a stream the sequences are drawn out of this many times as many.
+_DRAWN_FROM = 4
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class CalibrationTokens:
 
     Attributes:
         tokens: [samples, length] int32.
-        source: "demo", "c4", or the file.
+        source: "demo", "c4", the file, or the data set of the Hub as it was named.
         sha256: Of the text that was read, UTF-8.
     """
 
@@ -74,9 +77,9 @@ def calibration_tokens(
     """Read a text and cut it into sequences.
 
     The text is tokenized as a whole and cut into consecutive stretches of equal length, of which ``samples``
-    are drawn at random; each begins with the tokenizer's BOS token where the tokenizer puts one. From C4,
-    each sequence comes from a document of its own that is long enough, at a random offset (as published
-    Wanda).
+    are drawn at random; each begins with the tokenizer's BOS token where the tokenizer puts one. Of a data
+    set on the Hub the first documents are the text, as many as hold four times what is drawn. From C4, each
+    sequence comes from a document of its own that is long enough, at a random offset (as published Wanda).
 
     Args:
         calibration: Source and sizes.
@@ -111,24 +114,36 @@ def calibration_tokens(
 
         found = _KEPT.of(tokenizer, from_c4, calibration, length, seed, _c4_documents)
     else:
-        text, source = _read(named_source(calibration))
-        digest = hashlib.sha256(text.encode()).hexdigest()
-
-        def from_text() -> CalibrationTokens:
-            return CalibrationTokens(
-                _windows(tokenizer, text, source, calibration, length, seed), source, digest
-            )
-
-        found = _KEPT.of(tokenizer, from_text, calibration, length, seed, digest)
+        found = _from_documents(calibration, tokenizer, length, seed)
     limits.check(found.tokens, _SEQUENCE)
     return found
 
 
+def _from_documents(calibration: Calibration, tokenizer: Any, length: int, seed: int) -> CalibrationTokens:
+    source, enough = named_source(calibration), None
+    if is_hub(source):
+        enough = _DRAWN_FROM * (calibration.samples or DEFAULT_SAMPLES) * length
+    name, place = str(source), source
+    if source == "demo":
+        from mlx_prune import demo
+
+        place = demo.calibration_text_path()
+    elif enough is None:
+        name = str(expanded(source))
+    taken = enough_of(documents(place, tokenizer), enough)
+    sha256 = digest(taken)
+
+    def cut() -> CalibrationTokens:
+        return CalibrationTokens(_windows(tokenizer, taken, name, calibration, length, seed), name, sha256)
+
+    return _KEPT.of(tokenizer, cut, calibration, length, seed, sha256)
+
+
 def _windows(
-    tokenizer: Any, text: str, source: str, calibration: Calibration, length: int, seed: int
+    tokenizer: Any, taken: Sequence[Document], source: str, calibration: Calibration, length: int, seed: int
 ) -> np.ndarray[Any, np.dtype[np.int32]]:
     bos = leading_token(tokenizer)
-    ids = np.asarray(encode(tokenizer, text), dtype=np.int32)
+    ids = np.asarray(joined_tokens(taken, tokenizer), dtype=np.int32)
     if calibration.sequence_length is None:
         length = max(2, min(length, ids.size + len(bos)))
     body = length - len(bos)
@@ -162,14 +177,6 @@ def for_model(calibration: Calibration, model: LoadedModel | str | Path) -> Cali
     return dataclasses.replace(calibration, source=source)
 
 
-def _read(source: str | Path) -> tuple[str, str]:
-    if source == "demo":
-        from mlx_prune import demo
-
-        return read_text(demo.calibration_text_path()), "demo"
-    return read_text(source), str(expanded(source))
-
-
 def _from_c4(tokenizer: Any, samples: int, length: int, seed: int) -> CalibrationTokens:
     bos = leading_token(tokenizer)
     rng = np.random.Generator(np.random.PCG64(seed))
@@ -189,19 +196,8 @@ def _from_c4(tokenizer: Any, samples: int, length: int, seed: int) -> Calibratio
 
 
 def _c4_documents() -> Iterator[str]:
-    from datasets import load_dataset
-
-    try:
-        stream = load_dataset(
-            _C4, data_files={"train": _C4_FILE}, revision=_C4_REVISION, split="train", streaming=True
-        )
-        for row in stream:
-            yield row["text"]
-    except Exception as error:  # datasets passes on errors of several network libraries
-        raise DataError(
-            f"C4 cannot be read from the Hub ({one_line(error)}); "
-            "check the connection, or calibrate on demo or a file."
-        ) from error
+    for _, row in _C4.rows(data_files={"train": _C4_FILE}):
+        yield row["text"]
 
 
 def _with_prefix(

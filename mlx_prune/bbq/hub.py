@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
 from mlx_prune.bbq.folder import BBQ_CATEGORIES
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.rows import item_from_elfsong
 from mlx_prune.errors import DataError, one_line
+from mlx_prune.hub_data import quiet_datasets
 
 HUB_DATASET = "Elfsong/BBQ"
 # The data files have not changed since their upload; pinned so that they cannot change under a study either.
@@ -31,7 +28,7 @@ def read_hub_category(
         DataError: If the data set cannot be loaded, or a row is malformed or occurs twice.
     """
     split = category.lower()
-    with _quiet_datasets() as datasets:
+    with quiet_datasets() as datasets:
         try:
             rows = datasets.load_dataset(path, split=split, revision=revision)
         except Exception as error:  # the library raises its own, fsspec's, httpx's and pyarrow's errors
@@ -45,16 +42,3 @@ def read_hub_category(
     if len({item.item_id for item in items}) != len(items):
         raise DataError(f"{path} {split} holds the same example_id twice; give another copy.")
     return items
-
-
-@contextmanager
-def _quiet_datasets() -> Iterator[Any]:
-    import datasets
-
-    shown = not datasets.are_progress_bars_disabled()
-    datasets.disable_progress_bars()
-    try:
-        yield datasets
-    finally:
-        if shown:
-            datasets.enable_progress_bars()

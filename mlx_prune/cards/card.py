@@ -19,6 +19,7 @@ from mlx_prune.cards.base import BaseModel, base_model
 from mlx_prune.cards.citation import CITATION
 from mlx_prune.cards.results import CardResults, percent, results_rows
 from mlx_prune.checkpoint.record import PruningRecord
+from mlx_prune.hub_data import source_name
 from mlx_prune.labels import DENSE, Label, known_label
 from mlx_prune.outside_names import markdown, plain
 from mlx_prune.registry import MASK, QUANTIZATION, STRUCTURE, Method, methods
@@ -107,7 +108,7 @@ def model_card(
         said=_said(label),
         scope=_scope(label, record.scope or ""),
         license=_license(base),
-        text=_TEXTS.get(text, markdown(Path(text).name)),
+        text=_TEXTS.get(text, markdown(source_name(text))),
         questions=_QUESTIONS.get(results.bbq, f"BBQ ({markdown(results.bbq)})"),
         rows=results_rows(results),
     )

@@ -59,9 +59,9 @@ class ChatTemplate:
         variables = {**self._special_tokens(), **self._variables, "add_generation_prompt": reply}
         return render(self.source, messages, {"tools": None, "documents": None, **variables})
 
-    def tokens(self, messages: Messages) -> list[int]:
-        """The messages as the tokenizer's own tokens, with what opens the assistant's turn."""
-        return [int(token) for token in self._apply(messages, True, tokenize=True)]
+    def tokens(self, messages: Messages, *, reply: bool = True) -> list[int]:
+        """The messages as the tokenizer's own tokens, with what opens the assistant's turn or without."""
+        return [int(token) for token in self._apply(messages, reply, tokenize=True)]
 
     def _apply(self, messages: Messages, reply: bool, *, tokenize: bool) -> Any:
         return self._tokenizer.apply_chat_template(

@@ -45,12 +45,12 @@ QUESTIONS = Data(
 )
 HELD_OUT_TEXT = Data(
     "text for perplexity",
-    "tulu, a text or JSONL file, or demo for an invented one",
+    "tulu, hub:ORG/NAME for a data set, a text or JSONL file, or demo for an invented one",
     "perplexity was measured on mlx-prune's demo text, which was invented and is no sample of a language",
 )
 CALIBRATION_TEXT = Data(
     "calibration text",
-    "c4, a text or JSONL file, or demo for an invented one",
+    "c4, hub:ORG/NAME for a data set, a text or JSONL file, or demo for an invented one",
     "calibrated on mlx-prune's demo text, which was invented and is no sample of a language; "
     "calibrate a model that is to be used on c4 or a file",
 )

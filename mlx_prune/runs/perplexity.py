@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import mlx_lm.perplexity
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_prune.chat.documents import Document, digest, documents, enough_of, joined_tokens
 from mlx_prune.chat.same_tokenizer import MadeOfTokenizer
 from mlx_prune.chat.template import try_out
 from mlx_prune.checkpoint.invented import HELD_OUT_TEXT, named
@@ -22,9 +23,10 @@ from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.errors import DataError, one_line
 from mlx_prune.generation.finite import not_finite
 from mlx_prune.generation.whole import whole_forward
+from mlx_prune.hub_data import is_hub
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.stats.perplexity import Perplexity, sequence_hash
-from mlx_prune.text import encode, leading_token, read_text
+from mlx_prune.text import leading_token
 
 DEFAULT_SEQUENCES = 256
 DEFAULT_LENGTH = 512
@@ -51,8 +53,9 @@ def perplexity(
 
     Args:
         model: A loaded model.
-        text: "tulu" for the study's (downloaded once), a text or JSONL file, or "demo" for the held-out text
-            that was invented for the embedded model. None is "demo" for that model; any other needs a name.
+        text: "tulu" for the study's (downloaded once), a text or JSONL file, a data set of the Hub
+            (:data:`~mlx_prune.hub_data.FORM`), or "demo" for the held-out text that was invented for the
+            embedded model. None is "demo" for that model; any other needs a name.
         sequences: How many; None takes what the text holds, at most 256.
         sequence_length: Tokens of each; None takes 512, or what the model allows.
         batch_size: Sequences per forward pass.
@@ -79,11 +82,12 @@ def perplexity(
             model.tokenizer, lambda: _tulu(model.tokenizer, count, length), TULU, count, length
         )
     else:
-        read = _read(text)
+        enough = (sequences or DEFAULT_SEQUENCES) * length if is_hub(text) else None
+        taken = enough_of(documents(_place(text), model.tokenizer), enough)
         tokens = _TOKENS.of(
             model.tokenizer,
-            lambda: _sequences(model.tokenizer, text, read, sequences, length),
-            hashlib.sha256(read.encode()).digest(),
+            lambda: _sequences(model.tokenizer, text, taken, sequences, length),
+            digest(taken),
             sequences,
             length,
         )
@@ -92,18 +96,18 @@ def perplexity(
     return perplexity_of_tokens(forward, tokens, batch_size=batch_size, progress=progress)
 
 
-def _read(source: str | Path) -> str:
+def _place(source: str | Path) -> str | Path:
     if source == "demo":
         from mlx_prune import demo
 
-        return read_text(demo.heldout_text_path())
-    return read_text(source)
+        return demo.heldout_text_path()
+    return source
 
 
 def _sequences(
-    tokenizer: Any, source: str | Path, text: str, count: int | None, length: int
+    tokenizer: Any, source: str | Path, taken: Sequence[Document], count: int | None, length: int
 ) -> NDArray[np.int32]:
-    ids = encode(tokenizer, text)
+    ids = joined_tokens(taken, tokenizer)
     bos = leading_token(tokenizer)
     body = length - len(bos)
     available = len(ids) // body

@@ -12,6 +12,7 @@ from mlx_prune.cards.results import CardResults, Figure, figure
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
+from mlx_prune.hub_data import source_name
 from mlx_prune.runs.folder import COMPLETE, CONDITIONS, RunAbout, RunFolder
 from mlx_prune.runs.records import read_records
 from mlx_prune.stats.compare import comparable, compare
@@ -108,7 +109,9 @@ def _with_measures(results: CardResults, study: StudyFolder, name: Configuration
 
 
 def _text(text: str) -> str:
-    return {"demo": "mlx-prune's invented demo text", "tulu": "Tulu 3 SFT mixture"}.get(text, Path(text).name)
+    return {"demo": "mlx-prune's invented demo text", "tulu": "Tulu 3 SFT mixture"}.get(
+        text, source_name(text)
+    )
 
 
 def _length(found: PerplexityRow) -> str:

@@ -15,6 +15,7 @@ from mlx_prune.checkpoint.invented import (
     warnings_for,
 )
 from mlx_prune.errors import DataError
+from mlx_prune.hub_data import is_hub, parse_hub
 from mlx_prune.paths import expanded
 from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.recipes import recipe_of
@@ -57,6 +58,9 @@ def require_sources(config: StudyConfig) -> None:
     """
     for data, source in _needed(config).items():
         if source is None or source in (DEMO, *_FROM_THE_HUB):
+            continue
+        if is_hub(source) and data is not QUESTIONS:
+            parse_hub(str(source))
             continue
         path = expanded(source)
         what, there = (

@@ -131,14 +131,16 @@ def test_c4_out_of_reach_is_one_sentence(tokenizer, monkeypatch):
         raise ConnectionError("Name or service not known")
 
     monkeypatch.setattr(datasets, "load_dataset", unreachable)
-    with pytest.raises(DataError, match=r"C4 cannot be read from the Hub \(Name or service not known\)"):
+    with pytest.raises(
+        DataError, match=r"allenai/c4 cannot be read from the Hub \(Name or service not known\)"
+    ):
         calibration_tokens(Calibration("c4", 2, 25), tokenizer, CONFIG, 0)
 
 
 def test_one_calibration_reads_and_cuts_its_text_once(tokenizer, calibration_file, tmp_path, monkeypatch):
     tokenized = []
-    encode = module.encode
-    monkeypatch.setattr(module, "encode", lambda *given: tokenized.append(given[1]) or encode(*given))
+    joined = module.joined_tokens
+    monkeypatch.setattr(module, "joined_tokens", lambda *given: tokenized.append(given[0]) or joined(*given))
     asked = Calibration(calibration_file, 9, 30)
     first = calibration_tokens(asked, tokenizer, CONFIG, 5)
     assert calibration_tokens(asked, tokenizer, CONFIG, 5) is first

@@ -11,7 +11,7 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoint.open import Checkpoint, load
 from mlx_prune.errors import MlxPruneError
-from mlx_prune.text import read_text
+from mlx_prune.text import read_rows
 
 DEEP = "[" * 200_000
 LONG = "9" * 5000
@@ -158,7 +158,7 @@ def test_a_name_that_is_none(name, monkeypatch):
 
 
 def test_a_text_of_a_user_that_is_none():
-    refused(lambda: read_text("~nobody-of-that-name/text.txt"), "~nobody-of-that-name/text.txt")
+    refused(lambda: read_rows("~nobody-of-that-name/text.txt"), "~nobody-of-that-name/text.txt")
 
 
 def refused(attempt, said):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlx_prune.bbq.folder import read_category
 from mlx_prune.errors import DataError
-from mlx_prune.text import json_lines, read_text
+from mlx_prune.text import json_lines, read_rows
 
 ENDS = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e"
 
@@ -20,6 +20,12 @@ def write(folder, name, content):
     file = folder / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     return file
+
+
+def read_text(file):
+    """The text, or the fields "text" of all rows."""
+    read = read_rows(file)
+    return read if isinstance(read, str) else "\n\n".join(row["text"] for _, row in read)
 
 
 def line(text):
@@ -67,12 +73,7 @@ def test_a_text_about_json_lines_stays_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("a.jsonl", '{"messages": [{"role": "user", "content": "Who?"}]}', "line 1 holds a conversation"),
-        ("a.jsonl", '\n{"prompt": "Who?", "completion": "Ann."}', "line 2 holds a prompt and its answer"),
-        ("a.json", '[{"text": "x"}, {"conversations": []}]', "entry 2 holds a conversation"),
         ("a.json", "[1]", "entry 1: must be a JSON object"),
-        ("a.json", '{"text": 5}', 'no string field "text"'),
-        ("a.jsonl", '{"text": "\\ud800"}', "half of a surrogate pair"),
         ("a.jsonl", '{"text": ' + "[" * 100_000, "line 1: not valid JSON"),
         ("a.jsonl", '{"text": ' + "9" * 5000 + "}", "line 1: not valid JSON"),
         ("a.json.gz", gzip.compress(b"{}"), "is compressed"),
@@ -105,8 +106,3 @@ def test_files_that_went_wrong_are_read(real_data, name):
     text = read_text(real_data / "cases" / f"{name}.jsonl")
     assert "The old man and the young woman" in text
     assert "\ufeff" not in text
-
-
-def test_a_conversation_that_went_wrong_is_one_sentence(real_data):
-    with pytest.raises(DataError, match="conversation"):
-        read_text(real_data / "cases" / "messages.jsonl")

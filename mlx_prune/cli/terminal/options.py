@@ -46,9 +46,10 @@ def text_option(function: F) -> F:
     """Add ``--text``: what perplexity is measured on."""
     option = click.option(
         "--text",
-        metavar="tulu|FILE|demo",
-        help="For perplexity: allenai/tulu-3-sft-mixture from the Hub, a text or JSONL file, or an invented "
-        "text, the default of the embedded model only.",
+        metavar="tulu|hub:...|FILE|demo",
+        help="For perplexity: allenai/tulu-3-sft-mixture from the Hub, "
+        "hub:ORG/NAME[@REVISION][:CONFIG][/SPLIT][#COLUMN] for another data set, a text or JSONL file, or an "
+        "invented text, the default of the embedded model only.",
     )
     return option(function)
 
