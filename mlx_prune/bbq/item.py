@@ -27,6 +27,8 @@ class Item:
         anti_stereotype_target_index: Index of the other person; None where the above is None.
         unknown_index: Index of the "cannot be determined" option.
         known_label_fault: Whether the row's group tags contradict its own context.
+        group: Social group that the question's stereotype is about; empty where that is not known. It decides
+            no answer, so items that differ in nothing else are the same.
         where: File and line, or data set and row, it was read from; empty where it was made otherwise.
     """
 
@@ -43,4 +45,5 @@ class Item:
     anti_stereotype_target_index: int | None
     unknown_index: int
     known_label_fault: bool
+    group: str = field(default="", compare=False)
     where: str = field(default="", compare=False)

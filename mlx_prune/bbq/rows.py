@@ -5,10 +5,12 @@ BBQ: Parrish et al. 2022, github.com/nyu-mll/BBQ. Both row functions are pure an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mlx_prune.bbq import fields
 from mlx_prune.bbq.fields import AnswerInfo, Row
 from mlx_prune.bbq.item import CONTEXTS, Item
-from mlx_prune.bbq.stereotypes import UNKNOWN_GROUP, contradicts_context, stereotype_target
+from mlx_prune.bbq.stereotypes import UNKNOWN_GROUP, contradicts_context, group_name, stereotype_target
 
 POLARITIES = ("neg", "nonneg")
 # Two-attribute categories: their people differ in race as well, which no single group tag expresses.
@@ -33,8 +35,9 @@ def item_from_bbq(row: Row, category: str, where: str) -> Item:
     """
     info = fields.answer_info(row, where)
     polarity = fields.choice(row, "question_polarity", POLARITIES, where)
-    target = stereotype_target(info, fields.groups(row, where), polarity)
-    return _item(row, category, where, info=info, label_field="label", target=target)
+    groups = fields.groups(row, where)
+    target = stereotype_target(info, groups, polarity)
+    return _item(row, category, where, info=info, label_field="label", target=target, groups=groups)
 
 
 def item_from_elfsong(row: Row, category: str, where: str) -> Item:
@@ -57,12 +60,11 @@ def item_from_elfsong(row: Row, category: str, where: str) -> Item:
     target = fields.value(row, "target_label", where)
     if target is not None and (not isinstance(target, int) or isinstance(target, bool)):
         raise fields.wrong(where, "target_label", "a whole number")
-    one_fits = category in INTERSECTIONAL or (
-        stereotype_target(info, _elfsong_groups(row), polarity) is not None
-    )
+    groups = _elfsong_groups(row)
+    one_fits = category in INTERSECTIONAL or stereotype_target(info, groups, polarity) is not None
     if target not in (0, 1, 2) or info[target][1] == UNKNOWN_GROUP or not one_fits:
         target = None
-    return _item(row, category, where, info=info, label_field="answer_label", target=target)
+    return _item(row, category, where, info=info, label_field="answer_label", target=target, groups=groups)
 
 
 def _elfsong_groups(row: Row) -> list[str]:
@@ -75,7 +77,14 @@ def _elfsong_groups(row: Row) -> list[str]:
 
 
 def _item(
-    row: Row, category: str, where: str, *, info: AnswerInfo, label_field: str, target: int | None
+    row: Row,
+    category: str,
+    where: str,
+    *,
+    info: AnswerInfo,
+    label_field: str,
+    target: int | None,
+    groups: Sequence[str],
 ) -> Item:
     unknown = next(index for index, (_, group) in enumerate(info) if group == UNKNOWN_GROUP)
     label = fields.option_index(row, label_field, where)
@@ -85,11 +94,15 @@ def _item(
     if fields.text(row, "category", where).lower() != category.lower():
         raise fields.wrong(where, "category", f"{category!r} like the rest of its file")
     context = fields.text(row, "context", where)
+    polarity = fields.choice(row, "question_polarity", POLARITIES, where)
+    anti = None if target is None else 3 - target - unknown
+    # The stereotype is about the one whom a "neg" question's stereotyped answer names.
+    about = target if polarity == "neg" else anti
     return Item(
         item_id=f"{category}:{fields.integer(row, 'example_id', where)}",
         category=category,
         question_index=fields.integer(row, "question_index", where),
-        question_polarity=fields.choice(row, "question_polarity", POLARITIES, where),
+        question_polarity=polarity,
         context_condition=condition,
         context=context,
         question=fields.text(row, "question", where),
@@ -100,8 +113,9 @@ def _item(
         ),
         label=label,
         stereotype_target_index=target,
-        anti_stereotype_target_index=None if target is None else 3 - target - unknown,
+        anti_stereotype_target_index=anti,
         unknown_index=unknown,
         known_label_fault=contradicts_context(context, info),
+        group="" if about is None else group_name(info[about], groups),
         where=where,
     )

@@ -34,6 +34,11 @@ _LOW_INCOME = {"low income", "poor", "working-class"}
 _HIGH_INCOME = {"rich", "wealthy", "well-off"}
 
 
+# How groups with several spellings are shown; all others as their tag has them.
+_SHOWN = {"m": "M", "f": "F", "lowses": "low SES", "highses": "high SES", "trans": "trans"}
+_GENDERED = re.compile(r"^[MF]-")
+
+
 def _normalize(name: str) -> str:
     # Race_ethnicity tags people known by name as "F-Black"; Nationality writes some names in braces.
     name = name.strip(" {}").lower().removeprefix("m-").removeprefix("f-")
@@ -63,6 +68,22 @@ def stereotype_target(
     if len(members) != 1 or len(people) != 2:
         return None
     return members[0] if polarity == "neg" else sum(people) - members[0]
+
+
+def group_name(info: Sequence[str], stereotyped_groups: Iterable[str]) -> str:
+    """The social group of the person whom a question's stereotype is about, in one spelling per group.
+
+    Args:
+        info: The person's name and group tag.
+        stereotyped_groups: The groups that the template's stereotype is about.
+
+    Returns:
+        Name or tag, whichever is one of these groups (nationalities are listed by name and tagged by region),
+        and the tag where neither is: "Black" of "F-Black", "Nigerian", "low SES" of "lowSES".
+    """
+    stereotyped = {_normalize(group) for group in stereotyped_groups}
+    found = next((part for part in info[:2] if _normalize(part) in stereotyped), info[-1])
+    return _SHOWN.get(_normalize(found), _GENDERED.sub("", found.strip(" {}")))
 
 
 def contradicts_context(context: str, answer_info: Sequence[Sequence[str]]) -> bool:

@@ -127,8 +127,10 @@ def evaluate(
             else stack.enter_context(open_run(Path(run), job.configuration, force=force, extends=job.extends))
         )
         done = set() if folder is None else folder.done()
-        if folder is not None and folder.data.get("status") != "complete":
-            folder.update(**job.about)
+        if folder is not None:
+            folder.keep(job.items)
+            if folder.data.get("status") != "complete":
+                folder.update(**job.about)
         started, clock = now(), time.perf_counter()
         tables = list(_answer(job, done, folder, report, unknown))
         seconds = time.perf_counter() - clock

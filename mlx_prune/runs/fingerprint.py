@@ -1,8 +1,7 @@
-"""Fingerprints of a model and of a set of questions: what a run's records depend on."""
+"""Fingerprints of a model and of its prompts: what a run's records depend on, beside the questions."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -11,8 +10,6 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten
-
-from mlx_prune.bbq.item import Item
 
 _UNSIGNED = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32, 8: mx.uint64}
 _CHUNK = 1 << 24
@@ -43,20 +40,6 @@ def _checksum(bits: mx.array) -> list[int]:
     weights = mx.arange(words.size, dtype=mx.uint32) * mx.array(2654435761 * 2 % 2**32, mx.uint32) + 1
     both: Any = mx.stack([mx.sum(words), mx.sum(words * weights)]).tolist()
     return [int(value) for value in both]
-
-
-def items_fingerprint(items: Iterable[Item]) -> str:
-    """Hash of every field of every question, in order; 16 hexadecimal digits.
-
-    Where a question was read from is no part of it.
-    """
-    names = [field.name for field in dataclasses.fields(Item) if field.compare]
-    digest = hashlib.sha256()
-    for item in items:
-        fields = [getattr(item, name) for name in names]
-        digest.update(json.dumps(fields, ensure_ascii=True).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()[:16]
 
 
 def tokens_fingerprint(prompts: Iterable[Sequence[int]]) -> str:

@@ -21,7 +21,8 @@ from mlx_prune.errors import DataError
 from mlx_prune.generation.engines import make_engine
 from mlx_prune.generation.interface import Engine, GenerationSettings, Prompt
 from mlx_prune.progress import ProgressCallback
-from mlx_prune.runs.fingerprint import items_fingerprint, model_fingerprint, tokens_fingerprint
+from mlx_prune.runs.fingerprint import model_fingerprint, tokens_fingerprint
+from mlx_prune.runs.items import items_fingerprint
 from mlx_prune.runs.questions import Questions
 from mlx_prune.runs.session import configuration_hash
 from mlx_prune.runs.settings import Generation

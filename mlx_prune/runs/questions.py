@@ -17,7 +17,8 @@ from mlx_prune.checkpoint.limits import Limits
 from mlx_prune.errors import DataError
 from mlx_prune.generation.interface import Prompt
 from mlx_prune.progress import Progress, ProgressCallback
-from mlx_prune.runs.fingerprint import items_fingerprint, tokens_fingerprint
+from mlx_prune.runs.fingerprint import tokens_fingerprint
+from mlx_prune.runs.items import items_fingerprint
 from mlx_prune.runs.settings import Bbq
 
 

@@ -6,10 +6,10 @@ import datetime
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -17,8 +17,12 @@ from mlx_prune import distributed
 from mlx_prune.environment import device, versions
 from mlx_prune.errors import MlxPruneError, RecordsError
 from mlx_prune.runs.folder import FORMAT, RUN_FILE, RunFolder
+from mlx_prune.runs.items import read_items, write_items
 from mlx_prune.runs.records import from_bytes, part_files, read_records, to_bytes, write_part
 from mlx_prune.store import RECORDS_FOLDER, locked, remove_leftovers, write_atomically
+
+if TYPE_CHECKING:
+    from mlx_prune.bbq.item import Item
 
 
 def configuration_hash(configuration: Mapping[str, Any]) -> str:
@@ -71,6 +75,19 @@ class RunWriter:
             name = f"part-{self._session}-{distributed.rank():03d}-{self._parts:06d}"
             write_part(self.path, name, table)
             self._parts += 1
+
+    def keep(self, items: Sequence[Item]) -> None:
+        """Keep the questions beside the answers, unless they are there; once per folder.
+
+        Raises:
+            RecordsError: The disk is full or the folder cannot be written.
+        """
+        if self.shared and distributed.rank() != 0:
+            return
+        try:
+            read_items(RunFolder(self.path))
+        except RecordsError:
+            write_items(self.path, items)
 
     def collect(self) -> pa.Table:
         """Every record of the job, on every rank; where disks are apart, rank 0 also stores what it lacks."""

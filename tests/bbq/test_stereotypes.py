@@ -13,7 +13,7 @@ from bbq_rows import UNKNOWN
 from mlx_prune.bbq.folder import BBQ_CATEGORIES
 from mlx_prune.bbq.items import load_items
 from mlx_prune.bbq.rows import INTERSECTIONAL
-from mlx_prune.bbq.stereotypes import contradicts_context, stereotype_target
+from mlx_prune.bbq.stereotypes import contradicts_context, group_name, stereotype_target
 
 PLAIN_CATEGORIES = [category for category in BBQ_CATEGORIES if category not in INTERSECTIONAL]
 
@@ -138,3 +138,29 @@ def test_there_is_no_stereotyped_option_when_both_or_neither_belong():
 def test_tags_that_contradict_the_context_are_noticed(context, tags, contradicts):
     info = [("Ann", tags[0]), ("Bo", tags[1]), UNKNOWN]
     assert contradicts_context(context, info) is contradicts
+
+
+@pytest.mark.parametrize(
+    ("info", "groups", "name"),
+    [
+        (("Donna Schneider", "F-Black"), ["Black", "African American"], "Black"),
+        (("{Nigerian}", "Africa"), ["Nigerian", "Guinean"], "Nigerian"),
+        (("low-income man", "lowSES"), ["low SES"], "low SES"),
+        (("girl", "girl"), ["F"], "F"),
+        (("Robert", "trans_M"), ["transgender men", "trans"], "trans"),
+        (("the Black man", "M-Black"), [], "Black"),
+    ],
+)
+def test_a_group_has_one_spelling(info, groups, name):
+    assert group_name(info, groups) == name
+
+
+def test_the_group_is_that_of_the_stereotyped_person_under_both_polarities(real_data, all_items):
+    partners: dict[tuple, set[str]] = {}
+    for item in all_items:
+        if item.context_condition == "ambig" and item.stereotype_target_index is not None:
+            partners.setdefault((item.category, item.context, item.answers), set()).add(item.group)
+    # The neg and the nonneg question about the same two people are about one group.
+    assert all(len(groups) == 1 and "" not in groups for groups in partners.values())
+    named = Counter(item.group for item in all_items if item.category == "SES")
+    assert named == {"low SES": 6864}

@@ -8,10 +8,12 @@ from agreement import make_items
 from record_tables import responses
 from tiny_models import save_tiny_model
 
+from mlx_prune.bbq.items import load_items
 from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.errors import RecordsError
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.folder import RunFolder
+from mlx_prune.runs.items import read_items
 from mlx_prune.runs.settings import Bbq, Generation
 
 ITEMS = make_items(8)
@@ -38,6 +40,8 @@ def test_a_run_grows_with_its_limit_and_equals_one_made_at_once(loaded, tmp_path
     for key in ("configuration", "configuration_hash", "status", "totals", "items_available"):
         assert grown.info[key] == at_once.info[key]
     assert sum(grown.info["items_available"].values()) == 720
+    asked = [read_items(RunFolder(tmp_path / name)) for name in ("grown", "once")]
+    assert asked[0] == asked[1] == load_items("demo", limit=11)
     everything = evaluate(loaded, tmp_path / "grown", questions=Bbq("demo", limit=11), generation=SETTINGS)
     assert everything.new_records == 0
 
