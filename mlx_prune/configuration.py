@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_prune import words
-from mlx_prune.labels import DENSE, Label, known_label, method_order, parse_label
+from mlx_prune.labels import DENSE, NAMED, Label, family, known_label, method_order, parse_label
 
 COLUMNS = ("model", "prune_method", "pattern", "sparsity")
 """The columns that name a configuration in records, tables and JSON, in their order there."""
@@ -19,8 +19,9 @@ class Configuration:
 
     Attributes:
         model: Short name of the dense model.
-        prune_method: "dense", or a method label (:mod:`mlx_prune.labels`) such as "wanda+q4"; records of
-            other tools may name methods that are no labels.
+        prune_method: "dense"; a method label (:mod:`mlx_prune.labels`) such as "wanda+q4"; or the name of
+            a checkpoint that a study was given, then with a sparsity of 0. Records of other tools may name
+            methods that are no labels, too.
         sparsity: Target in percent: of weights set to zero, or of neurons or blocks removed; 0 for a dense
             model.
         pattern: N:M pattern, or None.
@@ -57,6 +58,16 @@ class Configuration:
         return self.prune_method == DENSE
 
     @property
+    def is_named(self) -> bool:
+        """Whether it is a checkpoint under a name of the user's: no label, and no target."""
+        return not self.sparsity and known_label(self.prune_method) is None
+
+    @property
+    def group(self) -> str:
+        """What it stands together with in tables and figures: its family, or all checkpoints with names."""
+        return NAMED if self.is_named else family(self.prune_method)
+
+    @property
     def dense(self) -> Configuration:
         """The same model with nothing done to it."""
         return Configuration(self.model)
@@ -77,20 +88,20 @@ class Configuration:
 
     @property
     def written(self) -> bool:
-        """Whether its model has other shapes or another format than the dense one, and files of its own."""
-        return self.label.structured or self.label.quantization is not None
+        """Whether its model may have other shapes or another format than the dense one, and own files."""
+        return self.is_named or self.label.structured or self.label.quantization is not None
 
     @property
     def folder(self) -> str:
-        """``wanda-s50``, ``wanda-s50-2of4``, ``wanda+q4-s50``, ``q4-s0``, or ``dense-s0``."""
+        """``wanda-s50``, ``wanda-s50-2of4``, ``wanda+q4-s50``, ``q4-s0``, ``my model-s0``, ``dense-s0``."""
         suffix = f"-{self.pattern.replace(':', 'of')}" if self.pattern else ""
         return f"{self.prune_method}-s{self.sparsity:g}{suffix}"
 
     @property
     def name(self) -> str:
-        """For people, without the model: ``wanda 50 %``, ``wanda 2:4``, ``q4``, ``dense``."""
+        """For people, without the model: ``wanda 50 %``, ``wanda 2:4``, ``q4``, ``dense``, ``my model``."""
         known = known_label(self.prune_method)
-        if self.is_dense or (known is not None and known.base == DENSE and not self.sparsity):
+        if self.is_dense or (not self.sparsity and (known is None or known.base == DENSE)):
             return self.prune_method
         return f"{self.prune_method} {self.pattern or words.percentage(self.sparsity, None)}"
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,11 @@ from mlx_prune.registry import MASK, QUANTIZATION, STRUCTURE, cached, methods, m
 
 DENSE = "dense"
 QUANTIZED = "quantized"
+NAMED = "named"
+
+# What is a folder's name everywhere, and stands in a sentence, a list and a legend without quotes.
+_FREE_NAME = re.compile(r"[^\W_](?:[\w .+-]{0,58}[\w+-])?")
+_UNFIT = re.compile(r"[^\w.+-]+")
 
 
 class BitFormat(Protocol):
@@ -141,6 +147,27 @@ def known_label(method: str) -> Label | None:
         return None
 
 
+def require_free_name(name: str) -> None:
+    """Refuse a name for a model or a checkpoint that means something else, or that no folder can have.
+
+    Raises:
+        RecipeError: It is a label of this package, or has characters that a name cannot have.
+    """
+    if known_label(name.casefold()) is not None:
+        raise RecipeError(f"{name!r} is a method label of this package; choose another name.")
+    if _FREE_NAME.fullmatch(name) is None:
+        raise RecipeError(
+            f"{name!r} cannot be a name: it has at most 60 letters, digits, spaces and . _ + -, and begins "
+            "with a letter or digit."
+        )
+
+
+def free_name(text: str) -> str:
+    """A name that :func:`require_free_name` accepts, as near to a text as that allows."""
+    name = _UNFIT.sub("-", text).strip("._+- ")[:50].rstrip("._+- ") or "model"
+    return f"{name}-model" if known_label(name.casefold()) is not None else name
+
+
 def extend(label: str, quantization: BitFormat) -> str:
     """The label of a model with this label after it was quantized.
 
@@ -214,10 +241,14 @@ def leaves_dose(method: str) -> bool:
 
 
 def method_order(method: str) -> tuple[int, bool, str, bool, int, str]:
-    """Sort key: by family, plain before modified, unquantized before quantized, many bits before few."""
+    """Sort key: by family, plain before modified, unquantized before quantized, many bits before few.
+
+    What is no label comes last, by name, numbers in names by their size.
+    """
     label = known_label(method)
     if label is None:
-        return len(families()), False, "", False, 0, method
+        by_size = re.sub(r"\d+", lambda number: number[0].zfill(20), method.casefold())
+        return len(families()), False, by_size, False, 0, method
     quantization = label.quantization
     bits = 0 if quantization is None else quantization.bits or 0
     return (

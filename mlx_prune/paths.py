@@ -11,3 +11,8 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def short_name(name: str, path: Path) -> str:
+    """The last part of a folder's path or of a Hub id, which names the model in its records."""
+    return Path(name).name if Path(name).name not in ("", "..") else path.resolve().name

@@ -47,7 +47,7 @@ def test_python_examples_run(
 def test_the_studys_file_is_sound_and_names_every_key() -> None:
     (text,) = blocks("toml")
     config = config_from_dict(tomllib.loads(text))
-    assert config.models != ("demo",)
+    assert config.paths != ("demo",)
     assert None not in (config.bbq.source, config.calibration.source, config.perplexity.text)
 
     def keys(section: Any) -> set[str]:

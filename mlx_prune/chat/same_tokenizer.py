@@ -6,6 +6,7 @@ Pruned copies of a model bring copies of its tokenizer along, each of which is o
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Hashable
 from typing import Any, Generic, TypeVar
 
@@ -14,6 +15,9 @@ from tokenizers import Tokenizer
 
 Made = TypeVar("Made")
 
+CHAT_TEMPLATE = "chat template"
+# Sections of a tokenizer.json that decide which tokens a text is; padding and truncation do not.
+_CUTTING = ("normalizer", "pre_tokenizer", "post_processor", "model", "added_tokens")
 # Attributes that are compared by other means, or tell of a place or a past.
 _APART = frozenset(
     {"_tokenizer", "_detokenizer", "name_or_path", "init_kwargs", "files_loaded", "deprecation_warnings"}
@@ -45,6 +49,37 @@ def contents(tokenizer: Any) -> Hashable:
 def _told(values: dict[str, Any]) -> str:
     ordered = {name: sorted(value) if isinstance(value, set) else value for name, value in values.items()}
     return repr(sorted((name, repr(value)) for name, value in ordered.items() if name not in _APART))
+
+
+def differences(tokenizer: Any, other: Any) -> list[str]:
+    """In what two tokenizers differ that changes what a model is asked, as nouns for a sentence.
+
+    Args:
+        tokenizer: A transformers tokenizer, or mlx-lm's wrapper of one.
+        other: The one it is compared with.
+    """
+    one, two = (
+        each._tokenizer if isinstance(each, TokenizerWrapper) else each for each in (tokenizer, other)
+    )
+    found = []
+    if one.get_vocab() != two.get_vocab():
+        found.append("vocabulary")
+    elif _cutting(one) != _cutting(two):
+        found.append("way of cutting text into tokens")
+    if getattr(one, "chat_template", None) != getattr(two, "chat_template", None):
+        found.append(CHAT_TEMPLATE)
+    return found
+
+
+def _cutting(tokenizer: Any) -> Any:
+    rust = getattr(tokenizer, "_tokenizer", None)
+    if not isinstance(rust, Tokenizer):
+        return None  # it cannot be looked into
+    try:
+        sections = json.loads(rust.to_str())
+    except Exception:  # as in contents
+        return None
+    return [sections.get(name) for name in _CUTTING]
 
 
 class MadeOfTokenizer(Generic[Made]):

@@ -181,6 +181,11 @@ class Checkpoint:
         )
 
 
+def looks_like_hub_id(name: str) -> bool:
+    """Whether a name has the form org/name, which a folder's path may have, too."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
 @dataclass(frozen=True)
 class OnDisk:
     """A network whose weights lie on disk; each block is brought in, worked on and let go.

@@ -73,6 +73,20 @@ class CalibrationText(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str | None = None
 
 
+class Given(msgspec.Struct, frozen=True, kw_only=True):
+    """A checkpoint that a study was given: where it lay, and what makes it hard to compare.
+
+    Attributes:
+        path: Folder or Hub id.
+        hash: Of its weights (:attr:`.Checkpoint.quick_hash`).
+        warnings: Sentences.
+    """
+
+    path: str
+    hash: str
+    warnings: list[str] = []
+
+
 class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_bytes": "bytes"}):
     """The content of a ``pruning_meta.json``; an entry that a record does not have is None.
 
@@ -86,6 +100,7 @@ class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_b
         total_prunable_params: Weights of all linear layers in the dense model's blocks.
         remaining_prunable_params: Those that are left; only of a model that was made smaller.
         results: What was measured, as a card keeps it.
+        checkpoint: In a run of a study, the checkpoint that was there before.
         entries: All of it as it stands in the file, unknown entries and their order included.
     """
 
@@ -117,6 +132,7 @@ class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_b
     versions: dict[str, str] | None = None
     fingerprint: str | None = None
     results: dict[str, Any] | None = None
+    checkpoint: Given | None = None
     entries: dict[str, Any]
 
     @classmethod

@@ -76,8 +76,10 @@ def command(
     from mlx_prune.cli.tables.study import legend, study_rows, study_table
 
     run_with_view(config, out, trust_remote_code=trust_remote_code)
+    from mlx_prune.study.about import read_about
+
     rows = study_rows(out, min_answered)
-    warnings = data_warnings(config)
+    warnings = (*data_warnings(config), *read_about(out).differences)
     if as_json:
         emit_json({"study": out, "configurations": rows, "warnings": warnings})
         return
@@ -91,11 +93,9 @@ def command(
 
 def run_with_view(config: StudyConfig, out: Path, *, trust_remote_code: bool = False) -> None:
     """Run what is not finished, showing the grid on a terminal."""
-    from mlx_prune.runs.job import short_name
     from mlx_prune.study.runner import run_study
 
-    labels = [short_name(model, Path(model)) for model in config.models]
-    with study_view(config, labels) as (progress, watch):
+    with study_view(config, [model.label for model in config.models]) as (progress, watch):
         run_study(config, out, trust_remote_code=trust_remote_code, progress=progress, watch=watch)
 
 

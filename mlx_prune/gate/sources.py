@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_prune.checkpoint.invented import run_warnings
+from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.gate.judge import Measured
-from mlx_prune.labels import DENSE
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.runs.folder import RunFolder
 from mlx_prune.runs.settings import Bbq, Generation
@@ -41,7 +41,7 @@ def measured_run(run: Path) -> Measured:
         None if row is None else row.figure,
         asked,
         about.items_available,
-        run_warnings(asked, None if row is None else row.text),
+        (*run_warnings(asked, None if row is None else row.text), *folder.differences),
     )
 
 
@@ -50,22 +50,20 @@ def study_runs(study: Path, wanted: tuple[str, ...] = ()) -> list[tuple[Path, Pa
 
     Args:
         study: The study folder.
-        wanted: Candidates as ``wanda-s70`` or ``model/wanda-s70``; nothing takes every pruned one.
+        wanted: Candidates as ``wanda-s70`` or ``model/wanda-s70``, or by the name of a checkpoint; nothing
+            takes every one but the dense.
 
     Raises:
         RecordsError: A candidate is not in the study, a model has no dense run, or there is nothing to hold.
     """
     runs = [run.path for run in StudyFolder(study).runs() if run.exists]
-    dense = {run.parent.name: run for run in runs if run.name.startswith(f"{DENSE}-")}
-    known = {f"{run.parent.name}/{run.name}": run for run in runs}
+    dense = {run.parent.name: run for run in runs if run.name == Configuration("").folder}
     for name in wanted:
-        if not any(name in (path, run.name) for path, run in known.items()):
+        if not any(name in _names(run) for run in runs):
             there = ", ".join(dict.fromkeys(run.name for run in runs)) or "nothing"
             raise RecordsError(f"{study} has no {name}; it has {there}.")
     chosen = [
-        run
-        for path, run in known.items()
-        if (path in wanted or run.name in wanted if wanted else run not in dense.values())
+        run for run in runs if (not _names(run).isdisjoint(wanted) if wanted else run not in dense.values())
     ]
     if not chosen:
         raise RecordsError(f"{study} holds no pruned model to gate; run the study first.")
@@ -73,6 +71,12 @@ def study_runs(study: Path, wanted: tuple[str, ...] = ()) -> list[tuple[Path, Pa
     if lacking is not None:
         raise RecordsError(f"{study} has no dense run of {lacking.parent.name}; run the study again.")
     return [(dense[run.parent.name], run) for run in chosen]
+
+
+def _names(run: Path) -> set[str]:
+    """What a run of a study is called: with or without its model, and without a sparsity of none."""
+    names = {run.name, run.name.removesuffix("-s0")}
+    return names | {f"{run.parent.name}/{name}" for name in names}
 
 
 @dataclass(frozen=True)

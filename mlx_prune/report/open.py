@@ -85,7 +85,7 @@ class Study:
     @cached_property
     def _runs(self) -> dict[str, RunFolder]:
         runs = [run for run in StudyFolder(self.path).runs() if run.exists]
-        runs.sort(key=lambda run: (run.path.parent.name, not run.path.name.startswith("dense-")))
+        runs.sort(key=lambda run: (run.path.parent.name, run.path.name != "dense-s0"))
         return {f"{run.path.parent.name}/{run.path.name}": run for run in runs}
 
     def records(self, run: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -9,6 +9,7 @@ from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.report.data import read_study
 from mlx_prune.report.figures.draw import draw_figures, write_figures
+from mlx_prune.report.figures.style import naming
 from mlx_prune.report.page.page import report_page
 from mlx_prune.report.tables.build import Tables, build_tables, write_tables
 from mlx_prune.report.tables.frontier import Frontier
@@ -73,13 +74,15 @@ def write_report(
     progress(Progress("tables", 0, 1))
     tables, about = report_tables(folder, min_answered=min_answered), read_about(folder)
     progress(Progress("tables", 1, 1))
-    figures = draw_figures(tables, progress=progress)
+    with naming(row.configuration for row in tables.overall.rows):
+        figures = draw_figures(tables, progress=progress)
+        text = report_page(tables, figures, about)
     table_files = write_tables(tables, folder / TABLES_FOLDER)
     figure_files = write_figures(figures, folder / FIGURES_FOLDER)
     _remove_others(folder / TABLES_FOLDER, table_files, (".csv", ".md"))
     _remove_others(folder / FIGURES_FOLDER, figure_files, (".png", ".svg"))
     page = folder / PAGE_FILE
-    write_atomically(page, report_page(tables, figures, about).encode())
+    write_atomically(page, text.encode())
     return ReportPaths(page, tuple(table_files), tuple(figure_files), find(tables), tables.frontier)
 
 

@@ -212,3 +212,13 @@ class RunFolder:
             CheckpointError: That record is damaged.
         """
         return PruningRecord.find(self.path)
+
+    @property
+    def differences(self) -> tuple[str, ...]:
+        """Of a checkpoint that a study was given: what makes it hard to compare, as sentences.
+
+        Raises:
+            CheckpointError: Its record is damaged.
+        """
+        record = self.pruned
+        return () if record is None or record.checkpoint is None else tuple(record.checkpoint.warnings)

@@ -20,6 +20,7 @@ from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError
 from mlx_prune.generation.engines import make_engine
 from mlx_prune.generation.interface import Engine, GenerationSettings, Prompt
+from mlx_prune.paths import short_name
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.runs.fingerprint import model_fingerprint, tokens_fingerprint
 from mlx_prune.runs.items import items_fingerprint
@@ -136,8 +137,3 @@ def read_stamp(loaded: LoadedModel) -> Configuration:
     if record is None:
         return Configuration(short_name(loaded.name, loaded.path))
     return dataclasses.replace(record.configuration, model=short_name(str(record.model), loaded.path))
-
-
-def short_name(name: str, path: Path) -> str:
-    """The last part of a folder's path or of a Hub id, which names the model in its records."""
-    return Path(name).name if Path(name).name not in ("", "..") else path.resolve().name

@@ -25,6 +25,7 @@ class StudyAbout:
         devices: Distinct machines.
         finished: Dates of the first and the last session, or empty.
         perplexity_text: What perplexity was measured on, or empty.
+        differences: What makes checkpoints hard to compare with their dense model, as sentences.
     """
 
     name: str
@@ -33,6 +34,7 @@ class StudyAbout:
     devices: tuple[str, ...]
     finished: str
     perplexity_text: str
+    differences: tuple[str, ...] = ()
 
 
 def read_about(folder: Path) -> StudyAbout:
@@ -59,6 +61,7 @@ def read_about(folder: Path) -> StudyAbout:
         devices=tuple(dict.fromkeys(_device(e.device) for e in records if e.device)),
         finished=" to ".join(dict.fromkeys((days[0], days[-1]))) if days else "",
         perplexity_text=study.perplexity_text,
+        differences=tuple(sentence for run in study.runs() for sentence in run.differences),
     )
 
 

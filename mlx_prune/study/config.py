@@ -1,4 +1,4 @@
-"""What a study asks for, as a TOML file says it: models, recipes, data and measures.
+"""What a study asks for, as a TOML file says it: models, recipes, checkpoints, data and measures.
 
 Sparsities are percentages here, as on the command line; :meth:`StudyConfig.configurations` unrolls the grid.
 """
@@ -19,6 +19,7 @@ from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.labels import DENSE, Label, nearest, parse_label
 from mlx_prune.pruning.recipe import parse_pattern
 from mlx_prune.runs.settings import Bbq, Generation, require_from
+from mlx_prune.study.rows import StudyCheckpoint, StudyModel, require_distinct
 
 DEFAULT_METHODS = ("random", "magnitude", "wanda")
 
@@ -93,9 +94,16 @@ class LatencyMeasure:
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """A whole study; every section has defaults, only ``models`` must be said."""
+    """A whole study; every section has defaults, only ``models`` must be said.
 
-    models: tuple[str, ...]
+    Attributes:
+        models: Dense models; a text stands for its path.
+        name: Of the study.
+        grid: What every model is put through.
+        checkpoints: What is there already, and is measured beside the grid.
+    """
+
+    models: tuple[StudyModel, ...]
     name: str = "study"
     grid: Grid = field(default_factory=Grid)
     calibration: Calibration = field(default_factory=Calibration)
@@ -104,15 +112,25 @@ class StudyConfig:
     perplexity: PerplexityMeasure = field(default_factory=PerplexityMeasure)
     latency: LatencyMeasure = field(default_factory=LatencyMeasure)
     save_checkpoints: bool = False
+    checkpoints: tuple[StudyCheckpoint, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.models:
-            raise DataError("a study needs at least one model.")
+        models = tuple(StudyModel(one) if isinstance(one, str) else one for one in self.models)
+        object.__setattr__(self, "models", models)
+        require_distinct(models, self.checkpoints)
         for method in self.grid.methods:
             if parse_label(method) == Label(DENSE):
                 raise RecipeError("the dense model is always part of a study; leave it out of the methods.")
-        if len(set(self.models)) != len(self.models):
-            raise DataError("a model is named twice; name each once.")
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the dense models and the checkpoints: what is measured as it is."""
+        return (*(row.path for row in self.models), *(row.path for row in self.checkpoints))
+
+    def checkpoint(self, name: Configuration) -> StudyCheckpoint | None:
+        """The checkpoint that a configuration is, or None for one of the grid."""
+        rows = (row for row in self.checkpoints if row.name == name.prune_method and name.is_named)
+        return next((row for row in rows if row.model in (None, name.model)), None)
 
     def with_sources(
         self,
@@ -131,17 +149,17 @@ class StudyConfig:
             raise DataError(f"the study has {len(self.models)} models, of which --model would replace one.")
         return dataclasses.replace(
             self,
-            models=self.models if model is None else (model,),
+            models=self.models if model is None else (StudyModel(model),),
             bbq=dataclasses.replace(self.bbq, source=bbq or self.bbq.source),
             calibration=dataclasses.replace(self.calibration, source=calibration or self.calibration.source),
             perplexity=dataclasses.replace(self.perplexity, text=text or self.perplexity.text),
         )
 
     def configurations(self, model: str) -> list[Configuration]:
-        """A model's row of the grid in the order it runs: dense first, then method by sparsity.
+        """A model's row of the grid in the order it runs: dense, method by sparsity, then checkpoints.
 
         Args:
-            model: Short name of the dense model.
+            model: Its label (:attr:`.StudyModel.label`).
         """
         names = [Configuration(model)]
         for method in self.grid.methods:
@@ -153,7 +171,7 @@ class StudyConfig:
             # A pattern fixes what an allocation would choose block by block.
             if label.masked and not label.allocated:
                 names += [Configuration(model, method, pattern_sparsity(p), p) for p in self.grid.patterns]
-        return names
+        return names + [Configuration(model, c.name) for c in self.checkpoints if c.model in (None, model)]
 
 
 def pattern_sparsity(pattern: str) -> float:
@@ -201,10 +219,13 @@ def config_to_dict(config: StudyConfig) -> dict[str, Any]:
     def strip(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: strip(item) for key, item in value.items() if item is not None}
-        return list(value) if isinstance(value, tuple) else value
+        return [strip(item) for item in value] if isinstance(value, tuple) else value
 
-    stripped = strip(dataclasses.asdict(config))
-    assert isinstance(stripped, dict)
+    stripped: dict[str, Any] = strip(dataclasses.asdict(config))
+    # As most people write it.
+    stripped["models"] = [row["path"] if list(row) == ["path"] else row for row in stripped["models"]]
+    if not config.checkpoints:
+        del stripped["checkpoints"]
     return stripped
 
 
@@ -215,11 +236,17 @@ def _build(kind: type[Any], data: dict[str, Any], where: str) -> Any:
         if key not in hints:
             raise DataError(f"{where}: unknown key {key!r}{nearest(key, hints)}")
         values[key] = _convert(hints[key], value, f"{where}: {key}")
+    needed = [one for one in dataclasses.fields(kind) if one.default is dataclasses.MISSING]
+    for one in needed:
+        if one.name not in values and one.default_factory is dataclasses.MISSING:
+            raise DataError(f"{where} lacks {one.name}.")
     return kind(**values)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
+        if hint is StudyModel and isinstance(value, str):
+            value = {"path": value}
         if not isinstance(value, dict):
             raise DataError(f"{where} is a section, not a value.")
         return _build(typing.cast(type[Any], hint), value, where)
@@ -227,6 +254,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin is types.UnionType:
         return _convert(next(a for a in arguments if a is not type(None)), value, where)
     if origin is tuple:
+        if arguments[0] is StudyModel and isinstance(value, dict):  # a table of paths by name
+            value = [{"path": path, "name": name} for name, path in value.items()]
         if not isinstance(value, (list, tuple)):
             raise DataError(f"{where} is a list, not {value!r}.")
         return tuple(_convert(arguments[0], item, where) for item in value)

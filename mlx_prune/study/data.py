@@ -38,7 +38,8 @@ def with_named_data(config: StudyConfig) -> StudyConfig:
 
     def source(data: Data, said: str | Path | None) -> str | None:
         if data in needed:
-            return named_for_all(data, said, config.models, _WHERE[data])
+            models = config.paths if data is not CALIBRATION_TEXT else [model.path for model in config.models]
+            return named_for_all(data, said, models, _WHERE[data])
         return None if said is None else str(said)
 
     bbq, perplexity, calibration = config.bbq, config.perplexity, config.calibration
@@ -73,7 +74,9 @@ def require_sources(config: StudyConfig) -> None:
 def data_warnings(config: StudyConfig) -> tuple[str, ...]:
     """Sentences about embedded data that a model other than the embedded one is measured on."""
     sources = _needed(with_named_data(config))
-    found = [sentence for model in config.models for sentence in warnings_for(model, sources)]
+    of_checkpoints = {data: source for data, source in sources.items() if data is not CALIBRATION_TEXT}
+    found = [sentence for model in config.models for sentence in warnings_for(model.path, sources)]
+    found += [sentence for row in config.checkpoints for sentence in warnings_for(row.path, of_checkpoints)]
     return tuple(dict.fromkeys(found))
 
 
@@ -82,7 +85,7 @@ def _needed(config: StudyConfig) -> dict[Data, str | Path | None]:
     needed: dict[Data, str | Path | None] = {QUESTIONS: config.bbq.source}
     if config.perplexity.enabled:
         needed[HELD_OUT_TEXT] = config.perplexity.text
-    recipes = (recipe_of(config, name) for name in config.configurations(config.models[0]))
+    recipes = (recipe_of(config, name) for name in config.configurations(config.models[0].label))
     if any(recipe is not None and recipe.calibration is not None for recipe in recipes):
         needed[CALIBRATION_TEXT] = config.calibration.source
     return needed

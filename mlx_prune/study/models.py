@@ -20,6 +20,7 @@ from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.job import write_copy
 from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.study.candidates import describe
 from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.recipes import recipe_of
@@ -38,7 +39,7 @@ class Made:
         size_bytes: Of its weight files; of a mask in memory, what saving it would take.
         record: What was done to it; None for the dense model.
         report: Of a mask in memory, which can still be saved.
-        folder: Where its checkpoint lies, if it was written.
+        folder: Where its checkpoint lies, if it was written, or was there before.
     """
 
     loaded: LoadedModel
@@ -133,6 +134,8 @@ class ModelMaker:
         if name.is_dense:
             dense = self._dense.loaded()
             yield Made(dense, None, dense.checkpoint.shards.nbytes)
+        elif name.is_named:
+            yield self._given(name, progress)
         elif not name.written:
             assert isinstance(recipe, Recipe)
             yield self._masked(recipe, progress)
@@ -148,6 +151,16 @@ class ModelMaker:
             del loaded
             if not keep:
                 shutil.rmtree(folder)
+
+    def _given(self, name: Configuration, progress: ProgressCallback) -> Made:
+        """A checkpoint that is there already."""
+        row, dense = self._config.checkpoint(name), self._dense.checkpoint
+        assert row is not None
+        given = Checkpoint(row.path, dense.trust_remote_code)
+        beside = self._dense.beside_another(given.shards.nbytes)
+        loaded = given.load(self._dense.dtype)
+        record = describe(given, loaded, dense, name, progress)
+        return Made(loaded, beside, given.shards.nbytes, record, folder=given.path)
 
     def _masked(self, recipe: Recipe, progress: ProgressCallback) -> Made:
         statistics = None

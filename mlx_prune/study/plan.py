@@ -19,7 +19,6 @@ from mlx_prune.configuration import Configuration
 from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.runs.evaluate import evaluate
-from mlx_prune.runs.job import short_name
 from mlx_prune.runs.perplexity import DEFAULT_LENGTH, DEFAULT_SEQUENCES
 from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.data import with_named_data
@@ -105,10 +104,12 @@ def plan_study(
     records = len(items) * len(config.generation.seeds)
     models = []
     for model in config.models:
-        label = short_name(model, Path(model))
+        label = model.label
         names = config.configurations(label)
         open_names = [name for name in names if not is_finished(config, StudyFolder(out), name)]
-        loaded = checkpoints.load(model, dtype=config.generation.dtype, trust_remote_code=trust_remote_code)
+        loaded = checkpoints.load(
+            model.path, dtype=config.generation.dtype, trust_remote_code=trust_remote_code
+        )
         answering = _answer_seconds(config, loaded, sample, progress) * records
         per_token = _forward_seconds_per_token(loaded)
         fixed = per_token * _perplexity_tokens(config, loaded) if config.perplexity.enabled else 0.0
@@ -144,6 +145,8 @@ def _passes(config: StudyConfig, name: Configuration) -> int:
 
 def _disk_share(name: Configuration, stored: str) -> float:
     """About how large a configuration's weight files are, over the dense model's."""
+    if name.is_named:
+        return 0.0  # it is there already
     label = name.label
     share = 1 - name.sparsity / 100 if label.structured else 1.0
     if label.quantization is not None and label.quantization.bits is not None:

@@ -11,11 +11,13 @@ from mlx_prune.study.config import StudyConfig
 
 
 def recipe_of(config: StudyConfig, name: Configuration) -> Recipe | StructuredRecipe | None:
-    """How the model of a configuration is pruned, before it is quantized; None if it is not.
+    """How the model of a configuration is pruned, before it is quantized; None if it is not, or was before.
 
     Raises:
         RecipeError: The method takes no such sparsity or pattern.
     """
+    if name.is_named:
+        return None
     label, grid = name.label, config.grid
     if label.base == DENSE:
         return None

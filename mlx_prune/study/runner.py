@@ -25,10 +25,10 @@ from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.saving import save
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.folder import COMPLETE
-from mlx_prune.runs.job import short_name
 from mlx_prune.runs.perplexity import perplexity
 from mlx_prune.runs.questions import Questions, choose_items
 from mlx_prune.store import locked, write_atomically
+from mlx_prune.study.candidates import require_checkpoints, require_unchanged
 from mlx_prune.study.card_results import results_of_study
 from mlx_prune.study.config import StudyConfig, config_to_dict
 from mlx_prune.study.data import require_sources, with_named_data
@@ -38,7 +38,7 @@ from mlx_prune.study.recipes import recipe_of
 from mlx_prune.study.results import PerplexityRow, SizeRow
 
 # What a study may gain when it is run again with a longer grid; everything else must stay as it was.
-_MAY_GROW = ("models", "name", "save_checkpoints")
+_MAY_GROW = ("models", "name", "save_checkpoints", "checkpoints")
 _GRID_MAY_GROW = ("methods", "sparsities", "patterns")
 
 
@@ -82,8 +82,9 @@ def run_study(
         MlxPruneError: A model, a text or the items cannot be read, or a recipe does not fit.
     """
     folder = Path(out)
+    require_checkpoints(config)
     config = with_named_data(config)
-    names = [short_name(model, Path(model)) for model in config.models]
+    names = [model.label for model in config.models]
     if len(set(names)) != len(names):
         raise DataError(f"two models share the name {_repeated(names)}; rename one of the folders.")
     # What no model could be pruned by or measured on is said before the first hour.
@@ -93,8 +94,8 @@ def run_study(
     with locked(folder):
         _write_config(StudyFolder(folder), config)
         study = _Study(config, StudyFolder(folder), trust_remote_code, progress, watch or (lambda _: None))
-        for model, name in zip(config.models, names, strict=True):
-            study.run_model(model, name)
+        for model in config.models:
+            study.run_model(model.path, model.label)
     return folder
 
 
@@ -135,6 +136,7 @@ class _Study:
         missing = []
         for name in names:
             if is_finished(self.config, self.folder, name):
+                require_unchanged(self.folder, self.config, name, trust=self.trust_remote_code)
                 self.watch(StudyEvent(name, "there"))
             else:
                 missing.append(name)
@@ -151,7 +153,7 @@ class _Study:
             self.watch(StudyEvent(name, "running"))
             with maker.made(name, self._named(name)) as made:
                 self._measure(made, name)
-                if self.config.save_checkpoints and not name.is_dense:
+                if _is_kept(self.config, name):
                     self._keep(made, name)
             # The model must be gone before the next one is made.
             del made
@@ -244,9 +246,14 @@ def is_finished(config: StudyConfig, study: StudyFolder, name: Configuration) ->
         return False
     if name.is_dense:
         return True
-    if config.save_checkpoints and not study.checkpoint(name).is_dir():
+    if _is_kept(config, name) and not study.checkpoint(name).is_dir():
         return False
     return not config.latency.enabled or study.latencies.get(name) is not None
+
+
+def _is_kept(config: StudyConfig, name: Configuration) -> bool:
+    """Whether a configuration's checkpoint is written to stay; one that was there before lies elsewhere."""
+    return config.save_checkpoints and not name.is_dense and not name.is_named
 
 
 def _write_config(study: StudyFolder, config: StudyConfig) -> None:

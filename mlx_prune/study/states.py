@@ -48,7 +48,7 @@ def run_states(folder: Path) -> list[RunState]:
     found = [_state(run, asked) for run in runs]
     known = {state.configuration for state in found}
     config = study.config
-    grid = [] if config is None else [n for m in config.models for n in config.configurations(Path(m).name)]
+    grid = [] if config is None else [n for m in config.models for n in config.configurations(m.label)]
     found += [RunState(name, NOT_BEGUN, 0) for name in grid if name not in known]
     return sorted(found, key=lambda state: state.configuration.order)
 

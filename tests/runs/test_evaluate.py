@@ -16,9 +16,9 @@ from mlx_prune.errors import CheckpointError, DataError, RecordsError
 from mlx_prune.generation.interface import Prompt
 from mlx_prune.generation.sequential import SequentialEngine
 from mlx_prune.kernels import choice
+from mlx_prune.paths import short_name
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.folder import RunFolder
-from mlx_prune.runs.job import short_name
 from mlx_prune.runs.records import read_records
 from mlx_prune.runs.settings import Bbq, Generation
 

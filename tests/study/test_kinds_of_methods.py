@@ -71,7 +71,7 @@ def test_every_kind_of_method_is_measured_on_what_its_files_would_hold(
     assert not (study / ".work").exists()
     assert not (study / "checkpoints").exists()
 
-    model, four = config.models[0], Quantization(bits=4, group_size=32)
+    model, four = config.models[0].path, Quantization(bits=4, group_size=32)
     alone = tmp_path / "alone"
     quantize_checkpoint(model, alone / "q4-g32-s0", four)
     pattern = Recipe("magnitude", pattern="2:4")

@@ -98,7 +98,7 @@ def test_pruning_inside_a_study_equals_pruning_alone(config: StudyConfig, tmp_pa
     saving = dataclasses.replace(saving, latency=LatencyMeasure(enabled=False))
     run_study(saving, tmp_path)
     for method in ("random", "wanda"):
-        alone = load(config.models[0])
+        alone = load(config.models[0].path)
         wanda = method == "wanda"
         recipe = Recipe(
             method,
@@ -125,7 +125,7 @@ def test_the_dense_run_is_not_touched_by_pruning(config: StudyConfig, tmp_path: 
 
 
 def test_models_of_one_name_and_damaged_studies_are_refused(config: StudyConfig, tmp_path: Path) -> None:
-    (model,) = config.models
+    (model,) = config.paths
     twice = dataclasses.replace(config, models=(model, f"{model}/../tiny"))
     with pytest.raises(DataError, match="share the name tiny"):
         run_study(twice, tmp_path / "a")
@@ -155,7 +155,7 @@ def test_presets_are_valid_and_the_published_one_has_its_records() -> None:
 
 def test_a_preset_takes_another_model_and_other_data() -> None:
     given = preset("smollm2").with_sources(model="mine", bbq="questions", calibration="a.txt", text="b.txt")
-    assert (given.models, given.bbq.source) == (("mine",), "questions")
+    assert (given.paths, given.bbq.source) == (("mine",), "questions")
     assert (given.calibration.source, given.perplexity.text) == ("a.txt", "b.txt")
     assert given.bbq.limit == preset("smollm2").bbq.limit
     assert preset("smollm2").with_sources() == preset("smollm2")

@@ -90,7 +90,7 @@ def _gap_point(axes: Axes, row: EvaluationGap) -> None:
     at = (number_or_nan(row.ppl_pct_change), number_or_nan(row.srs_pct_change))
     name = f"{configuration.prune_method} {configuration.pattern or ''}".strip()
     axes.plot(*at, **style.points(configuration.pattern), linestyle="none", label=name)
-    if only_quantized(configuration.prune_method):
+    if configuration.is_named or only_quantized(configuration.prune_method):
         return
     sparsity = configuration.sparsity if row.actual_sparsity is None else row.actual_sparsity
     text = words.fixed(sparsity, 0)

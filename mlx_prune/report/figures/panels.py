@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlx_prune import words
-from mlx_prune.labels import DENSE, family, only_quantized, removes_weights
+from mlx_prune.labels import DENSE, removes_weights
 from mlx_prune.report.figures.style import GRID, INK, MUTED, VERMILION, Layout, method_style, new_figure
 from mlx_prune.report.tables.rows import Configured, Rated, by_model, number_or_nan
 from mlx_prune.report.tables.table import Interval
@@ -44,7 +44,7 @@ def with_actual(row: Configured) -> str:
     """
     configuration, actual = row.configuration, row.actual_sparsity
     missed = actual is not None and abs(actual - configuration.sparsity) > 1
-    if not missed or only_quantized(configuration.prune_method):
+    if not missed or not configuration.sparsity:
         return configuration.name
     share = words.percentage(actual, 0)
     removed = removes_weights(configuration.prune_method)
@@ -234,8 +234,8 @@ def configuration_panels(
         axes.spines["left"].set_visible(False)
         _answered_column(axes, group)
         for place in range(1, len(group)):
-            above, below = (row.configuration.prune_method for row in group[place - 1 : place + 1])
-            if family(above) != family(below):
+            above, below = (row.configuration.group for row in group[place - 1 : place + 1])
+            if above != below:
                 axes.axhline(place - 0.5, color=GRID.light, linewidth=0.8)
     return figure, list(zip(panels, groups.values(), strict=True))
 

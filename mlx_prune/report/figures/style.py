@@ -9,11 +9,13 @@ quantization on top of pruning gives it a dark edge.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mlx_prune.configuration import Configuration
 from mlx_prune.labels import DENSE, QUANTIZED, family, known_label
 from mlx_prune.registry import QUANTIZATION, Look, methods
 
@@ -79,15 +81,35 @@ class MethodStyle:
 
 
 _OTHERS = ((MUTED, ">", "--"), (MUTED, "<", "-."))
+# Of checkpoints with names of their own; no method is drawn with these markers.
+_NAMED_TONES = (BLUE, VERMILION, GREEN, AMBER, VIOLET, PINK, CYAN)
+_NAMED_MARKERS = ("p", "X", "<", "h", ">", "P")
+_named: ContextVar[tuple[str, ...]] = ContextVar("names", default=())
 _MODIFIED_LINE = (0, (4, 1, 1, 1, 1, 1))
 _QUANTIZED_LINE = (0, (1, 1))
 _BITS = {8: "full", 6: "top", 4: "left", 3: "bottom", 2: "none"}
 
 
+@contextmanager
+def naming(configurations: Iterable[Configuration]) -> Iterator[None]:
+    """Give every checkpoint with a name of its own a look of its own, for what is drawn inside."""
+    names = dict.fromkeys(one.prune_method for one in configurations if one.is_named)
+    token = _named.set(tuple(names))
+    try:
+        yield
+    finally:
+        _named.reset(token)
+
+
 def method_style(method: str) -> MethodStyle:
-    """The style of a method; methods that are not this package's own share two further styles."""
+    """The style of a method, or of a checkpoint by its place in :func:`naming`; others share two styles."""
     label, kind = known_label(method), family(method)
     if label is None:
+        if method in _named.get():
+            place = _named.get().index(method)
+            tone = _NAMED_TONES[place % len(_NAMED_TONES)]
+            marker = _NAMED_MARKERS[place % len(_NAMED_MARKERS)]
+            return MethodStyle(tone.light, marker, "-", "full", tone.light)
         tone, marker, line = _OTHERS[sum(method.encode()) % len(_OTHERS)]
         return MethodStyle(tone.light, marker, line, "full", tone.light)
     look = _look(kind)

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from mlx_prune import words
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import family, removes_weights
+from mlx_prune.labels import removes_weights
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.change import PairedTest
 from mlx_prune.report.tables.changing import MEASURED, Changing
@@ -77,7 +77,7 @@ def _shown(column: Column[R], row: R) -> Cell:
 
 def _families(rows: Sequence[Named]) -> frozenset[int]:
     """Where a family of methods begins."""
-    found = [family(row.configuration.prune_method) for row in rows]
+    found = [row.configuration.group for row in rows]
     return frozenset(place for place in range(1, len(found)) if found[place] != found[place - 1])
 
 

@@ -26,6 +26,7 @@ from mlx_prune.stats.outcomes import Outcomes
 from mlx_prune.stats.transitions import answer_flips, item_transitions
 
 PRUNING, QUANTIZATION, BOTH = "pruning", "quantization", "pruning and quantization"
+GIVEN = "given checkpoint"
 MEASURED, REPORTED = "measured", "reported"
 
 
@@ -51,7 +52,7 @@ class Changing(Rated):
         "authors' figures on their models, with the range they gave; see `source`.",
     )
 
-    compression: str = column("pruning, quantization, or both")
+    compression: str = column("pruning, quantization, or both; or a checkpoint that was given")
     unbiased_items: int | None = column("items without a stereotyped dense answer", default=None)
     became_biased: Interval = column("share of them that have one now")
     flipped: Interval = column("share of answers that are stereotyped on one side only")
@@ -76,7 +77,7 @@ def _measured(data: StudyData, outcomes: Outcomes) -> Iterator[Changing]:
     for number, configuration in enumerate(outcomes.configurations[1:], start=1):
         yield Changing(
             **rated(data, configuration),
-            compression=compression(configuration.prune_method),
+            compression=GIVEN if configuration.is_named else compression(configuration.prune_method),
             unbiased_items=int(transitions.unbiased_before[number].sum()),
             became_biased=became[number],
             flipped=flipped[number],

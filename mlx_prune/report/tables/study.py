@@ -95,8 +95,8 @@ class DoseResponse(Row):
         doses: dict[tuple[str, float], list[Transitions]] = {}
         for row in Transitions.of_study(data):
             name = row.configuration
-            dose = name.pattern is None and leaves_dose(name.prune_method) and not row.too_few_answered
-            if dose and row.pct_became_biased is not None:
+            dose = name.sparsity and name.pattern is None and leaves_dose(name.prune_method)
+            if dose and not row.too_few_answered and row.pct_became_biased is not None:
                 doses.setdefault((name.model, name.sparsity), []).append(row)
         for (model, sparsity), mine in sorted(doses.items()):
             yield DoseResponse(

@@ -125,7 +125,9 @@ def _headline(changes: Sequence[PairedTest], rises: Sequence[PairedTest], falls:
 
 
 def _compression(done: Sequence[Configuration]) -> tuple[str, str]:
-    """What was done to the models, as a noun and as an adjective."""
+    """What was done to the models, as a noun and as an adjective; of given checkpoints nobody knows."""
+    if any(configuration.is_named for configuration in done):
+        return "What was done to the weights", "changed"
     labels = [known_label(configuration.prune_method) for configuration in done]
     quantized = any(label is not None and label.quantization is not None for label in labels)
     return ("Compression", "compressed") if quantized else ("Pruning", "pruned")
@@ -241,7 +243,9 @@ def _sparsity(pruned: Sequence[Overall]) -> str:
         (abs(row.actual_sparsity - row.configuration.sparsity), row)
         for row in pruned
         # Of removed neurons or blocks the target is a share, and a quantized model has no target.
-        if row.actual_sparsity is not None and leaves_dose(row.configuration.prune_method)
+        if row.actual_sparsity is not None
+        and not row.configuration.is_named
+        and leaves_dose(row.configuration.prune_method)
     ]
     missed = [pair for pair in missed if pair[0] > SPARSITY_MISS]
     if not missed:

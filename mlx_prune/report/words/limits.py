@@ -38,6 +38,7 @@ def _found(tables: Tables, about: StudyAbout) -> Iterator[str]:
             "The questions are this package's own demonstration items, not BBQ: they show the tool at work "
             "and are no evidence about language models."
         )
+    yield from about.differences
     parsed = tables.parse_failures.rows
     failing = max(parsed, key=lambda row: row.parse_fail_rate or 0.0, default=None)
     if failing and (failing.parse_fail_rate or 0.0) >= MANY_FAILURES:
