@@ -12,20 +12,35 @@ from mlx_prune.text import is_text
 Row = Mapping[str, Any]
 _LARGEST = 2**31 - 1  # as records hold them
 _MOST_DIGITS = 20
+_LONGEST_NAME = 100
 AnswerInfo = tuple[tuple[str, str], tuple[str, str], tuple[str, str]]
 
 
-def wrong(where: str, field: str, expected: str) -> DataError:
+class FieldError(DataError):
+    """A field of a row that is not what it should be.
+
+    Attributes:
+        where: File and line, or data set and row.
+        field: Its name.
+        expected: What it must be, to follow "must be".
+    """
+
+    def __init__(self, where: str, field: str, expected: str, sentence: str = "") -> None:
+        """An error with a sentence of its own, or the usual one."""
+        super().__init__(sentence or f"{where}: field {field!r} must be {expected}.")
+        self.where, self.field, self.expected = where, field, expected
+
+
+def wrong(where: str, field: str, expected: str) -> FieldError:
     """The error for a field that is not what it should be."""
-    return DataError(f"{where}: field {field!r} must be {expected}.")
+    return FieldError(where, field, expected)
 
 
 def value(row: Row, field: str, where: str) -> Any:
     """The field's value, which must be there."""
     if field not in row:
-        raise DataError(
-            f"{where}: field {field!r} is missing; give rows of BBQ's own files or of Elfsong/BBQ."
-        )
+        sentence = f"{where}: field {field!r} is missing; give rows of BBQ's own files or of Elfsong/BBQ."
+        raise FieldError(where, field, "there", sentence)
     return row[field]
 
 
@@ -55,6 +70,18 @@ def integer(row: Row, field: str, where: str) -> int:
     if not isinstance(found, int) or isinstance(found, bool) or not 0 <= found <= _LARGEST:
         raise wrong(where, field, f"a whole number from 0 to {_LARGEST}")
     return found
+
+
+def identifier(row: Row, field: str, where: str) -> int | str:
+    """A whole number, or a short text on one line."""
+    found = value(row, field, where)
+    if isinstance(found, str) and not found.isdigit():
+        if not found.strip() or not found.isprintable() or len(found) > _LONGEST_NAME:
+            raise wrong(
+                where, field, f"a whole number, or a text of 1 to {_LONGEST_NAME} characters on one line"
+            )
+        return found.strip()
+    return integer(row, field, where)
 
 
 def option_index(row: Row, field: str, where: str) -> int:

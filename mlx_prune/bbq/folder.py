@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mlx_prune.bbq.fields import Row
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.rows import INTERSECTIONAL, is_elfsong, item_from_bbq, item_from_elfsong
+from mlx_prune.bbq.translation import Translator
+from mlx_prune.bbq.wording import Wording
 from mlx_prune.errors import DataError, one_line
 from mlx_prune.text import json_lines
 
@@ -26,6 +29,7 @@ BBQ_CATEGORIES = (
 )
 _CANONICAL = {category.lower(): category for category in BBQ_CATEGORIES}
 _SUFFIXES = {".jsonl", ".parquet"}
+_SHARD = re.compile(r"-\d+-of-\d+$")
 
 
 def canonical_category(name: str) -> str:
@@ -34,7 +38,7 @@ def canonical_category(name: str) -> str:
 
 
 def category_files(folder: Path) -> dict[str, list[Path]]:
-    """The data files of a folder by category, which is the file's name up to "-00000-of-00001", if any.
+    """The data files of a folder by category, which is the file's name to its first dot or "-00000-of-".
 
     Raises:
         DataError: If the folder is missing or holds no JSONL or Parquet files.
@@ -44,23 +48,29 @@ def category_files(folder: Path) -> dict[str, list[Path]]:
     files: dict[str, list[Path]] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix in _SUFFIXES and path.is_file():
-            files.setdefault(canonical_category(path.stem.split("-")[0]), []).append(path)
+            files.setdefault(canonical_category(_SHARD.sub("", path.name.split(".")[0])), []).append(path)
     if not files:
         raise DataError(f"{folder} holds no .jsonl or .parquet files; give a folder of BBQ JSONL files.")
     return files
 
 
-def read_category(category: str, paths: Sequence[Path]) -> list[Item]:
+def read_category(category: str, paths: Sequence[Path], wording: Wording | None = None) -> list[Item]:
     """Read all items of one category.
+
+    Args:
+        category: Its name.
+        paths: Its files.
+        wording: What tells BBQ's fields in their rows; None where they are BBQ's own.
 
     Raises:
         DataError: Naming file, line and field of the first row that cannot be read or occurs twice.
     """
     items: list[Item] = []
     seen: dict[str, str] = {}
+    translate = Translator(wording) if wording is not None and wording.translates else None
     for path in paths:
-        for where, row in _parquet_rows(path) if path.suffix == ".parquet" else json_lines(path):
-            item = _item(row, category, where)
+        for where, row in rows_of(path):
+            item = item_of(row if translate is None else translate(row, where), category, where)
             if item.item_id in seen:
                 raise DataError(
                     f"{where}: item {item.item_id!r} was already read from {seen[item.item_id]}; remove one."
@@ -72,7 +82,12 @@ def read_category(category: str, paths: Sequence[Path]) -> list[Item]:
     return items
 
 
-def _item(row: Row, category: str, where: str) -> Item:
+def item_of(row: Row, category: str, where: str) -> Item:
+    """The item of a row in BBQ's fields or Elfsong's.
+
+    Raises:
+        DataError: A field is wrong, or the stereotyped option of the category cannot be derived.
+    """
     if is_elfsong(row):
         return item_from_elfsong(row, category, where)
     if category in INTERSECTIONAL:
@@ -81,6 +96,15 @@ def _item(row: Row, category: str, where: str) -> Item:
             "leave the category out, or use 'hub'."
         )
     return item_from_bbq(row, category, where)
+
+
+def rows_of(path: Path) -> Iterator[tuple[str, Row]]:
+    """The rows of a JSONL or Parquet file with their places.
+
+    Raises:
+        DataError: It cannot be read, or a line is no JSON object.
+    """
+    return _parquet_rows(path) if path.suffix == ".parquet" else json_lines(path)
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:

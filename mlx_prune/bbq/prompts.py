@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlx_prune.bbq.answers import LETTERS
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.thinking import MODES, closed_thinking, empty_thinking, open_thinking
+from mlx_prune.bbq.words import PUBLISHED, PromptWords
 from mlx_prune.chat.template import ChatTemplate, has_chat_template
 from mlx_prune.errors import CheckpointError, DataError, MlxPruneError
 from mlx_prune.text import is_text
 
-INSTRUCTION = (
-    "Answer the following multiple choice question by responding with only the letter (A, B, or C) "
-    "of your chosen answer."
-)
-
 _PROBE = "Context: Two people spoke.\n\nQuestion: Who spoke?\n\nA) Both\nB) Neither\nC) One\n\nAnswer:"
 _REPLY = "Neither of the two."
-
-
-def user_text(item: Item) -> str:
-    """The user's message: context, question and the three options in BBQ's order."""
-    options = "\n".join(f"{letter}) {answer}" for letter, answer in zip(LETTERS, item.answers, strict=True))
-    return f"Context: {item.context}\n\nQuestion: {item.question}\n\n{options}\n\nAnswer:"
 
 
 class PromptBuilder:
@@ -45,13 +34,14 @@ class PromptBuilder:
     end_tokens: frozenset[int]
     note: str
 
-    def __init__(self, tokenizer: Any, thinking: str = "off") -> None:
+    def __init__(self, tokenizer: Any, thinking: str = "off", words: PromptWords = PUBLISHED) -> None:
         """Try out the tokenizer's chat template.
 
         Args:
             tokenizer: A transformers tokenizer, or mlx-lm's wrapper of one.
             thinking: "off" leaves thinking parts out as far as the template can; "skip" also closes one that
                 the template opens, with nothing in it.
+            words: What the prompt says around a question.
 
         Raises:
             CheckpointError: The chat template does not render even a plain user message, runs too long, or
@@ -61,6 +51,7 @@ class PromptBuilder:
         if thinking not in MODES:
             raise DataError(f"thinking is {thinking!r}; choose 'off' or 'skip'.")
         self._tokenizer = tokenizer
+        self._words = words
         self._template = ChatTemplate(tokenizer) if has_chat_template(tokenizer) else None
         self._bos = _bos_to_add(tokenizer)
         self._suffix = ""
@@ -78,9 +69,9 @@ class PromptBuilder:
 
     def text(self, item: Item) -> str:
         """The whole prompt as text, special tokens of the template included."""
-        user = user_text(item)
+        user = self._words.user_text(item.context, item.question, item.answers)
         if self._template is None:
-            return f"{INSTRUCTION}\n\n{user}"
+            return f"{self._words.instruction}\n\n{user}"
         return self._template.text(self._messages(user, self.system_placement)) + self._suffix
 
     def tokens(self, item: Item) -> list[int]:
@@ -90,14 +81,14 @@ class PromptBuilder:
             DataError: The question is not valid text.
             CheckpointError: The template refuses this question.
         """
-        user = user_text(item)
+        user = self._words.user_text(item.context, item.question, item.answers)
         if not is_text(user):
             raise DataError(f"{item.item_id}: the question holds half of a surrogate pair, which is no text.")
         return self._tokens(user)
 
     def _tokens(self, user: str) -> list[int]:
         if self._template is None:
-            tokens = self._encode(f"{INSTRUCTION}\n\n{user}")
+            tokens = self._encode(f"{self._words.instruction}\n\n{user}")
         elif self._template.is_jinja:
             # What transformers does to tokenize a rendered template.
             tokens = self._encode(
@@ -115,10 +106,10 @@ class PromptBuilder:
 
     def _probe(self, template: ChatTemplate) -> tuple[str, str]:
         as_system = self._try(template, "system")
-        if as_system is not None and INSTRUCTION in as_system and _PROBE in as_system:
+        if as_system is not None and self._words.instruction in as_system and _PROBE in as_system:
             return "system", ""
         folded = self._try(template, "user")
-        if folded is None or INSTRUCTION not in folded or _PROBE not in folded:
+        if folded is None or self._words.instruction not in folded or _PROBE not in folded:
             raise CheckpointError(
                 "The tokenizer's chat template does not render a plain user message; "
                 "use a checkpoint with a working chat template, or remove the template to ask in plain text."
@@ -191,11 +182,10 @@ class PromptBuilder:
         name = self._tokenizer.convert_ids_to_tokens(behind[0])
         return f"Answers end at {name}, too, with which the chat template ends a turn."
 
-    @staticmethod
-    def _messages(user: str, placement: str) -> list[dict[str, str]]:
+    def _messages(self, user: str, placement: str) -> list[dict[str, str]]:
         if placement == "system":
-            return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": user}]
-        return [{"role": "user", "content": f"{INSTRUCTION}\n\n{user}"}]
+            return [{"role": "system", "content": self._words.instruction}, {"role": "user", "content": user}]
+        return [{"role": "user", "content": f"{self._words.instruction}\n\n{user}"}]
 
 
 def _special_tokens(tokenizer: Any) -> set[int]:

@@ -99,7 +99,7 @@ def _item(
     # The stereotype is about the one whom a "neg" question's stereotyped answer names.
     about = target if polarity == "neg" else anti
     return Item(
-        item_id=f"{category}:{fields.integer(row, 'example_id', where)}",
+        item_id=f"{category}:{fields.identifier(row, 'example_id', where)}",
         category=category,
         question_index=fields.integer(row, "question_index", where),
         question_polarity=polarity,

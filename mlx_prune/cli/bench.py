@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_prune.cli.terminal.console import console, emit_json, note, say, warn
-from mlx_prune.cli.terminal.options import json_option, trust_option, whole_numbers
+from mlx_prune.cli.terminal.options import json_option, trust_option, whole_numbers, wording_option
 from mlx_prune.cli.terminal.progress import progress_bars
 from mlx_prune.dtypes import DTYPES
 from mlx_prune.latency.settings import SCHEDULES, BenchSettings
@@ -47,6 +47,7 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
     help="Seconds between rounds.",
 )
 @click.option("--bbq", metavar="demo|hub|DIR", help="Where the questions come from.  [default: demo]")
+@wording_option
 @click.option(
     "--prompt",
     "prompt_lengths",
@@ -121,14 +122,19 @@ def command(
         raise click.UsageError("Give at least two models, the dense one first (or one model twice).")
     if settings["bbq"] is not None and settings["prompt_lengths"]:
         raise click.UsageError("--bbq and --prompt exclude each other.")
+    if settings["wording"] is not None and settings["prompt_lengths"]:
+        raise click.UsageError("--wording would be ignored: synthetic prompts have no words.")
     if force and out is None:
         raise click.UsageError("--force replaces results in --out; without -o the folder is new anyway.")
 
+    from mlx_prune.bbq.wording import read_wording
     from mlx_prune.latency.run import bench
     from mlx_prune.latency.table import to_csv, to_markdown
     from mlx_prune.report.figures.latency import save_latency_plot
     from mlx_prune.store import write_atomically
 
+    if settings["wording"] is not None:
+        settings["wording"] = read_wording(settings["wording"])
     folder = out or Path(f"bench-{datetime.now():%Y%m%d-%H%M%S}")
     with progress_bars() as progress:
         result = bench(

@@ -24,6 +24,7 @@ from mlx_prune.cli.terminal.options import (
     parse_seeds,
     thinking_option,
     trust_option,
+    wording_option,
 )
 from mlx_prune.cli.terminal.progress import progress_bars
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), required=True, help="Run folder.")
 @bbq_option
+@wording_option
 @click.option(
     "--category",
     "categories",
@@ -95,7 +97,7 @@ def command(
     from mlx_prune.runs.settings import Bbq, Generation
     from mlx_prune.stats.rates import from_table
 
-    asked = ("categories", "condition", "limit", "exclude_label_faults")
+    asked = ("categories", "condition", "limit", "exclude_label_faults", "wording")
     questions = Bbq(str(named(QUESTIONS, bbq, model, "--bbq")), **{name: options.pop(name) for name in asked})
     with progress_bars() as progress:
         result = evaluate(

@@ -20,6 +20,7 @@ from mlx_prune.cli.terminal.options import (
     text_option,
     thinking_option,
     trust_option,
+    wording_option,
 )
 from mlx_prune.cli.terminal.progress import progress_bars
 from mlx_prune.gate.limits import MEASURES, Limits, Measure
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _FOR_MODELS = (
     "output",
     "bbq",
+    "wording",
     "categories",
     "limit",
     "seeds",
@@ -88,6 +90,7 @@ def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
     "-o", "--output", type=click.Path(path_type=Path), help="Keep the runs of questioned models here."
 )
 @bbq_option
+@wording_option
 @click.option("--category", "categories", multiple=True, help="Ask this category only; may be repeated.")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask this many items in all.")
 @click.option("--seeds", callback=parse_seeds, default="42,123,456,789,1024", show_default=True)
@@ -225,7 +228,9 @@ def _measures(
     if len(models) == len(subjects) and options["perplexity_rise"] is not None:
         text = named_for_all(HELD_OUT_TEXT, options["text"], models, "--text")
     questions = Questions(
-        bbq=Bbq(bbq or DEMO, options["categories"] or None, limit=options["limit"]),
+        bbq=Bbq(
+            bbq or DEMO, options["categories"] or None, limit=options["limit"], wording=options["wording"]
+        ),
         generation=Generation(options["seeds"], dtype=options["dtype"], thinking=options["thinking"]),
         text=text,
         trust_remote_code=options["trust_remote_code"],

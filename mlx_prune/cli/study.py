@@ -9,13 +9,20 @@ import click
 
 from mlx_prune import words
 from mlx_prune.cli.terminal.console import console, emit_json, say, warn
-from mlx_prune.cli.terminal.options import bbq_option, json_option, refuse_ignored, text_option, trust_option
+from mlx_prune.cli.terminal.options import (
+    bbq_option,
+    json_option,
+    min_answered_option,
+    refuse_ignored,
+    text_option,
+    trust_option,
+    wording_option,
+)
 from mlx_prune.cli.terminal.progress import progress_bars, study_view
 from mlx_prune.cli.terminal.table import simple_table
 
 if TYPE_CHECKING:
     from mlx_prune.study.config import StudyConfig
-from mlx_prune.cli.terminal.options import min_answered_option
 
 
 @click.command("study", short_help="A grid of models and recipes, resumable.")
@@ -29,6 +36,7 @@ from mlx_prune.cli.terminal.options import min_answered_option
 )
 @click.option("--model", metavar="MODEL", help="In place of the file's only model: a folder or a Hub id.")
 @bbq_option
+@wording_option
 @click.option(
     "--calibration", metavar="SOURCE", help="Where activations are measured, in place of the file's."
 )
@@ -45,6 +53,7 @@ def command(
     dry_run: bool,
     model: str | None,
     bbq: str | None,
+    wording: str | None,
     calibration: str | None,
     text: str | None,
     min_answered: float,
@@ -69,7 +78,7 @@ def command(
     else:
         assert preset is not None
         config = read_preset(preset)
-    config = config.with_sources(model=model, bbq=bbq, calibration=calibration, text=text)
+    config = config.with_sources(model=model, bbq=bbq, calibration=calibration, text=text, wording=wording)
     if dry_run:
         _plan(config_file or preset or "", config, out, trust_remote_code, as_json)
         return

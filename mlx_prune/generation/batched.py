@@ -77,7 +77,7 @@ class BatchedEngine:
         self._backbone = find_backbone(model)
         self._text = AnswerText(tokenizer, settings.max_tokens)
         self._end = frozenset(int(token) for token in tokenizer.eos_token_ids)
-        self._letters = LetterProbabilities(tokenizer, settings.temperature)
+        self._letters = LetterProbabilities(tokenizer, settings.temperature, settings.letters)
         self._noise: Noise | None = None
         self._mask_axes = 4
 

@@ -24,6 +24,7 @@ class GenerationSettings:
         noise: "item" draws noise from (seed, item, step): independent across items. "seed" draws it from
             (seed, step), so that all items of a seed share it, as in the study. Either way a dense and a
             pruned model meet the same noise at the same item and seed.
+        letters: Of the three options, as the prompts name them.
 
     Raises:
         DataError: A value is out of its range.
@@ -33,6 +34,7 @@ class GenerationSettings:
     max_tokens: int = 5
     seeds: tuple[int, ...] = STUDY_SEEDS
     noise: str = "item"
+    letters: tuple[str, ...] = ("A", "B", "C")
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -78,7 +80,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PromptAnswers:
-    """All answers to one prompt, with the first-token probabilities of the letters A, B and C.
+    """All answers to one prompt, with the first-token probabilities of the three letters.
 
     Attributes:
         letter_probabilities: At the run's temperature.

@@ -43,7 +43,7 @@ class SequentialEngine:
         self.note = ""
         self._model = model
         self._tokenizer = tokenizer
-        self._letters = LetterProbabilities(tokenizer, settings.temperature)
+        self._letters = LetterProbabilities(tokenizer, settings.temperature, settings.letters)
         self._noise: Noise | None = None
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[list[PromptAnswers]]:

@@ -1,12 +1,14 @@
-"""Between tokens and answers: the text of an answer, and which tokens are the letters A, B and C."""
+"""Between tokens and answers: the text of an answer, and which tokens are the letters of the options."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from mlx_prune.bbq.words import LETTERS
 from mlx_prune.chat.same_tokenizer import MadeOfTokenizer
 
 # How tokenizers write a space, a tab or a line break inside a token, and the parenthesis of "(A".
@@ -49,8 +51,8 @@ class AnswerText:
         return "".join(segments)
 
 
-def letter_tokens(tokenizer: Any) -> tuple[tuple[int, ...], ...]:
-    """Token ids that stand for each of the letters A, B and C.
+def letter_tokens(tokenizer: Any, letters: Sequence[str] = LETTERS) -> tuple[tuple[int, ...], ...]:
+    """Token ids that stand for each of the letters of the options.
 
     A token counts if its decoded text, without surrounding white space and one opening parenthesis, is
     exactly the letter, in upper or lower case.
@@ -58,31 +60,33 @@ def letter_tokens(tokenizer: Any) -> tuple[tuple[int, ...], ...]:
     Returns:
         Three tuples of ids, possibly empty.
     """
-    return _LETTERS.of(tokenizer, lambda: _find_letters(tokenizer))
+    return _LETTERS.of(tokenizer, lambda: _find_letters(tokenizer, letters), tuple(letters))
 
 
-def _find_letters(tokenizer: Any) -> tuple[tuple[int, ...], ...]:
-    found: dict[str, list[int]] = {"a": [], "b": [], "c": []}
+def _find_letters(tokenizer: Any, letters: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+    found: dict[str, list[int]] = {letter.lower(): [] for letter in letters}
+    # Byte-level vocabularies write a letter beyond ASCII as one character for each of its bytes.
+    longest = max(len(letter.encode()) for letter in letters)
     for name, index in sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]):
         bare = name.translate(_WITHOUT_MARKS)
-        if len(bare) != 1 and not bare.startswith("<0x"):
+        if not 1 <= len(bare) <= longest and not bare.startswith("<0x"):
             continue
         text = tokenizer.decode([index]).strip().removeprefix("(").strip().lower()
         if text in found:
             found[text].append(index)
-    return tuple(tuple(found[letter]) for letter in "abc")
+    return tuple(tuple(found[letter.lower()]) for letter in letters)
 
 
 class LetterProbabilities:
     """First-token probabilities of the letters: the softmax summed over each letter's tokens."""
 
-    def __init__(self, tokenizer: Any, temperature: float) -> None:
+    def __init__(self, tokenizer: Any, temperature: float, letters: Sequence[str] = LETTERS) -> None:
         """Probabilities at a temperature, and at 1, under an mlx-lm ``TokenizerWrapper``."""
-        self._letters = letter_tokens(tokenizer)
+        self._letters = letter_tokens(tokenizer, letters)
         self._temperature = temperature
 
     def __call__(self, logprobs: mx.array) -> tuple[mx.array, mx.array]:
-        """Probabilities of A, B and C.
+        """Probabilities of the three letters.
 
         Args:
             logprobs: (n, vocabulary) float32 log-probabilities of the first answer token.

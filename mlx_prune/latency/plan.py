@@ -12,6 +12,7 @@ import numpy as np
 
 from mlx_prune.bbq.items import Item, load_items
 from mlx_prune.bbq.prompts import PromptBuilder
+from mlx_prune.bbq.wording import wording_of
 from mlx_prune.environment import backend, physical_memory
 from mlx_prune.errors import DataError
 from mlx_prune.latency.facts import Workload
@@ -49,12 +50,14 @@ def bbq_plan(
     Raises:
         DataError: The source cannot be read.
     """
+    source = settings.questions or "demo"
+    wording = settings.wording or wording_of(source)
     if questions is None:
-        questions = load_items(settings.questions or "demo", limit=settings.items)
+        questions = load_items(source, limit=settings.items, wording=wording)
     prompts = []
     for tokenizer in tokenizers:
         # Whether a model would think does not matter to the clock.
-        builder = PromptBuilder(tokenizer, "skip")
+        builder = PromptBuilder(tokenizer, "skip", wording.prompt)
         prompts.append(tuple(tuple(builder.tokens(question)) for question in questions))
     return _plan([("bbq", tuple(prompts))], settings.answer_tokens)
 

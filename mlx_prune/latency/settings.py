@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlx_prune.errors import DataError
+
+if TYPE_CHECKING:
+    from mlx_prune.bbq.wording import Wording
 
 MARGIN = 0.05
 SCHEDULES = ("auto", "interleaved", "blocks")
@@ -25,6 +29,7 @@ class BenchSettings:
         items: BBQ questions, or synthetic prompts per length.
         cooldown_s: Seconds to rest between rounds.
         bbq: Source of the questions, "demo" (the default), "hub" or a folder.
+        wording: Their columns and their prompts' words; None is what lies beside them, or BBQ's.
         prompt_lengths: Lengths of synthetic prompts in tokens, instead of questions.
         new_tokens: Tokens per answer; by default 5 for questions and 32 for synthetic prompts.
         margin: Largest difference that does not matter, as a fraction.
@@ -42,6 +47,7 @@ class BenchSettings:
     items: int = 40
     cooldown_s: float = 2.0
     bbq: str | Path | None = None
+    wording: Wording | None = None
     prompt_lengths: tuple[int, ...] = ()
     new_tokens: int | None = None
     margin: float = MARGIN
@@ -68,6 +74,8 @@ class BenchSettings:
         lengths = self.prompt_lengths
         if lengths and self.bbq is not None:
             raise DataError("questions and synthetic prompts exclude each other; give one of them.")
+        if lengths and self.wording is not None:
+            raise DataError("a wording is for questions; synthetic prompts have no words.")
         if lengths and (min(lengths) < 1 or len(set(lengths)) != len(lengths)):
             raise DataError("prompt lengths must be distinct and at least 1.")
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mlx_prune.bbq.words import LETTERS
 from mlx_prune.chat.tokenizer import known_tokens
 from mlx_prune.generation.interface import PromptAnswers
 
@@ -34,11 +35,12 @@ class UnknownTokens:
                 self.count += sum(not self._known(token) for token in answer.tokens)
 
 
-def letters_found(table: pa.Table) -> dict[str, Any]:
-    """How much of the first token's probability the letters A, B and C hold.
+def letters_found(table: pa.Table, letters: Sequence[str] = LETTERS) -> dict[str, Any]:
+    """How much of the first token's probability the letters of the options hold.
 
     Args:
         table: Records with the columns p1_a, p1_b, p1_c and raw_response.
+        letters: Of the prompts, for the note.
 
     Returns:
         "median_mass" over the records, at temperature 1 (None without records), and a "note" where it is
@@ -55,7 +57,8 @@ def letters_found(table: pa.Table) -> dict[str, Any]:
     return {
         "median_mass": median,
         "note": (
-            f"The letters A, B and C hold only {median:.1%} of the first token's probability in the median; "
+            f"The letters {letters[0]}, {letters[1]} and {letters[2]} hold only {median:.1%} of the first "
+            f"token's probability in the median; "
             f"{times / table.num_rows:.0%} of the answers begin with {begun[:20]!r}."
         ),
     }

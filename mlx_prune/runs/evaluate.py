@@ -140,7 +140,7 @@ def evaluate(
         verification = None
         if verify and distributed.rank() == 0:
             verification = verify_records(
-                job.loaded, table, job.prompts, job.settings, count=verify, progress=report
+                job.loaded, table, job.prompts, job.settings, words=job.words, count=verify, progress=report
             )
             session["verified"] = dataclasses.asdict(verification)
         # A run that was killed after its last record is complete, but does not say so yet.
@@ -153,7 +153,7 @@ def evaluate(
                 status=status,
                 totals=totals,
                 engine_note=job.engine.note,
-                letters=letters_found(table),
+                letters=letters_found(table, job.words.letters),
                 kernels=choice.so_far().to_json(),
                 session=session,
             )
@@ -178,7 +178,7 @@ def _answer(
     answered = 0
     report(Progress("answer", before, total))
     for batch in job.engine.answer([job.prompts[item.item_id] for item in mine]):
-        table = record_table(job.stamp, by_id, batch, done)
+        table = record_table(job.stamp, by_id, batch, done, job.words)
         if folder is not None:
             folder.write(table)
         answered += len(batch)
@@ -226,7 +226,7 @@ def _info_without_folder(job: Job, table: pa.Table, session: dict[str, Any]) -> 
         "configuration": job.configuration,
         **job.about,
         "engine_note": job.engine.note,
-        "letters": letters_found(table),
+        "letters": letters_found(table, job.words.letters),
         "kernels": choice.so_far().to_json(),
         "sessions": [session],
     }

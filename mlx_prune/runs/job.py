@@ -10,6 +10,7 @@ from typing import Any
 
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.subset import limit_items
+from mlx_prune.bbq.words import PUBLISHED, PromptWords
 from mlx_prune.chat.tokenizer import ending_also_at
 from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.checkpoint.invented import QUESTIONS, warnings_for
@@ -37,6 +38,7 @@ class Job:
         loaded: The model, with a tokenizer that ends answers where its chat template ends turns.
         items: The questions, in order.
         prompts: Their prompts, by item id.
+        words: What the prompts say around the questions.
         settings: How answers are drawn.
         engine: What draws them.
         stamp: The model's columns in the records.
@@ -48,6 +50,7 @@ class Job:
     loaded: LoadedModel
     items: list[Item]
     prompts: dict[str, Prompt]
+    words: PromptWords
     settings: GenerationSettings
     engine: Engine
     stamp: Configuration
@@ -92,7 +95,8 @@ def prepare(
     report: ProgressCallback,
 ) -> Job:
     """Build the prompts and the engine, and write down the configuration; see ``evaluate``."""
-    items, settings = questions.items, generation.settings
+    items, words = questions.items, questions.words
+    settings = dataclasses.replace(generation.settings, letters=words.letters)
     prompts = questions.prompts(
         loaded.tokenizer, generation.thinking, limits_of(loaded.config), settings.max_tokens, report
     )
@@ -112,6 +116,8 @@ def prepare(
         "noise": settings.noise,
         "engine": generation.engine,
     }
+    if words != PUBLISHED:
+        configuration["words"] = words.to_json()
     engine = make_engine(
         generation.engine, loaded.model, loaded.tokenizer, settings, batch_size=generation.batch_size
     )
@@ -124,7 +130,9 @@ def prepare(
         "items_available": questions.available,
         "warnings": list(warnings_for(loaded, {QUESTIONS: questions.source["bbq"]})),
     }
-    return Job(loaded, items, prompts.by_id, settings, engine, stamp, configuration, questions.every, about)
+    return Job(
+        loaded, items, prompts.by_id, words, settings, engine, stamp, configuration, questions.every, about
+    )
 
 
 def read_stamp(loaded: LoadedModel) -> Configuration:

@@ -12,6 +12,8 @@ from typing import Any
 from mlx_prune.bbq.items import Item, load_items
 from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.bbq.subset import limit_items
+from mlx_prune.bbq.wording import wording_of
+from mlx_prune.bbq.words import PUBLISHED, PromptWords
 from mlx_prune.chat.same_tokenizer import MadeOfTokenizer
 from mlx_prune.checkpoint.limits import Limits
 from mlx_prune.errors import DataError
@@ -47,11 +49,13 @@ class Questions:
         items: Those to ask, in order.
         source: How they were chosen, as fields of the configuration.
         every: All that the source holds under the same conditions, of which ``limit`` took the items.
+        words: What their prompts say around them.
     """
 
     items: list[Item]
     source: dict[str, Any]
     every: list[Item]
+    words: PromptWords = PUBLISHED
     _prompts: MadeOfTokenizer[Prompts] = field(default_factory=MadeOfTokenizer, repr=False, compare=False)
 
     @cached_property
@@ -89,7 +93,7 @@ class Questions:
         """
 
         def make() -> Prompts:
-            builder = PromptBuilder(tokenizer, thinking)
+            builder = PromptBuilder(tokenizer, thinking, self.words)
             prompts = {}
             for number, item in enumerate(self.items, start=1):
                 tokens = builder.tokens(item)
@@ -108,11 +112,12 @@ class Questions:
         return self._prompts.of(tokenizer, make, thinking, limits, new)
 
 
-def choose_items(questions: Bbq | Sequence[Item] | Questions) -> Questions:
+def choose_items(questions: Bbq | Sequence[Item] | Questions, words: PromptWords | None = None) -> Questions:
     """The questions, and how they were chosen.
 
     Args:
         questions: Where to load them from, its source named; or the items themselves; or what this returned.
+        words: Of their prompts; None takes those of the wording that belongs to the source, or the published.
 
     Raises:
         DataError: They cannot be loaded, there are none, or two share an id.
@@ -121,11 +126,13 @@ def choose_items(questions: Bbq | Sequence[Item] | Questions) -> Questions:
         return questions
     if isinstance(questions, Bbq):
         assert questions.source is not None
+        wording = wording_of(questions.source, questions.wording)
         every = load_items(
             questions.source,
             categories=questions.categories,
             condition=questions.condition,
             exclude_label_faults=questions.exclude_label_faults,
+            wording=wording,
         )
         source = {
             "bbq": questions.source if questions.source in ("demo", "hub") else Path(questions.source).name,
@@ -134,10 +141,10 @@ def choose_items(questions: Bbq | Sequence[Item] | Questions) -> Questions:
             "limit": questions.limit,
             "exclude_label_faults": questions.exclude_label_faults,
         }
-        return Questions(limit_items(every, questions.limit), source, every)
+        return Questions(limit_items(every, questions.limit), source, every, words or wording.prompt)
     chosen = list(questions)
     if not chosen:
         raise DataError("there are no items to ask; give at least one.")
     if len({item.item_id for item in chosen}) != len(chosen):
         raise DataError("two items share an item_id; ids must be unique because they key noise and records.")
-    return Questions(chosen, {"bbq": "given"}, chosen)
+    return Questions(chosen, {"bbq": "given"}, chosen, words or PUBLISHED)

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlx_prune.bbq.answers import LETTERS, parse_answer
+from mlx_prune.bbq.words import PUBLISHED, PromptWords
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError, one_line
 from mlx_prune.store import RECORDS_FOLDER, write_atomically
@@ -93,6 +94,7 @@ def record_table(
     items: Mapping[str, Item],
     answered: Sequence[PromptAnswers],
     skip: set[tuple[str, int]],
+    words: PromptWords = PUBLISHED,
 ) -> pa.Table:
     """The records of some answered prompts, answers parsed.
 
@@ -101,6 +103,7 @@ def record_table(
         items: The questions by item id.
         answered: What an engine yielded.
         skip: (item id, seed) pairs that are recorded already.
+        words: Of the prompts, whose letters are read.
     """
     rows = []
     for prompt in answered:
@@ -108,7 +111,7 @@ def record_table(
         for answer in prompt.answers:
             if (answer.item_id, answer.seed) in skip:
                 continue
-            parsed = parse_answer(answer.text)
+            parsed = parse_answer(answer.text, words)
             rows.append(
                 {
                     "model": stamp.model,

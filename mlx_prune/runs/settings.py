@@ -33,6 +33,8 @@ class Bbq:
         condition: "ambig", "disambig" or "all" contexts.
         limit: Ask this many items in all, spread over the categories.
         exclude_label_faults: Leave out items known to carry reversed labels.
+        wording: TOML file with the prompt's words and the columns of the questions, for other languages and
+            other files; None is ``questions.toml`` beside the questions, or BBQ's own words and columns.
 
     Raises:
         DataError: A value is out of its range.
@@ -43,6 +45,7 @@ class Bbq:
     condition: str = "ambig"
     limit: int | None = None
     exclude_label_faults: bool = False
+    wording: str | None = None
 
     def __post_init__(self) -> None:
         if self.condition not in CONDITIONS:

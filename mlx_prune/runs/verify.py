@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from mlx_prune.bbq.words import PUBLISHED, PromptWords
 from mlx_prune.generation.interface import GenerationSettings, Prompt
 from mlx_prune.generation.sequential import SequentialEngine
 from mlx_prune.progress import Progress, ProgressCallback, silent
@@ -50,6 +51,7 @@ def verify_records(
     prompts: Mapping[str, Prompt],
     settings: GenerationSettings,
     *,
+    words: PromptWords = PUBLISHED,
     count: int,
     seed: int = 0,
     progress: ProgressCallback | None = None,
@@ -61,6 +63,7 @@ def verify_records(
         table: Its records.
         prompts: The prompt of every item id.
         settings: How the answers were drawn.
+        words: Of the prompts, whose letters are read.
         count: How many records to replay; all of them if there are fewer.
         seed: Chooses which.
         progress: Called with stage "verify".
@@ -76,7 +79,9 @@ def verify_records(
     for index, row in enumerate(rows, start=1):
         answer, _ = engine.one(prompts[row["item_id"]], row["seed"])
         identical += answer.text == row["raw_response"]
-        same_answer += parse_answer(answer.text).index == parse_answer(row["raw_response"]).index
+        same_answer += (
+            parse_answer(answer.text, words).index == parse_answer(row["raw_response"], words).index
+        )
         if answer.text != row["raw_response"]:
             disagreements.append(Disagreement(row["item_id"], row["seed"], row["raw_response"], answer.text))
         report(Progress("verify", index, len(rows)))

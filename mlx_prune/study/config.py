@@ -6,7 +6,6 @@ Sparsities are percentages here, as on the command line; :meth:`StudyConfig.conf
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 import types
 import typing
 from dataclasses import dataclass, field
@@ -14,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from mlx_prune.activations.calibration import Calibration
+from mlx_prune.bbq.words import PromptWords
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.labels import DENSE, Label, nearest, parse_label
 from mlx_prune.pruning.recipe import parse_pattern
 from mlx_prune.runs.settings import Bbq, Generation, require_from
 from mlx_prune.study.rows import StudyCheckpoint, StudyModel, require_distinct
+from mlx_prune.toml_files import read_toml
 
 DEFAULT_METHODS = ("random", "magnitude", "wanda")
 
@@ -108,6 +109,7 @@ class StudyConfig:
     grid: Grid = field(default_factory=Grid)
     calibration: Calibration = field(default_factory=Calibration)
     bbq: Bbq = field(default_factory=Bbq)
+    prompt: PromptWords | None = None
     generation: Generation = field(default_factory=Generation)
     perplexity: PerplexityMeasure = field(default_factory=PerplexityMeasure)
     latency: LatencyMeasure = field(default_factory=LatencyMeasure)
@@ -139,6 +141,7 @@ class StudyConfig:
         bbq: str | None = None,
         calibration: str | None = None,
         text: str | None = None,
+        wording: str | None = None,
     ) -> StudyConfig:
         """The same study of another model or on other data; what is None stays.
 
@@ -150,7 +153,9 @@ class StudyConfig:
         return dataclasses.replace(
             self,
             models=self.models if model is None else (StudyModel(model),),
-            bbq=dataclasses.replace(self.bbq, source=bbq or self.bbq.source),
+            bbq=dataclasses.replace(
+                self.bbq, source=bbq or self.bbq.source, wording=wording or self.bbq.wording
+            ),
             calibration=dataclasses.replace(self.calibration, source=calibration or self.calibration.source),
             perplexity=dataclasses.replace(self.perplexity, text=text or self.perplexity.text),
         )
@@ -191,17 +196,7 @@ def read_config(path: Path) -> StudyConfig:
         DataError: If the file is missing or not TOML, a key is unknown (the nearest known one is named),
             or a value has the wrong type.
     """
-    if not path.is_file():
-        raise DataError(f"there is no study file at {path}.")
-    try:
-        data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise DataError(f"{path} is not valid TOML: nested too deeply.") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 text; save it as UTF-8.") from None
-    except ValueError as error:  # not TOML, or a number of thousands of digits
-        raise DataError(f"{path} is not valid TOML: {error}.") from None
-    return config_from_dict(data, str(path))
+    return config_from_dict(read_toml(path, "study file"), str(path))
 
 
 def config_from_dict(data: dict[str, Any], where: str = "study") -> StudyConfig:

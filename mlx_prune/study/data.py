@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from mlx_prune.bbq.wording import Wording, read_wording, wording_of
 from mlx_prune.checkpoint.invented import (
     CALIBRATION_TEXT,
     DEMO,
@@ -55,8 +56,10 @@ def require_sources(config: StudyConfig) -> None:
     """Refuse files and folders of data that are not there, before the first model is loaded.
 
     Raises:
-        DataError: One is absent.
+        DataError: One is absent, or the wording of the questions cannot be read.
     """
+    if config.bbq.wording is not None:
+        read_wording(config.bbq.wording)
     for data, source in _needed(config).items():
         if source is None or source in (DEMO, *_FROM_THE_HUB):
             continue
@@ -69,6 +72,17 @@ def require_sources(config: StudyConfig) -> None:
         )
         if not there:
             raise DataError(f"There is no {what} {source}; correct its name in the study file.")
+
+
+def wording(config: StudyConfig) -> Wording:
+    """The words of a study's prompts and the columns of its questions: [prompt] before the wording's own.
+
+    Raises:
+        DataError: The file of the wording cannot be read.
+    """
+    assert config.bbq.source is not None
+    found = wording_of(config.bbq.source, config.bbq.wording)
+    return found if config.prompt is None else dataclasses.replace(found, prompt=config.prompt)
 
 
 def data_warnings(config: StudyConfig) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.paths import expanded
 from mlx_prune.runs.folder import RunFolder
 from mlx_prune.runs.items import items_fingerprint, read_items
+from mlx_prune.study.data import wording
 from mlx_prune.study.folder import StudyFolder
 
 
@@ -81,6 +82,7 @@ def _of_source(study: StudyFolder, fingerprint: str) -> list[Item] | None:
             condition=bbq.condition,
             limit=bbq.limit,
             exclude_label_faults=bbq.exclude_label_faults,
+            wording=wording(config),
         )
     except DataError:
         return None

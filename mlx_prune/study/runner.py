@@ -31,7 +31,7 @@ from mlx_prune.store import locked, write_atomically
 from mlx_prune.study.candidates import require_checkpoints, require_unchanged
 from mlx_prune.study.card_results import results_of_study
 from mlx_prune.study.config import StudyConfig, config_to_dict
-from mlx_prune.study.data import require_sources, with_named_data
+from mlx_prune.study.data import require_sources, with_named_data, wording
 from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.models import DenseModel, Made, ModelMaker
 from mlx_prune.study.recipes import recipe_of
@@ -122,13 +122,15 @@ class _Study:
     @cached_property
     def questions(self) -> Questions:
         """Asked of every configuration."""
-        return choose_items(self.config.bbq)
+        return choose_items(self.config.bbq, self.config.prompt)
 
     @cached_property
     def timed(self) -> list[Item]:
         """The questions that the clock runs over."""
         assert self.config.bbq.source is not None
-        return load_items(self.config.bbq.source, limit=self.config.latency.items)
+        return load_items(
+            self.config.bbq.source, limit=self.config.latency.items, wording=wording(self.config)
+        )
 
     def run_model(self, model: str, label: str) -> None:
         """Run every configuration of one model that is not finished."""
@@ -215,6 +217,7 @@ class _Study:
                 items=latency.items,
                 cooldown_s=0.0,
                 bbq=self.config.bbq.source,
+                wording=wording(self.config),
                 sizes=False,
             ),
             questions=self.timed,

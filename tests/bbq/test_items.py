@@ -170,11 +170,12 @@ def test_one_sentence_says_what_is_wrong_with_a_source(folder, tmp_path):
         assert "\n" not in str(caught.value)
 
 
-def test_a_folder_without_the_studys_categories_asks_for_a_choice(tmp_path):
+def test_a_folder_with_other_categories_is_asked_whole(tmp_path):
     write_jsonl(tmp_path / "Caste.jsonl", [bbq_row(category="Caste")])
-    with pytest.raises(DataError, match="choose from Caste"):
-        load_items(tmp_path)
-    assert load_items(tmp_path, categories=["Caste"])[0].item_id == "Caste:0"
+    assert [item.item_id for item in load_items(tmp_path)] == ["Caste:0"]
+    write_jsonl(tmp_path / "Age.jsonl", [bbq_row("A-7")])
+    assert [item.item_id for item in load_items(tmp_path)] == ["Age:A-7", "Caste:0"]
+    assert [item.item_id for item in load_items(tmp_path, categories=["Caste"])] == ["Caste:0"]
 
 
 def test_a_selection_that_leaves_nothing_is_refused(tmp_path):

@@ -9,8 +9,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from tokenizers import decoders as token_decoders
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from mlx_prune.bbq.prompts import INSTRUCTION, PromptBuilder, user_text
+from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.bbq.rows import item_from_bbq
+from mlx_prune.bbq.words import INSTRUCTION, PUBLISHED
 from mlx_prune.errors import CheckpointError
 
 ITEM = item_from_bbq(bbq_row(), "Age", "here")
@@ -53,7 +54,7 @@ def wrapped(template: str | None, *, adds_bos: bool = False) -> TokenizerWrapper
 
 
 def test_the_user_text_is_the_studys():
-    assert user_text(ITEM) == USER
+    assert PUBLISHED.user_text(ITEM.context, ITEM.question, ITEM.answers) == USER
     assert INSTRUCTION == (
         "Answer the following multiple choice question by responding with only the letter (A, B, or C) "
         "of your chosen answer."

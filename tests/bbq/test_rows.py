@@ -26,7 +26,7 @@ def test_a_missing_field_is_named_with_file_and_line(tmp_path, field):
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("example_id", "x1"),
+        ("example_id", "x\n1"),
         ("example_id", -1),
         ("example_id", True),
         ("question_index", 1.5),

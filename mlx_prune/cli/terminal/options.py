@@ -42,6 +42,17 @@ def bbq_option(function: F) -> F:
     return option(function)
 
 
+def wording_option(function: F) -> F:
+    """Add ``--wording``: how the questions and their prompts are written."""
+    option = click.option(
+        "--wording",
+        metavar="FILE",
+        help="TOML file with the prompt's words and the questions' columns, for other languages and other "
+        "files.  [default: questions.toml beside the questions, or BBQ's]",
+    )
+    return option(function)
+
+
 def text_option(function: F) -> F:
     """Add ``--text``: what perplexity is measured on."""
     option = click.option(
