@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "eval": "mlx_prune.cli.evaluate",
     "bench": "mlx_prune.cli.bench",
     "perplexity": "mlx_prune.cli.perplexity",
+    "divergence": "mlx_prune.cli.divergence",
     "inspect": "mlx_prune.cli.inspect",
     "study": "mlx_prune.cli.study",
     "report": "mlx_prune.cli.report",

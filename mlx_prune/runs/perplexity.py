@@ -68,6 +68,26 @@ def perplexity(
         DataError: The text is not named, cannot be read or is too short, a sequence is longer than the model
             takes, or the model's losses are not numbers.
     """
+    tokens = held_out_tokens(model, text=text, sequences=sequences, sequence_length=sequence_length)
+    return perplexity_of_tokens(whole_forward(model.model), tokens, batch_size=batch_size, progress=progress)
+
+
+def held_out_tokens(
+    model: LoadedModel,
+    *,
+    text: str | Path | None = None,
+    sequences: int | None = None,
+    sequence_length: int | None = None,
+) -> NDArray[np.int32]:
+    """The sequences of a text that a model is measured on; see :func:`perplexity`.
+
+    Returns:
+        Token ids (sequences, length).
+
+    Raises:
+        DataError: The text is not named, cannot be read or is too short, or a sequence is longer than the
+            model takes.
+    """
     text = named(HELD_OUT_TEXT, text, model, "the text")
     limits = limits_of(model.config)
     longest = limits.positions
@@ -92,8 +112,7 @@ def perplexity(
             length,
         )
     limits.check(tokens, "a sequence of the text")
-    forward = whole_forward(model.model)
-    return perplexity_of_tokens(forward, tokens, batch_size=batch_size, progress=progress)
+    return tokens
 
 
 def _place(source: str | Path) -> str | Path:
@@ -170,13 +189,23 @@ def perplexity_of_tokens(
         parts.append(np.array(losses, np.float64))
     progress(Progress("perplexity", batches, batches))
     every = np.concatenate(parts)
-    mean = float(every.mean())
-    if math.isnan(mean):
+    if math.isnan(float(every.mean())):
         raise DataError(not_finite(model, "on the text", "losses"))
+    return perplexity_of_losses(every, tokens)
+
+
+def perplexity_of_losses(losses: NDArray[np.float64], tokens: NDArray[np.int32]) -> Perplexity:
+    """The perplexity that losses add up to.
+
+    Args:
+        losses: Nats of each predicted token (sequences, sequence_length - 1), no NaN among them.
+        tokens: Token ids (sequences, sequence_length).
+    """
+    mean = float(losses.mean())
     value = error = math.inf
     if mean < math.log(sys.float_info.max):
         value = math.exp(mean)
-        error = value * float(every.std(ddof=1)) / math.sqrt(every.size) if every.size > 1 else math.nan
+        error = value * float(losses.std(ddof=1)) / math.sqrt(losses.size) if losses.size > 1 else math.nan
     sequences, length = (int(n) for n in tokens.shape)
     return Perplexity(
         value,
@@ -184,6 +213,6 @@ def perplexity_of_tokens(
         sequences,
         length,
         sequences * (length - 1),
-        tuple(every.sum(axis=1).tolist()),
+        tuple(losses.sum(axis=1).tolist()),
         tuple(sequence_hash(ids) for ids in tokens),
     )

@@ -140,6 +140,7 @@ def paired_difference(
     stratum: NDArray[np.intp] | None = None,
     *,
     confidence: float = CONFIDENCE,
+    bounded: bool = True,
 ) -> Difference:
     """Compare two rates, each a ratio of sums over the same clusters.
 
@@ -156,6 +157,7 @@ def paired_difference(
         denominator1: Likewise of its denominator.
         stratum: Stratum number of each cluster (clusters,); None for a single one.
         confidence: Two-sided level, as high as wanted.
+        bounded: Whether what an answer adds has the bounds said above, within which an interval then ends.
     """
     n0, d0, n1, d1 = np.broadcast_arrays(
         *(np.atleast_2d(np.asarray(x, float)) for x in (numerator0, denominator0, numerator1, denominator1))
@@ -166,7 +168,8 @@ def paired_difference(
         mine = groups == number
         parts.append(_moments((n0[:, mine], d0[:, mine], n1[:, mine], d1[:, mine])))
     least, most = (min(n0.min(), n1.min()), max(n0.max(), n1.max())) if n0.size else (0.0, 0.0)
-    return _compare(_mean(parts), confidence, 2.0 if least < 0 < most else 1.0)
+    scale = (2.0 if least < 0 < most else 1.0) if bounded else math.inf
+    return _compare(_mean(parts), confidence, scale)
 
 
 def clustered_wilson(

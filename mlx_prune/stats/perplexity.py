@@ -106,14 +106,22 @@ def paired_ratio(dense: Perplexity, pruned: Perplexity) -> RatioOfPerplexities |
     Its logarithm is the mean loss per token that was added. The interval takes the sequences as the sample
     (clusters of tokens), and is t distributed with one degree of freedom less than there are sequences.
     """
-    from scipy import stats
-
     count = len(dense.sequence_hashes)
     if dense.sequence_hashes != pruned.sequence_hashes or dense.tokens != pruned.tokens or not count:
         return None
     tokens = dense.tokens // count
-    added = (np.array(pruned.sequence_nll) - np.array(dense.sequence_nll)) / tokens
-    value = float(added.mean())
+    return mean_added((np.array(pruned.sequence_nll) - np.array(dense.sequence_nll)) / tokens)
+
+
+def mean_added(added: NDArray[np.float64]) -> RatioOfPerplexities:
+    """The logarithm of a ratio of perplexities from the mean loss per token that each sequence added.
+
+    Args:
+        added: Nats per token (sequences,), all sequences being of one length.
+    """
+    from scipy import stats
+
+    count, value = len(added), float(added.mean())
     if count < 2 or not np.isfinite(added).all():
         return RatioOfPerplexities(value, math.nan, math.nan, count)
     error = float(added.std(ddof=1)) / math.sqrt(count)
