@@ -20,6 +20,7 @@ _EXPORTS: dict[str, str] = {
     "BenchSettings": "mlx_prune.latency.settings",
     "Bbq": "mlx_prune.runs.settings",
     "Calibration": "mlx_prune.activations.calibration",
+    "Divergence": "mlx_prune.stats.divergence",
     "Evaluation": "mlx_prune.runs.evaluate",
     "Generation": "mlx_prune.runs.settings",
     "GenerationSettings": "mlx_prune.generation.interface",
@@ -37,6 +38,7 @@ _EXPORTS: dict[str, str] = {
     "StructuredReport": "mlx_prune.pruning.structure_report",
     "bench": "mlx_prune.latency.run",
     "calibrate": "mlx_prune.activations.passes",
+    "divergence": "mlx_prune.runs.divergence",
     "evaluate": "mlx_prune.runs.evaluate",
     "inspect": "mlx_prune.checkpoint.inspection",
     "load": "mlx_prune.checkpoint.open",
@@ -60,6 +62,7 @@ __all__ = [
     "BenchResult",
     "BenchSettings",
     "Calibration",
+    "Divergence",
     "Evaluation",
     "Generation",
     "GenerationSettings",
@@ -78,6 +81,7 @@ __all__ = [
     "__version__",
     "bench",
     "calibrate",
+    "divergence",
     "evaluate",
     "inspect",
     "load",
@@ -122,9 +126,11 @@ if TYPE_CHECKING:
     from mlx_prune.pruning.structured_recipe import StructuredRecipe
     from mlx_prune.report.open import open_study
     from mlx_prune.report.write import write_report
+    from mlx_prune.runs.divergence import divergence
     from mlx_prune.runs.evaluate import Evaluation, evaluate
     from mlx_prune.runs.perplexity import perplexity
     from mlx_prune.runs.settings import Bbq, Generation
+    from mlx_prune.stats.divergence import Divergence
     from mlx_prune.stats.perplexity import Perplexity
     from mlx_prune.stats.rates import Rates
     from mlx_prune.stats.rates import from_table as rates
