@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mlx_prune.stats.counting import NEEDED_COLUMNS, RunData, count_run
 from mlx_prune.stats.outcomes import Outcomes, assemble
 from mlx_prune.stats.rates import CategoryRates
 from mlx_prune.study.folder import StudyFolder
+from mlx_prune.study.questions import AskedItems, asked_items
 from mlx_prune.study.states import RunState, run_states
 
 
@@ -34,6 +35,7 @@ class StudyData:
         latencies: Rows of ``latency.json``, where a time was measured.
         min_answered: Share of answers that must be understood for a rate to be compared.
         states: How far every configuration is; those that are not complete are not among the runs.
+        asked: The questions' texts, as far as they are known.
     """
 
     runs: tuple[RunData, ...]
@@ -44,6 +46,7 @@ class StudyData:
     latencies: Mapping[Configuration, LatencyRow]
     min_answered: float = MIN_ANSWERED
     states: tuple[RunState, ...] = ()
+    asked: AskedItems = field(default_factory=lambda: AskedItems({}))
 
     def actual_sparsity(self, configuration: Configuration) -> float | None:
         """Percent of zeros among the prunable weights, or None if it was not recorded."""
@@ -71,6 +74,11 @@ class StudyData:
         return tuple(compare(outcomes) for outcomes in self.paired)
 
     @cached_property
+    def groups(self) -> dict[str, str]:
+        """The social group that each question is about, by item id."""
+        return {name: item.group for name, item in self.asked.by_id.items()}
+
+    @cached_property
     def _by_configuration(self) -> dict[Configuration, RunData]:
         return {run.configuration: run for run in self.runs}
 
@@ -85,11 +93,12 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
     Raises:
         RecordsError: If there are no records, no run is complete, or a file is damaged.
     """
-    runs, states = [], run_states(folder)
+    runs, complete, states = [], [], run_states(folder)
     for state in states:
         if state.path is not None and state.state == COMPLETE:
             # One run at a time in memory; what is kept of it is about ten bytes a record.
             run = RunFolder(state.path)
+            complete.append(run)
             table, pruned = run.records(NEEDED_COLUMNS, encoded=True), run.pruned
             runs.append(count_run(table, None if pruned is None else pruned.actual_sparsity))
     if not runs:
@@ -116,4 +125,5 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
         latencies=dict(study.latencies.items()),
         min_answered=min_answered,
         states=tuple(states),
+        asked=asked_items(complete, study),
     )

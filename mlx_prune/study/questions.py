@@ -42,6 +42,7 @@ def asked_items(runs: Iterable[RunFolder], study: StudyFolder | None = None) -> 
         RecordsError: A ``run.json`` is damaged.
     """
     found: dict[str, Item] = {}
+    differing: set[str] = set()
     missing = ""
     groups: dict[str, list[RunFolder]] = {}
     for run in runs:
@@ -53,8 +54,12 @@ def asked_items(runs: Iterable[RunFolder], study: StudyFolder | None = None) -> 
         if items is None:
             missing = missing or reason
             continue
+        clash = {item.item_id for item in items if found.get(item.item_id, item) != item}
+        if clash:
+            missing = missing or f"Runs were asked different questions by the name of {min(clash)}."
         found.update((item.item_id, item) for item in items)
-    return AskedItems(found, missing)
+        differing |= clash
+    return AskedItems({name: item for name, item in found.items() if name not in differing}, missing)
 
 
 def _kept(runs: Iterable[RunFolder]) -> tuple[list[Item] | None, str]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from kept_texts import keep_texts
 from matplotlib.figure import Figure
 from mixed_study import MIXED, write_mixed_study
 from report_study import GRID, write_full_study
@@ -33,11 +34,10 @@ DENSE_ONLY = (("dense", 0.0, None),)
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    return report_tables(
-        write_full_study(
-            tmp_path_factory.mktemp("study"), items=40, grid=(*GRID[:1], *GRID[4:], ("wanda", 50.0, "2:4"))
-        )
-    )
+    grid = (*GRID[:1], *GRID[4:], ("wanda", 50.0, "2:4"))
+    folder = write_full_study(tmp_path_factory.mktemp("study"), items=40, grid=grid)
+    keep_texts(folder)
+    return report_tables(folder)
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The texts of a study's questions are found beside its answers, or at their source, if they are the same."""
 
 import json
+from dataclasses import replace
 
 from mlx_prune.bbq.items import load_items
 from mlx_prune.runs.folder import RunFolder
@@ -44,6 +45,19 @@ def test_a_source_that_changed_or_is_gone_gives_no_texts_and_says_why(tmp_path):
     for found in (changed, gone):
         assert found.by_id == {}
         assert "keeps no texts of its questions" in found.missing
+
+
+def test_a_text_that_differs_between_runs_is_nobody_s(tmp_path):
+    study, runs = make_study(tmp_path, source="/not/there")
+    items = load_items("demo", limit=12)
+    other = [replace(items[0], question="Who?"), *items[1:]]
+    write_items(runs[0].path, items)
+    write_items(runs[1].path, other)
+    about = {"format": 1, "configuration": {"items": items_fingerprint(other)}}
+    runs[1].file.write_text(json.dumps(about))
+    found = asked_items(study.runs(), study)
+    assert list(found.by_id.values()) == items[1:]
+    assert f"different questions by the name of {items[0].item_id}" in found.missing
 
 
 def test_runs_of_other_tools_tell_nothing(tmp_path):

@@ -14,6 +14,7 @@ from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.report.figures import change as figures_change
 from mlx_prune.report.figures import effects as figures_effects
 from mlx_prune.report.figures import frontier as figures_frontier
+from mlx_prune.report.figures import groups as figures_groups
 from mlx_prune.report.figures import rates as figures_rates
 from mlx_prune.report.figures.style import NARROW, WIDE, Layout, lay_out, look
 from mlx_prune.report.tables.build import Tables
@@ -131,6 +132,15 @@ FURTHER_FIGURES = (
         + " Small: percent of answers understood, where under 90; hatched: too few, not compared.",
         ("paired_tests",),
         figures_change.srs_change_by_category,
+    ),
+    FigureKind(
+        "groups",
+        "Change of stereotype reliance, by social group",
+        "Of the questions about each social group, change of SRS from dense; a point per compressed model. "
+        "Strong, with a bar (95 % interval over question templates): significant (q < 0.05, all groups and "
+        "models allowed for). Faint: within chance, or fewer than 6 templates to tell by.",
+        ("groups",),
+        figures_groups.groups,
     ),
     FigureKind(
         "direction",

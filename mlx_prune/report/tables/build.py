@@ -25,6 +25,7 @@ from mlx_prune.report.tables.change import (
 )
 from mlx_prune.report.tables.changing import Changing
 from mlx_prune.report.tables.frontier import Frontier
+from mlx_prune.report.tables.groups import GroupRate
 from mlx_prune.report.tables.latency import Latency, LatencyRatio
 from mlx_prune.report.tables.model import (
     ChiSquare,
@@ -79,6 +80,7 @@ FURTHER_TABLES: tuple[Any, ...] = (
     RunProgress,
     LatencyRatio,
     Changing,
+    GroupRate,
 )
 """What the published study lacks."""
 
@@ -104,6 +106,7 @@ class Tables(Mapping[str, Table[Any]]):
     # What it lacks.
     overall: Table[Overall]
     paired_tests: Table[PairedTest]
+    groups: Table[GroupRate]
     direction: Table[Direction]
     emergence: Table[Emergence]
     expected: Table[Expected]

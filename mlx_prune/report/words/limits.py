@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from mlx_prune import words
 from mlx_prune.report.tables.build import Tables
+from mlx_prune.report.words.groups import groups_limits
 from mlx_prune.stats.expected import LETTER_MASS_NEEDED
 from mlx_prune.study.about import StudyAbout
 
@@ -68,6 +69,7 @@ def _found(tables: Tables, about: StudyAbout) -> Iterator[str]:
             f"Some comparisons rest on {clusters} question templates only, which leaves tests by category "
             "little power."
         )
+    yield from groups_limits(tables)
     without = max((row.n_without_target for row in tables.overall.rows), default=0)
     if without:
         yield f"{without} items have no single stereotyped option and are kept out of the rates."
