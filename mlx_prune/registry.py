@@ -11,7 +11,7 @@ import dataclasses
 import importlib
 import pkgutil
 from abc import ABC
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar, TypeVar
@@ -23,7 +23,7 @@ MASK, STRUCTURE, QUANTIZATION = "mask", "structure", "quantization"
 # Its modules are loaded by name on first use: they lie in a room above this one.
 _PLACE = "mlx_prune.pruning.methods"
 # In the order of reports; files that are not named here follow, and then other packages' methods.
-_FIRST = ("random", "magnitude", "wanda", "sparsegpt", "width", "depth", "quantize")
+_FIRST = ("random", "magnitude", "wanda", "sparsegpt", "width", "depth", "experts", "quantize")
 _ENTRY_POINTS = "mlx_prune.methods"
 
 
@@ -149,6 +149,10 @@ class Method(ABC):
     def settings(self) -> frozenset[str]:
         """What it takes of "scope", "statistics", "seed" and "calibration"."""
         return frozenset()
+
+    def settings_with(self, modifiers: Collection[str]) -> frozenset[str]:  # noqa: ARG002
+        """Which of its settings are taken where its name stands with some modifiers; all, as it stands."""
+        return self.settings
 
     @property
     def recipe(self) -> type[Any]:

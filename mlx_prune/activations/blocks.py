@@ -140,6 +140,12 @@ def calls_replaced(modules: Sequence[nn.Module], call: Callable[..., Any]) -> It
             module.__dict__.pop(_CALL, None)
 
 
+def own_call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    """Run a module's own code, whether its calls are replaced at the moment or not."""
+    kind: Any = type(module)
+    return (kind.__mro__[1] if _CALL in module.__dict__ else kind).__call__(module, *args, **kwargs)
+
+
 _CALL = "_mlx_prune_call"
 
 

@@ -104,7 +104,7 @@ def block_modules(model: nn.Module) -> Iterator[tuple[int, str, str, nn.Module]]
                 yield index, f"{prefix}.{inner}", inner, module
 
 
-def prunable_linears(model: nn.Module) -> list[PrunableLinear]:
+def prunable_linears(model: nn.Module, *, quantized: bool = False) -> list[PrunableLinear]:
     """All linear layers inside the blocks, and every expert of their stacks.
 
     Embeddings, head and norms are never among them, nor the routers of a mixture of experts: they are small,
@@ -112,6 +112,7 @@ def prunable_linears(model: nn.Module) -> list[PrunableLinear]:
 
     Args:
         model: An mlx-lm model. Its weights are not evaluated.
+        quantized: Also those that are, to be counted and run: their weights are packed.
 
     Returns:
         The layers, block by block; the experts of a stack follow one another.
@@ -122,7 +123,7 @@ def prunable_linears(model: nn.Module) -> list[PrunableLinear]:
     found: list[PrunableLinear] = []
     routers = _routers(model)
     for index, name, projection, module in block_modules(model):
-        if isinstance(module, nn.QuantizedLinear | QuantizedSwitchLinear):
+        if not quantized and isinstance(module, nn.QuantizedLinear | QuantizedSwitchLinear):
             raise CheckpointError(
                 f"{name} is quantized; prune the dense checkpoint first and quantize it afterwards."
             )
@@ -135,16 +136,22 @@ def prunable_linears(model: nn.Module) -> list[PrunableLinear]:
 
 def matrices_of(block: int, name: str, projection: str, module: nn.Module) -> list[PrunableLinear]:
     """The prunable matrices of one layer: one, one for each expert of a stack, or none."""
-    if isinstance(module, nn.Linear):
-        rows, columns = module.weight.shape
+    if isinstance(module, nn.Linear | nn.QuantizedLinear):
+        rows, columns = _unpacked(module)
         return [PrunableLinear(name, block, projection, rows, columns, module)]
-    if isinstance(module, SwitchLinear):
-        experts, rows, columns = module.weight.shape
+    if isinstance(module, SwitchLinear | QuantizedSwitchLinear):
+        experts, rows, columns = _unpacked(module)
         return [
             PrunableLinear(f"{name}[{expert}]", block, projection, rows, columns, module, expert)
             for expert in range(experts)
         ]
     return []
+
+
+def _unpacked(module: nn.Module) -> tuple[int, ...]:
+    """The shape of a layer's weight; of a quantized one, as it dequantizes."""
+    *shape, columns = module.weight.shape
+    return (*shape, columns * 32 // module.bits if "scales" in module else columns)
 
 
 def weight_matrix(module: nn.Module) -> mx.array | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from mlx_prune.activations.embeddings import embeddings_from_disk
 from mlx_prune.activations.hidden import HiddenStates, saved_blocks
 from mlx_prune.activations.passes import BlockSteps
 from mlx_prune.activations.text import CalibrationTokens
-from mlx_prune.checkpoint.matrices import prunable_linears
+from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears
 from mlx_prune.checkpoint.open import OnDisk
 
 HIDDEN_LIMIT = 4 << 30
@@ -28,6 +29,7 @@ class CalibrationPass:
         data: The token sequences.
         folder: Where hidden states go if they are kept on disk; made if need be.
         hidden_limit: In bytes; above it they are.
+        linears: The matrices that size its batches; None are the model's prunable ones.
         described: Source, sizes and hashes of the text, as recorded beside a result.
     """
 
@@ -35,6 +37,7 @@ class CalibrationPass:
     data: CalibrationTokens
     folder: Path
     hidden_limit: int = HIDDEN_LIMIT
+    linears: Sequence[PrunableLinear] | None = None
     described: dict[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -43,13 +46,17 @@ class CalibrationPass:
     @property
     def on_disk(self) -> bool:
         """Whether the hidden states exceed the limit."""
-        first = self.model.linears[0]
+        first = self._linears[0]
         return int(self.data.tokens.size) * first.in_features * first.dtype.size > self.hidden_limit
+
+    @property
+    def _linears(self) -> Sequence[PrunableLinear]:
+        return self.model.linears if self.linears is None else self.linears
 
     def planned(self, network: nn.Module | None = None) -> BlockSteps:
         """The steps of a pass, not begun; through the model, or a fresh network of the same weights."""
         network = self.model.network if network is None else network
-        linears = self.model.linears if network is self.model.network else prunable_linears(network)
+        linears = self._linears if network is self.model.network else prunable_linears(network)
         steps = BlockSteps(network, linears, self.data, config=self.model.checkpoint.config)
         self.described["batch_size"] = steps.batch_size
         return steps

@@ -36,7 +36,9 @@ def write_pruned(
 ) -> PruneReport | StructuredReport:
     """Prune from folder to folder, whatever the kind of recipe; see ``prune_checkpoint`` for the rest."""
     if isinstance(recipe, StructuredRecipe):
-        return prune_structured(model, out, recipe, dtype=dtype, force=force, progress=progress)
+        prune = recipe.structure.pruner() or prune_structured
+        report: StructuredReport = prune(model, out, recipe, dtype=dtype, force=force, progress=progress)
+        return report
     return prune_checkpoint(model, out, recipe, dtype=dtype, force=force, progress=progress)
 
 

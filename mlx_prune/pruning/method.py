@@ -176,7 +176,13 @@ class Structure(Method):
         """What ``pruning_meta.json`` says of its own options; of a repair it tells the effect."""
         return {name: getattr(recipe, name) for name in self.own if name != "repair"}
 
-    @abstractmethod
+    def pruner(self) -> Callable[..., Any] | None:
+        """What prunes from folder to folder in a way of its own, called as ``prune_structured`` is.
+
+        As it stands there is none: ``prune_structured`` does it, and :meth:`write` is asked.
+        """
+        return None
+
     def write(self, job: Shrinking) -> Written:
         """Choose what goes, and write the weights of what stays.
 
@@ -187,6 +193,7 @@ class Structure(Method):
             RecipeError: The model's configuration cannot say what would be left.
             CheckpointError: The disk is too small; activations are not finite.
         """
+        raise NotImplementedError
 
     @abstractmethod
     def check(self, recipe: StructuredRecipe) -> None:

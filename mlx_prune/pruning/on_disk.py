@@ -84,14 +84,14 @@ def prune_checkpoint(
     )
     several = distributed.size() > 1
     # What is to be replaced may be damaged.
-    found = None if force else _existing(out)
+    found = None if force else existing_record(out)
     if found is not None:
         record = check_same(out, PruningRecord.of(found), fingerprint)
         return report_from_record(record, recipe, linears)
     with (
         choice.recording() as kernels,
         wired_limit(),
-        _own_folder(out) as own,
+        own_folder(out) as own,
         output_folder(own, source=source.path, force=force) as folder,
     ):
         files = PrunedFiles(source, opened.network, linears, folder)
@@ -109,7 +109,7 @@ def prune_checkpoint(
         return job.run(report)
 
 
-def _existing(out: Path) -> dict[str, Any] | None:
+def existing_record(out: Path) -> dict[str, Any] | None:
     """What is recorded in the first process's folder; None if there is no folder."""
     mine = b""
     if distributed.rank() == 0 and out.exists():
@@ -120,7 +120,7 @@ def _existing(out: Path) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _own_folder(out: Path) -> Iterator[Path]:
+def own_folder(out: Path) -> Iterator[Path]:
     """The folder this process writes: the first one's is kept, the others' are copies that go away."""
     if distributed.rank() == 0:
         yield out

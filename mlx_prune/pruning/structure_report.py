@@ -168,6 +168,7 @@ _NAMES = {
     "blocks": "blocks",
     "neurons": "MLP neurons per block",
     "groups": "key-value groups per block",
+    "experts": "experts per block",
 }
 _ERRORS = {
     "blocks": "Hidden-state error after the gaps",

@@ -28,7 +28,8 @@ def recipe_of(config: StudyConfig, name: Configuration) -> Recipe | StructuredRe
         "seed": grid.seed,
         "calibration": config.calibration,
     }
-    asked = {setting: value for setting, value in given.items() if setting in method.settings}
+    taken = method.settings_with(label.modifiers)
+    asked = {setting: value for setting, value in given.items() if setting in taken}
     asked |= {word.field: word.value for word in method.modifiers if word.name in label.modifiers}
     if name.pattern:
         asked["pattern"] = name.pattern

@@ -20,6 +20,8 @@ IN_ORDER = [
     "width+heads",
     "width+repair",
     "depth",
+    "experts",
+    "experts+random",
     "q8",
     "q4",
     "mxfp4",

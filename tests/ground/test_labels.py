@@ -21,6 +21,11 @@ modifiers = {
     "sparsegpt": [(), ("owl",)],
     "width": [(*units, *repair) for units in ((), ("heads",), ("both",)) for repair in ((), ("repair",))],
     "depth": [(*run, *repair) for run in ((), ("contiguous",)) for repair in ((), ("repair",))],
+    "experts": [
+        (*score, *guard)
+        for score in ((), ("ean",), ("frequency",), ("weight-norm",), ("random",))
+        for guard in ((), ("unguarded",))
+    ],
     "dense": [()],
 }
 labels = st.sampled_from(sorted(modifiers)).flatmap(
@@ -54,6 +59,7 @@ def test_any_text_is_a_label_with_one_spelling_or_refused(text: str) -> None:
         ("wanda+owl+q2", "wanda", "wanda+owl", 2, 64),
         ("width+mxfp4", "width", "width", 4, 32),
         ("depth+contiguous+repair+nvfp4", "depth", "depth+contiguous+repair", 4, 16),
+        ("experts+weight-norm+q4", "experts", "experts+weight-norm", 4, 64),
         ("mxfp8", "dense", "dense", 8, 32),
     ],
 )

@@ -20,12 +20,15 @@ from mlx_prune.registry import (
 
 def test_methods_come_by_kind_in_the_order_of_reports():
     assert list(methods(MASK)) == ["random", "magnitude", "wanda", "sparsegpt"]
-    assert list(methods(STRUCTURE)) == ["width", "depth"]
+    assert list(methods(STRUCTURE)) == ["width", "depth", "experts"]
     assert list(methods()) == [*methods(MASK, STRUCTURE), "quantize"]
 
 
 def test_modifiers_and_scopes_are_those_of_the_methods():
-    assert list(modifiers()) == ["owl", "heads", "both", "contiguous", "repair"]
+    assert list(modifiers()) == [
+        *("owl", "heads", "both", "contiguous", "repair"),
+        *("ean", "frequency", "weight-norm", "random", "unguarded"),
+    ]
     assert with_modifier("owl") == ["wanda", "sparsegpt"]
     assert with_modifier("repair") == ["width", "depth"]
     assert list(scopes()) == ["blocks", "paper"]

@@ -7,6 +7,7 @@ import re
 import mlx.core as mx
 import numpy as np
 import pytest
+from experts_by_hand import BY_HAND, experts_by_hand
 from mlx_lm.models.switch_layers import SwitchLinear
 from tiny_experts import MIXTURES, save_tiny_experts
 
@@ -16,74 +17,11 @@ from mlx_prune.activations.passes import calibrate
 from mlx_prune.activations.statistics import SquareSums, routed_inputs
 from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.config import experts_per_token
-from mlx_prune.checkpoint.matrices import blocks, matrices_of, other_projections, prunable_linears
-from mlx_prune.checkpoint.open import LoadedModel, load
+from mlx_prune.checkpoint.matrices import matrices_of, other_projections, prunable_linears
+from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import CheckpointError
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.recipe import Recipe, prune_count
-
-BY_HAND = ("mixtral", "qwen3_moe", "olmoe", "deepseek_v3")
-
-
-def silu(x: np.ndarray) -> np.ndarray:
-    return x / (1 + np.exp(-x))
-
-
-def routed_by_hand(model: LoadedModel, name: str, x: np.ndarray, gate) -> tuple[np.ndarray, np.ndarray]:
-    """Which experts each token goes to, [tokens, k], and with what weight."""
-    config = model.config
-    weight = np.array(gate.weight, dtype=np.float64)
-    logits, k = x @ weight.T, config["num_experts_per_tok"]
-    if name == "deepseek_v3":
-        scores = 1 / (1 + np.exp(-logits))
-        biased = scores + np.array(gate.e_score_correction_bias, dtype=np.float64)
-        groups = np.sort(biased.reshape(len(x), config["n_group"], -1), axis=2)[:, :, -2:].sum(axis=2)
-        best = np.repeat(groups == groups.max(axis=1, keepdims=True), biased.shape[1] // 2, axis=1)
-        chosen = np.argsort(np.where(best, biased, 0.0), axis=1)[:, -k:]
-        taken = np.take_along_axis(scores, chosen, axis=1)
-        return chosen, config["routed_scaling_factor"] * taken / taken.sum(axis=1, keepdims=True)
-    chosen = np.argsort(logits, axis=1)[:, -k:]
-    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    taken = np.take_along_axis(probabilities, chosen, axis=1)
-    return chosen, taken if name == "olmoe" else taken / taken.sum(axis=1, keepdims=True)
-
-
-def experts_by_hand(model: LoadedModel, name: str, tokens: np.ndarray) -> dict[str, np.ndarray]:
-    """The inputs of every expert of a model, [tokens, features] float64, in a forward pass of its blocks."""
-    network = model.model.model
-    hidden = network.embed_tokens(mx.array(tokens))
-    mask = mx.tril(mx.ones((tokens.shape[1], tokens.shape[1]))).astype(mx.bool_)
-    inputs: dict[str, np.ndarray] = {}
-    for index, block in enumerate(blocks(model.model)):
-        after = block(hidden, mask, None)
-        attended = hidden + block.self_attn(block.input_layernorm(hidden), mask, None)
-        x = np.array(block.post_attention_layernorm(attended), dtype=np.float64).reshape(-1, hidden.shape[-1])
-        inside = "block_sparse_moe" if name == "mixtral" else "mlp"
-        layer = getattr(block, inside)
-        if hasattr(layer, "switch_mlp"):
-            chosen, shares = routed_by_hand(model, name, x, layer.gate)
-            gate, up, down = (
-                np.array(getattr(layer.switch_mlp, f"{p}_proj").weight, dtype=np.float64)
-                for p in ("gate", "up", "down")
-            )
-            result = np.zeros_like(x)
-            path = f"model.layers.{index}.{inside}.switch_mlp"
-            for expert in range(len(gate)):
-                token, place = np.nonzero(chosen == expert)
-                mine = x[token]
-                inner = silu(mine @ gate[expert].T) * (mine @ up[expert].T)
-                inputs[f"{path}.gate_proj[{expert}]"] = mine
-                inputs[f"{path}.up_proj[{expert}]"] = mine
-                inputs[f"{path}.down_proj[{expert}]"] = inner
-                np.add.at(result, token, shares[token, place][:, None] * (inner @ down[expert].T))
-            if name == "deepseek_v3":
-                result += np.array(layer.shared_experts(mx.array(x.astype(np.float32))), dtype=np.float64)
-            # The router by hand is the model's own, or the block would come out differently.
-            whole = np.array(attended, dtype=np.float64).reshape(x.shape) + result
-            np.testing.assert_allclose(np.array(after).reshape(x.shape), whole, atol=2e-5)
-        hidden = after
-    return inputs
 
 
 @pytest.mark.parametrize("sizes", [(7, 29), (1, 13)], ids=["sorted", "unsorted"])

@@ -167,9 +167,9 @@ def test_axes_are_labeled_with_numbers_not_formulas(wide, name):
 
 
 def test_families_of_methods_differ_in_marker_and_color():
-    families = ("dense", "random", "magnitude", "wanda", "sparsegpt", "width", "depth", "q4")
+    families = ("dense", "random", "magnitude", "wanda", "sparsegpt", "width", "depth", "experts", "q4")
     styles = [method_style(name) for name in families]
-    assert len({style.marker for style in styles}) == len({style.color for style in styles}) == 8
+    assert len({style.marker for style in styles}) == len({style.color for style in styles}) == 9
 
 
 def test_every_method_of_a_family_looks_different():
@@ -177,6 +177,7 @@ def test_every_method_of_a_family_looks_different():
     names += ["width", "width+heads", "width+both", "width+repair", "width+heads+repair"]
     names += ["width+both+repair", "width+mxfp4"]
     names += ["depth", "depth+contiguous", "depth+repair", "depth+contiguous+repair"]
+    names += ["experts", "experts+ean", "experts+frequency", "experts+weight-norm", "experts+random"]
     names += ["q2", "q3", "q4", "q6", "q8", "mxfp4", "mxfp8"]
     looks = {(style.color, style.marker, style.fill, style.edge) for style in map(method_style, names)}
     assert len(looks) == len(names)

@@ -1,7 +1,7 @@
 """The one look of all figures: colors that color-blind readers tell apart, markers that survive gray print.
 
-Colors are Okabe and Ito's, and two more that keep apart from them under protanopia and deuteranopia. Each has
-a twin for dark pages; the page swaps them through CSS variables, so that one drawing serves both.
+Colors are Okabe and Ito's, and three more that keep apart from them under protanopia and deuteranopia. Each
+has a twin for dark pages; the page swaps them through CSS variables, so that one drawing serves both.
 
 The kind of a method decides color and marker. What was done besides decides how the marker is filled, and a
 quantization on top of pruning gives it a dark edge.
@@ -44,7 +44,8 @@ GREEN = Tone("green", "#00875f", "#3ccb9f")
 AMBER = Tone("amber", "#c98a00", "#f0b429")
 VIOLET = Tone("violet", "#4b2e83", "#9a78f0")
 CYAN = Tone("cyan", "#1f9db5", "#5fd3e0")
-TONES = (INK, MUTED, GRID, PAPER, BLUE, VERMILION, PINK, GREEN, AMBER, VIOLET, CYAN)
+BROWN = Tone("brown", "#7a4419", "#c98f5f")
+TONES = (INK, MUTED, GRID, PAPER, BLUE, VERMILION, PINK, GREEN, AMBER, VIOLET, CYAN, BROWN)
 _BY_NAME = {tone.variable: tone for tone in TONES}
 _DENSE = Look("ink", "s")
 

@@ -97,7 +97,7 @@ def test_help_lists_it_and_options_of_others_are_refused(
 ) -> None:
     assert run(["prune", "--help"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert "random|magnitude|wanda|sparsegpt|bottom|width|depth|quantize" in shown
+    assert "random|magnitude|wanda|sparsegpt|bottom|width|depth|experts|quantize" in shown
     assert "random, magnitude, wanda, sparsegpt and bottom set single weights to zero" in shown
     assert "Bottom: how much the place of an input counts. [default: 1; x>=1]" in shown
     words = ["prune", str(model), "-o", str(tmp_path / "out"), "-s", "50", "-m"]

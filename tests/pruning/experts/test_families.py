@@ -1,0 +1,48 @@
+"""A model without some experts computes what the whole one does whose routers cannot see them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlx.core as mx
+import mlx_lm
+import numpy as np
+import pytest
+from masked_experts import experts_hidden
+from stock_logits import TOKENS, assert_close
+from tiny_experts import MIXTURES, save_tiny_experts
+
+from mlx_prune.checkpoint.open import Checkpoint
+from mlx_prune.pruning.experts.mixtures import mixtures_of
+from mlx_prune.pruning.experts.prune import prune_experts
+from mlx_prune.pruning.experts.recipe import ExpertsRecipe
+
+_MORE = {"deepseek_v3": {"n_routed_experts": 12, "topk_group": 1}}
+
+
+def hidden_logits(source: Path, removed: dict[int, list[int]], experts: int) -> np.ndarray:
+    """Logits of a whole model with the scores of some experts at minus infinity."""
+    checkpoint = Checkpoint.open(source)
+    network = checkpoint.network("float32")
+    mixtures = mixtures_of(network, checkpoint.config, experts, experts - len(next(iter(removed.values()))))
+    with experts_hidden(network, mixtures, removed):
+        return np.array(network(mx.array(TOKENS)))
+
+
+@pytest.mark.parametrize("architecture", MIXTURES)
+def test_logits_are_those_of_the_whole_model_that_cannot_see_the_removed_experts(
+    tmp_path, architecture, calibration
+):
+    source = save_tiny_experts(tmp_path / "m", architecture, shards=2, **_MORE.get(architecture, {}))
+    report = prune_experts(source, tmp_path / "out", ExpertsRecipe("experts", 0.4, calibration=calibration))
+    experts = report.removed["experts"]
+    assert experts["after"] == experts["before"] - (2 if experts["before"] == 5 else 4)
+    removed = dict(zip(experts["blocks"], experts["removed"], strict=True))
+    assert all(len(gone) == experts["before"] - experts["after"] for gone in removed.values())
+    stock, _ = mlx_lm.load(str(tmp_path / "out"))
+    stock.set_dtype(mx.float32)
+    found = np.array(stock(mx.array(TOKENS)))
+    assert_close(found, hidden_logits(source, removed, experts["before"]))
+    # Not what any experts would give: the whole model itself is something else.
+    whole = np.array(Checkpoint.open(source).network("float32")(mx.array(TOKENS)))
+    assert np.abs(found - whole).max() > 1e-3 * np.abs(whole).max()
