@@ -15,17 +15,9 @@ from mlx_prune.cli.tables.rates import (
     strict_line,
     struck_note,
 )
+from mlx_prune.cli.terminal.asking import asking_options, read_asking
 from mlx_prune.cli.terminal.console import console, emit_json, note, say, warn
-from mlx_prune.cli.terminal.options import (
-    bbq_option,
-    dtype_option,
-    json_option,
-    min_answered_option,
-    parse_seeds,
-    thinking_option,
-    trust_option,
-    wording_option,
-)
+from mlx_prune.cli.terminal.options import json_option, min_answered_option, trust_option
 from mlx_prune.cli.terminal.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -36,40 +28,7 @@ if TYPE_CHECKING:
 @click.command("eval", short_help="Ask a model the BBQ bias questions.")
 @click.argument("model")
 @click.option("-o", "--output", "run", type=click.Path(path_type=Path), required=True, help="Run folder.")
-@bbq_option
-@wording_option
-@click.option(
-    "--category",
-    "categories",
-    multiple=True,
-    callback=lambda _, __, given: given or None,
-    help="Ask this category only; may be repeated.",
-)
-@click.option(
-    "--condition", type=click.Choice(["ambig", "disambig", "all"]), default="ambig", show_default=True
-)
-@click.option("--limit", type=click.IntRange(min=1), help="Ask this many items in all, over all categories.")
-@click.option("--exclude-label-faults", is_flag=True, help="Leave out items known to carry reversed labels.")
-@click.option("--seeds", callback=parse_seeds, default="42,123,456,789,1024", show_default=True)
-@click.option("--temperature", type=click.FloatRange(min=0), default=0.3, show_default=True)
-@click.option("--max-tokens", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option(
-    "--noise",
-    type=click.Choice(["item", "seed"]),
-    default="item",
-    show_default=True,
-    help="Sampling noise independent across items, or shared by all items of a seed as in the study.",
-)
-@click.option(
-    "--engine",
-    type=click.Choice(["batched", "sequential"]),
-    default="batched",
-    show_default=True,
-    help="Shared prefixes and seeds, or one timed answer at a time.",
-)
-@click.option("--batch-size", type=click.IntRange(min=1), help="Items in flight. [default: from memory]")
-@thinking_option
-@dtype_option
+@asking_options
 @min_answered_option
 @click.option("--verify", type=click.IntRange(min=0), default=0, help="Replay N random records.")
 @click.option("--force", is_flag=True, help="Throw away the records that the run folder holds.")
@@ -78,7 +37,6 @@ if TYPE_CHECKING:
 def command(
     model: str,
     run: Path,
-    bbq: str | None,
     min_answered: float,
     verify: int,
     force: bool,
@@ -94,17 +52,15 @@ def command(
     from mlx_prune import distributed
     from mlx_prune.checkpoint.invented import QUESTIONS, named
     from mlx_prune.runs.evaluate import evaluate
-    from mlx_prune.runs.settings import Bbq, Generation
     from mlx_prune.stats.rates import from_table
 
-    asked = ("categories", "condition", "limit", "exclude_label_faults", "wording")
-    questions = Bbq(str(named(QUESTIONS, bbq, model, "--bbq")), **{name: options.pop(name) for name in asked})
+    questions, generation = read_asking(options, str(named(QUESTIONS, options["bbq"], model, "--bbq")))
     with progress_bars() as progress:
         result = evaluate(
             model,
             run,
             questions=questions,
-            generation=Generation(**options),
+            generation=generation,
             verify=verify,
             force=force,
             trust_remote_code=trust_remote_code,

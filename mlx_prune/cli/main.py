@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "divergence": "mlx_prune.cli.divergence",
     "inspect": "mlx_prune.cli.inspect",
     "study": "mlx_prune.cli.study",
+    "compare": "mlx_prune.cli.compare",
     "report": "mlx_prune.cli.report",
     "records": "mlx_prune.cli.records",
     "gate": "mlx_prune.cli.gate",

@@ -21,8 +21,15 @@ def command(study: Path, min_answered: float, as_json: bool) -> None:
     Needs the records only, not the models, and runs where MLX is not installed.
     """
     from mlx_prune.cli.tables.frontier import FRONTIER_LEGEND, frontier_table
+    from mlx_prune.errors import RecordsError
     from mlx_prune.report.write import write_report
+    from mlx_prune.runs.folder import RunFolder
 
+    if RunFolder(study).exists:
+        raise RecordsError(
+            f"{study} is the run of one model, not a study; `mlxprune compare DENSE_RUN RUN... -o DIR` makes "
+            "a report of several."
+        )
     with progress_bars() as progress:
         paths = write_report(study, min_answered=min_answered, progress=progress)
     if as_json:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from mlx_prune import words
@@ -19,15 +19,15 @@ from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.folder import StudyFolder
 
 
-def require_checkpoints(config: StudyConfig) -> None:
-    """Refuse folders of checkpoints that are not there, before the first model is loaded.
+def require_there(paths: Iterable[str]) -> None:
+    """Refuse folders of models that are not there, before the first is loaded; the Hub is not asked.
 
     Raises:
         CheckpointError: One is absent, or no model's folder.
     """
-    for row in config.checkpoints:
-        if expanded(row.path).exists() or not looks_like_hub_id(row.path):
-            Checkpoint.open(row.path)
+    for path in paths:
+        if expanded(path).exists() or not looks_like_hub_id(path):
+            Checkpoint.open(path)
 
 
 def describe(

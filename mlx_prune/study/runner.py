@@ -28,7 +28,7 @@ from mlx_prune.runs.folder import COMPLETE
 from mlx_prune.runs.perplexity import perplexity
 from mlx_prune.runs.questions import Questions, choose_items
 from mlx_prune.store import locked, write_atomically
-from mlx_prune.study.candidates import require_checkpoints, require_unchanged
+from mlx_prune.study.candidates import require_there, require_unchanged
 from mlx_prune.study.card_results import results_of_study
 from mlx_prune.study.config import StudyConfig, config_to_dict
 from mlx_prune.study.data import require_sources, with_named_data, wording
@@ -82,7 +82,7 @@ def run_study(
         MlxPruneError: A model, a text or the items cannot be read, or a recipe does not fit.
     """
     folder = Path(out)
-    require_checkpoints(config)
+    require_there(row.path for row in config.checkpoints)
     config = with_named_data(config)
     names = [model.label for model in config.models]
     if len(set(names)) != len(names):

@@ -11,7 +11,7 @@ from mlx_prune import words
 from mlx_prune.cli.tables.rates import ANSWERED_NOTE, rate_cell, struck_note
 from mlx_prune.cli.terminal.table import FittedTable, simple_table
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import removes_weights
+from mlx_prune.labels import NAMED, removes_weights
 
 if TYPE_CHECKING:
     from mlx_prune.cli.terminal.table import Cell
@@ -127,9 +127,10 @@ def study_table(rows: list[SummaryRow]) -> FittedTable:
         table.add_column("verdict", wrap=True, group="time")
     previous = None
     for row in rows:
-        if previous is not None and previous != (row.model, row.method):
+        kind = (row.model, NAMED if row.configuration.is_named else row.method)
+        if previous is not None and previous != kind:
             table.add_section()
-        previous = (row.model, row.method)
+        previous = kind
         rates = (
             words.fixed(row.srs),
             words.fixed(row.usr),
