@@ -16,9 +16,6 @@ from mlx_prune.cli.terminal.progress import progress_bars
 if TYPE_CHECKING:
     from mlx_prune.progress import Progress, ProgressCallback
 
-# Of runs/distributions.py, which imports MLX.
-_DEFAULT_TOP = 128
-
 
 @click.command("divergence", short_help="Distance of next-token predictions from the dense model's.")
 @click.argument("dense")
@@ -37,9 +34,8 @@ _DEFAULT_TOP = 128
 @click.option(
     "--top",
     type=click.IntRange(min=1),
-    default=_DEFAULT_TOP,
-    show_default=True,
-    help="Likeliest tokens of which the dense probabilities are kept; the others are one bucket.",
+    help="Likeliest tokens of which the dense probabilities are kept; the others are one bucket. "
+    "[default: 128]",
 )
 @click.option(
     "-o",
@@ -57,7 +53,7 @@ def command(
     text: str | None,
     sequences: int | None,
     sequence_length: int | None,
-    top: int,
+    top: int | None,
     output: Path | None,
     force: bool,
     dtype: str,
@@ -82,6 +78,7 @@ def command(
     from mlx_prune.cli.tables.divergence import print_divergences
     from mlx_prune.runs.divergence import DenseReference, require_same_tokens
     from mlx_prune.runs.divergence_file import DivergenceFile
+    from mlx_prune.runs.settings import DEFAULT_TOP
 
     source = str(named(HELD_OUT_TEXT, text, dense, "--text"))
     opened = [checkpoints.Checkpoint.open(name, trust_remote_code=trust_remote_code) for name in models]
@@ -94,7 +91,7 @@ def command(
             text=source,
             sequences=sequences,
             sequence_length=sequence_length,
-            top=top,
+            top=top or DEFAULT_TOP,
             progress=_about(progress, dense),
         )
         file = DivergenceFile(output, reference, loaded, source, force=force)

@@ -27,9 +27,9 @@ from mlx_prune.generation.slices import SlicedLogits
 from mlx_prune.json_files import fingerprint
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.runs.fingerprint import model_fingerprint
+from mlx_prune.runs.settings import DEFAULT_TOP
 from mlx_prune.store import complete_file
 
-DEFAULT_TOP = 128
 FOLDER = "distributions"
 BATCH = 8
 """Sequences per forward pass."""

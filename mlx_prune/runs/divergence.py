@@ -17,7 +17,6 @@ from mlx_prune.generation.slices import SlicedLogits
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.runs.distributions import (
     BATCH,
-    DEFAULT_TOP,
     DRAWN_EVERY,
     DenseDistributions,
     dense_distributions,
@@ -25,8 +24,13 @@ from mlx_prune.runs.distributions import (
     log_probability_of,
 )
 from mlx_prune.runs.perplexity import held_out_tokens, perplexity_of_losses
+from mlx_prune.runs.settings import DEFAULT_TOP
 from mlx_prune.stats.divergence import Divergence, TokenDivergences, divergence_of, kl_with_bucket
 from mlx_prune.stats.perplexity import Perplexity
+
+
+class OtherTokensError(DataError):
+    """Two models predict different tokens, so that their predictions cannot be compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +93,8 @@ class DenseReference:
             progress: Called once per batch.
 
         Raises:
-            DataError: It has other tokens, so that nothing can be compared, or its logits are not numbers.
+            OtherTokensError: It has other tokens.
+            DataError: Its logits are not numbers.
         """
         found = self.by_token(model, progress)
         return divergence_of(found), perplexity_of_losses(-found.model_log, self.tokens)
@@ -99,7 +104,7 @@ class DenseReference:
         _require_same(self.name, self.vocabulary, model.name, _vocabulary(model.tokenizer))
         logits_of, dense = SlicedLogits(model.model), self.distributions
         if logits_of.vocabulary != dense.vocabulary:
-            raise DataError(
+            raise OtherTokensError(
                 f"{self.name} predicts {dense.vocabulary:,} tokens and {model.name} "
                 f"{logits_of.vocabulary:,}, so their predictions cannot be compared; give models of one "
                 "vocabulary."
@@ -166,7 +171,7 @@ def require_same_tokens(dense: LoadedModel, models: Iterable[Checkpoint]) -> Non
     """Refuse models whose tokenizers hold other tokens than the dense one's, before any of them runs.
 
     Raises:
-        DataError: One does.
+        OtherTokensError: One does.
         CheckpointError: A tokenizer cannot be opened.
     """
     vocabulary = _vocabulary(dense.tokenizer)
@@ -176,7 +181,7 @@ def require_same_tokens(dense: LoadedModel, models: Iterable[Checkpoint]) -> Non
 
 def _require_same(dense: str, vocabulary: Hashable, name: str, other: Hashable) -> None:
     if None not in (vocabulary, other) and vocabulary != other:
-        raise DataError(
+        raise OtherTokensError(
             f"the tokenizers of {dense} and {name} hold different tokens, so the models' predictions cannot "
             "be compared; give models of one family."
         )

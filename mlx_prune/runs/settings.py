@@ -11,6 +11,9 @@ from mlx_prune.errors import DataError
 from mlx_prune.generation.engines import ENGINES
 from mlx_prune.generation.interface import STUDY_SEEDS, GenerationSettings
 
+DEFAULT_TOP = 128
+"""Likeliest tokens of which a divergence keeps the dense probabilities: half a kilobyte and more a token."""
+
 
 def require_from(least: int, name: str, value: int | None) -> None:
     """Refuse a number that is given and too small.

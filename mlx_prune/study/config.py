@@ -18,7 +18,7 @@ from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.labels import DENSE, Label, nearest, parse_label
 from mlx_prune.pruning.recipe import parse_pattern
-from mlx_prune.runs.settings import Bbq, Generation, require_from
+from mlx_prune.runs.settings import DEFAULT_TOP, Bbq, Generation, require_from
 from mlx_prune.study.rows import StudyCheckpoint, StudyModel, require_distinct
 from mlx_prune.toml_files import read_toml
 
@@ -81,6 +81,22 @@ class PerplexityMeasure:
 
 
 @dataclass(frozen=True)
+class DivergenceMeasure:
+    """Distance from the dense model's predictions, on the text of perplexity and in the same pass over it.
+
+    Attributes:
+        enabled: Without perplexity it is not measured in any case.
+        top: Likeliest tokens of which the dense probabilities are kept.
+    """
+
+    enabled: bool = True
+    top: int = DEFAULT_TOP
+
+    def __post_init__(self) -> None:
+        require_from(1, "top", self.top)
+
+
+@dataclass(frozen=True)
 class LatencyMeasure:
     """Per-item latency against the dense model, interleaved."""
 
@@ -112,6 +128,7 @@ class StudyConfig:
     prompt: PromptWords | None = None
     generation: Generation = field(default_factory=Generation)
     perplexity: PerplexityMeasure = field(default_factory=PerplexityMeasure)
+    divergence: DivergenceMeasure = field(default_factory=DivergenceMeasure)
     latency: LatencyMeasure = field(default_factory=LatencyMeasure)
     save_checkpoints: bool = False
     checkpoints: tuple[StudyCheckpoint, ...] = ()

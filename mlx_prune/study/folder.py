@@ -16,7 +16,16 @@ from mlx_prune.errors import MlxPruneError, RecordsError
 from mlx_prune.latency.family import LatencyRow
 from mlx_prune.runs.folder import RunFolder
 from mlx_prune.study.config import StudyConfig, config_from_dict
-from mlx_prune.study.results import PerplexityRow, ResultsFile, SizeRow, latencies, perplexities, sizes
+from mlx_prune.study.results import (
+    DivergenceRow,
+    PerplexityRow,
+    ResultsFile,
+    SizeRow,
+    divergences,
+    latencies,
+    perplexities,
+    sizes,
+)
 
 STUDY_FILE = "study.toml"
 RUNS_FOLDER = "runs"
@@ -108,6 +117,15 @@ class StudyFolder:
             RecordsError: It is damaged.
         """
         return perplexities(self.path)
+
+    @property
+    def divergences(self) -> ResultsFile[DivergenceRow]:
+        """``divergence.json``, as it is now.
+
+        Raises:
+            RecordsError: It is damaged.
+        """
+        return divergences(self.path)
 
     @property
     def latencies(self) -> ResultsFile[LatencyRow]:

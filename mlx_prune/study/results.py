@@ -1,4 +1,4 @@
-"""What a study measured beside its answers, one row per configuration: perplexity, latency, sizes."""
+"""What a study measured beside its answers, one row per configuration: perplexity, sizes and the like."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
 from mlx_prune.json_files import read_object, to_jsonable, typed
 from mlx_prune.latency.family import LatencyRow, together
+from mlx_prune.stats.divergence import Divergence
 from mlx_prune.stats.perplexity import Perplexity
 from mlx_prune.store import write_atomically
 
@@ -65,6 +66,35 @@ class PerplexityRow(msgspec.Struct, frozen=True, kw_only=True):
     def figure(self) -> Perplexity:
         """The figure."""
         return Perplexity.of(msgspec.structs.asdict(self))
+
+
+class DivergenceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Distance from the dense model on a text; the figures' null stands for what is not finite.
+
+    Attributes:
+        text: What the predictions are of.
+        top: Tokens of which dense probabilities were to be kept.
+        rest: Mean dense probability of the others.
+        divergence: The figures of :class:`~mlx_prune.stats.divergence.Divergence`; None where the two models
+            cannot be compared.
+        note: Why they cannot.
+    """
+
+    text: str | None = None
+    top: _Count
+    rest: _NotNegative | None = None
+    divergence: dict[str, int | float | None] | None = None
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        """No figure is absent; msgspec tells the sentence."""
+        if self.divergence is not None:
+            Divergence.of(self.divergence)
+
+    @property
+    def figure(self) -> Divergence | None:
+        """The figures."""
+        return None if self.divergence is None else Divergence.of(self.divergence)
 
 
 class SizeRow(msgspec.Struct, frozen=True):
@@ -161,6 +191,15 @@ def perplexities(folder: Path) -> ResultsFile[PerplexityRow]:
         RecordsError: It is damaged.
     """
     return ResultsFile(folder / "perplexity.json", PerplexityRow, to_json=msgspec.structs.asdict)
+
+
+def divergences(folder: Path) -> ResultsFile[DivergenceRow]:
+    """The ``divergence.json`` of a study, or of a run that a gate made.
+
+    Raises:
+        RecordsError: It is damaged.
+    """
+    return ResultsFile(folder / "divergence.json", DivergenceRow, to_json=msgspec.structs.asdict)
 
 
 def latencies(study: Path) -> ResultsFile[LatencyRow]:

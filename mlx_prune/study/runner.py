@@ -25,7 +25,6 @@ from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.saving import save
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.folder import COMPLETE
-from mlx_prune.runs.perplexity import perplexity
 from mlx_prune.runs.questions import Questions, choose_items
 from mlx_prune.store import locked, write_atomically
 from mlx_prune.study.candidates import require_there, require_unchanged
@@ -35,10 +34,11 @@ from mlx_prune.study.data import require_sources, with_named_data, wording
 from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.models import DenseModel, Made, ModelMaker
 from mlx_prune.study.recipes import recipe_of
-from mlx_prune.study.results import PerplexityRow, SizeRow
+from mlx_prune.study.results import SizeRow
+from mlx_prune.study.texts import TextMeasures
 
 # What a study may gain when it is run again with a longer grid; everything else must stay as it was.
-_MAY_GROW = ("models", "name", "save_checkpoints", "checkpoints")
+_MAY_GROW = ("models", "name", "save_checkpoints", "checkpoints", "divergence")
 _GRID_MAY_GROW = ("methods", "sparsities", "patterns")
 
 
@@ -73,8 +73,8 @@ def run_study(
         watch: Told when a configuration starts and ends.
 
     Returns:
-        The study folder, with ``study.toml``, ``runs/``, ``perplexity.json``, ``latency.json`` and
-        ``sizes.json``, and ``checkpoints/`` if they are kept.
+        The study folder, with ``study.toml``, ``runs/``, ``perplexity.json``, ``divergence.json``,
+        ``latency.json`` and ``sizes.json``, and ``checkpoints/`` if they are kept.
 
     Raises:
         RecordsError: The folder holds a study with other settings, is in use, or cannot be written.
@@ -115,7 +115,7 @@ class _Study:
         self.trust_remote_code = trust_remote_code
         self.progress = progress
         self.watch = watch
-        self.perplexities = folder.perplexities
+        self.texts = TextMeasures(config, folder)
         self.latencies = folder.latencies
         self.sizes = folder.sizes
 
@@ -146,13 +146,12 @@ class _Study:
         self._complete_sizes(checkpoint, [name for name in names if name not in missing])
         if not missing:
             return
-        maker = ModelMaker(
-            self.config,
-            self.folder,
-            DenseModel(checkpoint, self.config.generation.dtype),
-        )
+        dense = DenseModel(checkpoint, self.config.generation.dtype)
+        maker = ModelMaker(self.config, self.folder, dense)
         for name in missing:
             self.watch(StudyEvent(name, "running"))
+            # The dense model may have to leave the memory to the other one.
+            self.texts.prepare(name, dense.loaded, self._named(name.dense))
             with maker.made(name, self._named(name)) as made:
                 self._measure(made, name)
                 if _is_kept(self.config, name):
@@ -192,15 +191,7 @@ class _Study:
             stamp=name,
             progress=named,
         )
-        if config.perplexity.enabled and self.perplexities.get(name) is None:
-            found = perplexity(
-                made.loaded,
-                text=config.perplexity.text,
-                sequences=config.perplexity.sequences,
-                sequence_length=config.perplexity.sequence_length,
-                progress=named,
-            )
-            self.perplexities.put(name, PerplexityRow.of(found, config.perplexity.text))
+        self.texts.measure(name, made.loaded, named)
         if config.latency.enabled and made.record is not None and self.latencies.get(name) is None:
             self._time(made, name, named)
 
@@ -243,7 +234,7 @@ def is_finished(config: StudyConfig, study: StudyFolder, name: Configuration) ->
     run = study.run(name)
     if not run.exists or run.resumed().status != COMPLETE:
         return False
-    if config.perplexity.enabled and study.perplexities.get(name) is None:
+    if TextMeasures(config, study).lacking(name):
         return False
     if name.written and study.sizes.get(name) is None:
         return False

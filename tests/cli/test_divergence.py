@@ -12,6 +12,7 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.cli.main import run
 from mlx_prune.runs.divergence import DenseReference
+from mlx_prune.runs.settings import DEFAULT_TOP
 
 SIZES = ["--sequences", 7, "--sequence-length", 16]
 
@@ -44,6 +45,11 @@ def test_a_model_and_itself(folders: dict[str, Path], tmp_path: Path, capsys: Ca
     assert "one bucket with" in printed
     assert run([str(a) for a in [*arguments, "--top", 5000]]) == 0
     assert "whole distributions are kept" in " ".join(capsys.readouterr().out.split())
+
+
+def test_the_help_tells_the_default(capsys: Capture) -> None:
+    assert run(["divergence", "--help"]) == 0
+    assert f"[default: {DEFAULT_TOP}]" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_file_of_figures_carries_on(
