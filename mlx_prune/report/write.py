@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.progress import Progress, ProgressCallback, silent
+from mlx_prune.report.changed import changed_answers
 from mlx_prune.report.data import read_study
 from mlx_prune.report.figures.draw import draw_figures, write_figures
 from mlx_prune.report.figures.style import naming
@@ -72,11 +73,12 @@ def write_report(
     """
     folder = Path(study)
     progress(Progress("tables", 0, 1))
-    tables, about = report_tables(folder, min_answered=min_answered), read_about(folder)
+    data, about = read_study(folder, min_answered=min_answered), read_about(folder)
+    tables = build_tables(data)
     progress(Progress("tables", 1, 1))
     with naming(row.configuration for row in tables.overall.rows):
         figures = draw_figures(tables, progress=progress)
-        text = report_page(tables, figures, about)
+        text = report_page(tables, figures, about, changed_answers(data))
     table_files = write_tables(tables, folder / TABLES_FOLDER)
     figure_files = write_figures(figures, folder / FIGURES_FOLDER)
     _remove_others(folder / TABLES_FOLDER, table_files, (".csv", ".md"))

@@ -4,12 +4,15 @@ import json
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from itertools import pairwise
 
 import pytest
+from kept_texts import keep_texts
+from page_parts import Outline
 from report_study import GRID, write_full_study
 
+from mlx_prune.report.changed import changed_answers
+from mlx_prune.report.data import read_study
 from mlx_prune.report.figures.draw import FIGURES, DrawnFigure, draw, render
 from mlx_prune.report.figures.style import NARROW, TONES, WIDE
 from mlx_prune.report.page import grids
@@ -22,32 +25,6 @@ from mlx_prune.study.about import read_about
 SMALL = (*GRID[:1], *GRID[7:], ("wanda", 50.0, "2:4"))
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>alert(1)</script>"
-VOID = {"meta", "link", "br", "input", "hr", "img"}
-
-
-class Outline(HTMLParser):
-    """Collects elements, checks nesting, and keeps ids and references."""
-
-    def __init__(self):
-        super().__init__()
-        self.open, self.ids, self.links, self.tags = [], [], [], []
-
-    def handle_starttag(self, tag, attrs):
-        found = dict(attrs)
-        self.tags.append((tag, found))
-        self.ids += [found["id"]] if "id" in found else []
-        self.links += [v for k, v in attrs if k in ("href", "src", "xlink:href", "action") and v]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag, attrs):
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag):
-        assert self.open, f"stray </{tag}>"
-        assert self.open.pop() == tag
 
 
 def part(name, *values):
@@ -58,6 +35,7 @@ def part(name, *values):
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     folder = write_full_study(tmp_path_factory.mktemp("study"), items=40, grid=SMALL)
+    keep_texts(folder)
     return folder, report_tables(folder)
 
 
@@ -68,7 +46,9 @@ def page(study):
     for kind in FIGURES[:2] + FIGURES[7:9]:
         svgs = [render(draw(kind, tables, layout), "svg") for layout in (WIDE, NARROW)]
         figures.append(DrawnFigure(kind, b"", *svgs))
-    return report_page(tables, figures, read_about(folder))
+    # Opened, so that a browser lays out what is inside.
+    page = report_page(tables, figures, read_about(folder), changed_answers(read_study(folder)))
+    return page.replace("<details>", "<details open>")
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +83,7 @@ def test_sections_come_in_reading_order(outline):
         "frontier",
         "figures",
         "categories",
+        "answers",
         "tables",
         "limits",
         "cite",

@@ -13,10 +13,12 @@ from markupsafe import Markup
 from mlx_prune import words
 from mlx_prune._version import __version__
 from mlx_prune.cards.citation import CITATION
+from mlx_prune.checkpoint.invented import DEMO
+from mlx_prune.report.changed import NOTHING_CHANGED, ChangedAnswers, ChangedBy, ChangedItem
 from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure
 from mlx_prune.report.figures.panels import sparsity_axis
 from mlx_prune.report.figures.style import TONES, method_style
-from mlx_prune.report.page import grids
+from mlx_prune.report.page import answers, grids
 from mlx_prune.report.page.drawings import shown, tone_variables
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.table import Interval, Table
@@ -41,6 +43,10 @@ _FRONTIER_NOTE = (
     "unbiased items that become biased, above what the dense model does when asked afresh. Colored: beyond "
     "chance (q or p < 0.05)."
 )
+_SOURCE = "Questions of BBQ are by Parrish et al. (2022), CC BY 4.0."
+# Where the answers go once it is known how much room there is; no text from outside can hold it unescaped.
+_ANSWERS = Markup("<!-- answers -->")
+_MOST_BYTES, _AROUND_ANSWERS = 4_000_000, 20_000
 _SETTINGS = {
     "bbq": "Questions",
     "engine": "Engine",
@@ -66,13 +72,19 @@ def templates() -> Environment:
     return found
 
 
-def report_page(tables: Tables, figures: Sequence[DrawnFigure], about: StudyAbout) -> str:
+def report_page(
+    tables: Tables,
+    figures: Sequence[DrawnFigure],
+    about: StudyAbout,
+    changed: ChangedAnswers = NOTHING_CHANGED,
+) -> str:
     """Compose the page.
 
     Args:
         tables: All tables of the report, by name.
         figures: Its figures, in order.
         about: What the study says about itself.
+        changed: The answers that changed.
 
     Returns:
         A complete HTML document.
@@ -81,7 +93,7 @@ def report_page(tables: Tables, figures: Sequence[DrawnFigure], about: StudyAbou
     style, script = (here.joinpath(f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js"))
     published = tables.published if len(tables.published) else None
     frontier = frontier_part(tables, figures)
-    return (
+    page = (
         templates()
         .get_template("page.html.j2")
         .render(
@@ -89,7 +101,13 @@ def report_page(tables: Tables, figures: Sequence[DrawnFigure], about: StudyAbou
             subtitle=_subtitle(tables, about),
             style=Markup(tone_variables() + style),
             script=Markup(script),
-            navigation=list(_navigation(frontier=frontier is not None, published=published is not None)),
+            navigation=list(
+                _navigation(
+                    frontier=frontier is not None,
+                    answers=bool(changed.by or changed.missing),
+                    published=published is not None,
+                )
+            ),
             finding=find(tables),
             overview_note=_OVERVIEW_NOTE.format(floor=words.some_percent(floor_of(tables))),
             overview=grids.overview(tables),
@@ -102,8 +120,44 @@ def report_page(tables: Tables, figures: Sequence[DrawnFigure], about: StudyAbou
             versions=list(_versions(about)),
             version=__version__,
             drill=drill_data(tables),
+            answers=_ANSWERS,
         )
     )
+    # Last, since as many answers are shown as the rest of the page leaves room for.
+    return page.replace(_ANSWERS, answers_part(changed, about, _MOST_BYTES - len(page.encode())), 1)
+
+
+def answers_part(changed: ChangedAnswers, about: StudyAbout, room: int) -> str:
+    """The section of answers that changed, in so many bytes at most; empty where there are none."""
+    if not changed.by and not changed.missing:
+        return ""
+    parts: Any = templates().get_template("answers.html.j2").module
+
+    def card(by: ChangedBy, one: ChangedItem) -> str:
+        sides = (answers.said(one, side) for side in (one.dense, one.now))
+        return str(parts.card(by.configuration.name, one, answers.options(one), *sides))
+
+    cards = answers.fitting(changed, card, room - _AROUND_ANSWERS)
+    several = len({by.configuration.model for by in changed.by}) > 1
+    models = [
+        (
+            by.configuration.full_name if several else by.configuration.name,
+            answers.summary(by, cards),
+            answers.grouped(by, cards),
+        )
+        for by in changed.by
+    ]
+    invented = about.settings.get("bbq") == DEMO
+    section = parts.section(
+        {
+            "heading": answers.HEADING,
+            "note": answers.note(changed) if changed.by else "",
+            "source": "" if invented or not changed.by else _SOURCE,
+            "missing": changed.missing,
+            "models": models,
+        }
+    )
+    return str(section)
 
 
 def frontier_part(tables: Tables, figures: Sequence[DrawnFigure]) -> dict[str, Any] | None:
@@ -140,11 +194,13 @@ def _subtitle(tables: Tables, about: StudyAbout) -> str:
     return " · ".join(filter(None, (", ".join(models), ", ".join(methods), about.finished)))
 
 
-def _navigation(*, frontier: bool, published: bool) -> Iterator[tuple[str, str]]:
+def _navigation(*, frontier: bool, answers: bool, published: bool) -> Iterator[tuple[str, str]]:
     yield from (("finding", "Finding"), ("overview", "At a glance"))
     if frontier:
         yield "frontier", _FRONTIER
     yield from (("figures", "Figures"), ("categories", "Categories"))
+    if answers:
+        yield "answers", "Answers"
     if published:
         yield "published", "Reported and measured"
     yield from (("tables", "Tables"), ("limits", "Limits"), ("cite", "Cite"), ("versions", "Versions"))
