@@ -39,6 +39,7 @@ class Option:
         name: Of the option, where it is not the field's.
         nothing: The word for None, among the choices.
         order: Its place among all options; those of one place follow the methods.
+        kind: Of its value, where no default tells.
     """
 
     help: str
@@ -48,6 +49,7 @@ class Option:
     name: str | None = None
     nothing: str | None = None
     order: int = 50
+    kind: type[Any] | None = None
 
 
 def option(default: Any = dataclasses.MISSING, /, **said: Any) -> Any:

@@ -108,7 +108,8 @@ def model_card(
         said=_said(label),
         scope=_scope(label, record.scope or ""),
         license=_license(base),
-        text=_TEXTS.get(text, markdown(source_name(text))),
+        text=_text_name(text),
+        recovered_text=_text_name(str(record.recovery.data.get("source", "")) if record.recovery else ""),
         questions=_QUESTIONS.get(results.bbq, f"BBQ ({markdown(results.bbq)})"),
         rows=results_rows(results),
     )
@@ -126,6 +127,10 @@ def short_title(record: PruningRecord) -> str:
     pattern = f" ({record.pattern} pattern)" if record.pattern else ""
     method = record.method if label is None else label.pruned
     return f"{method} pruning at {what}{pattern}" + (f", {bits}" if bits else "")
+
+
+def _text_name(source: str) -> str:
+    return _TEXTS.get(source, markdown(source_name(source)))
 
 
 @cache

@@ -87,6 +87,51 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str] = []
 
 
+class Recovered(msgspec.Struct, frozen=True, kw_only=True):
+    """What training a pruned model back took, and what it brought on the text that was held out of it.
+
+    Attributes:
+        teacher: What the user called the dense model; None without one.
+        loss: "distill" or "text".
+        full: Whether the kept weights themselves were trained.
+        data: Source, amount and SHA-256 of the text.
+        steps: Updates that the weights are the result of.
+        learning_rate: At its highest.
+        tokens: That were learned from, over all steps.
+        recover_time_s: All of it, in seconds.
+        held_out: Losses in nats per token, perplexity and divergence from the teacher, by "teacher",
+            "pruned" and "recovered".
+        rank: Of the updates; None where weights were trained.
+        command: That recovers the checkpoint again.
+        fingerprint: Of all that the result follows from.
+    """
+
+    teacher: str | None
+    loss: str
+    full: bool
+    data: dict[str, Any]
+    steps: int
+    learning_rate: float
+    tokens: int
+    recover_time_s: float
+    held_out: dict[str, dict[str, float | None]]
+    rank: int | None = None
+    command: str | None = None
+    fingerprint: str | None = None
+
+    def perplexity(self, of: str) -> float | None:
+        """On the held-out part: of the "teacher", the "pruned" or the "recovered" model."""
+        return self.held_out.get(of, {}).get("perplexity")
+
+    @property
+    def gap_closed(self) -> float | None:
+        """The share of the rise of perplexity over the teacher's that is gone; None where there was none."""
+        dense, pruned, now = (self.perplexity(of) for of in ("teacher", "pruned", "recovered"))
+        if dense is None or pruned is None or now is None or not pruned > dense:
+            return None
+        return (pruned - now) / (pruned - dense)
+
+
 class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_bytes": "bytes"}):
     """The content of a ``pruning_meta.json``; an entry that a record does not have is None.
 
@@ -99,6 +144,7 @@ class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_b
         command: The command that makes the checkpoint again, with OUT for its folder.
         total_prunable_params: Weights of all linear layers in the dense model's blocks.
         remaining_prunable_params: Those that are left; only of a model that was made smaller.
+        recovery: How it was trained back after pruning.
         results: What was measured, as a card keeps it.
         checkpoint: In a run of a study, the checkpoint that was there before.
         entries: All of it as it stands in the file, unknown entries and their order included.
@@ -131,6 +177,7 @@ class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_b
     warnings: list[str] | None = None
     versions: dict[str, str] | None = None
     fingerprint: str | None = None
+    recovery: Recovered | None = None
     results: dict[str, Any] | None = None
     checkpoint: Given | None = None
     entries: dict[str, Any]

@@ -13,6 +13,7 @@ from mlx_prune.cli.terminal.progress import progress_bars
 from mlx_prune.cli.terminal.table import simple_table
 
 if TYPE_CHECKING:
+    from mlx_prune.checkpoint.record import Recovered
     from mlx_prune.cli.terminal.table import FittedTable
 
 
@@ -47,10 +48,24 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
             f"Recorded: {recorded.method} {words.percentage(target, None)} on "
             f"{recorded.model}, actual {words.percentage(actual, 2)}."
         )
+        if recorded.recovery is not None:
+            say(_recovered(recorded.recovery))
         if not found.disagreements:
             say("The weights agree with the record.")
     for disagreement in found.disagreements:
         warn(disagreement)
+
+
+def _recovered(found: Recovered) -> str:
+    """What a recovery did, in a sentence."""
+    data = found.data
+    how = "its kept weights" if found.full else f"updates of rank {found.rank}"
+    whom = f" towards {found.teacher}" if found.teacher else ""
+    before, after = (words.magnitude(found.perplexity(of)) for of in ("pruned", "recovered"))
+    return (
+        f"Recovered: {found.steps:,} steps on {how}{whom}, on {data.get('source')}; perplexity on its "
+        f"held-out part {before} before, {after} after."
+    )
 
 
 def _table(title: str, key: str, zeros: dict[str, dict[str, int]]) -> FittedTable:

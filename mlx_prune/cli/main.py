@@ -18,6 +18,7 @@ from mlx_prune.outside_names import plain
 COMMANDS: dict[str, str] = {
     "demo": "mlx_prune.cli.demo",
     "prune": "mlx_prune.cli.prune",
+    "recover": "mlx_prune.cli.recover",
     "eval": "mlx_prune.cli.evaluate",
     "bench": "mlx_prune.cli.bench",
     "perplexity": "mlx_prune.cli.perplexity",

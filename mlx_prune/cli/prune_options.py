@@ -56,6 +56,15 @@ def recipe_options() -> list[click.Option]:
             fields |= options_of(Calibration)
         for name, entry in fields.items():
             found.setdefault(name, entry)
+    return _ordered(found)
+
+
+def click_options(settings: type[Any]) -> list[click.Option]:
+    """The options of one dataclass."""
+    return _ordered(options_of(settings))
+
+
+def _ordered(found: dict[str, tuple[dataclasses.Field[Any], Option]]) -> list[click.Option]:
     ordered = sorted(found.items(), key=lambda item: item[1][1].order)
     return [_click_option(name, field, said) for name, (field, said) in ordered]
 
@@ -125,7 +134,7 @@ def _click_option(name: str, field: dataclasses.Field[Any], said: Option) -> cli
     if said.nothing is not None:
         words = [word.value for word in modifiers().values() if word.field == field.name]
         choices = (said.nothing, *choices, *words)
-    kind: Any = None
+    kind: Any = said.kind
     if choices:
         whole = all(choice.isdigit() for choice in choices)
         kind = _WholeChoice(choices) if whole else click.Choice(choices)

@@ -89,12 +89,17 @@ def _with_zeros_of(linear: PrunableLinear, source: mx.array) -> mx.array:
 def finish(folder: OutputFolder, layout: str, source: Checkpoint, report: PruneReport) -> PruneReport:
     """Add everything but the weights, and let the folder appear; returns the report as recorded."""
     recorded = replace(report, layout=layout)
+    add_side_files(folder, source)
+    publish(folder, recorded.record)
+    return recorded
+
+
+def add_side_files(folder: OutputFolder, source: Checkpoint) -> None:
+    """Copy what a model's folder holds besides weights: configuration, tokenizer, template, licence."""
     copy_side_files(source.path, folder.partial)
     if entries_changed(source.path, source.config):
         # Stock mlx-lm would not find the rotary positions where transformers writes them.
         write_json(folder.partial / CONFIG_FILE, source.config)
-    publish(folder, recorded.record)
-    return recorded
 
 
 def publish(folder: OutputFolder, record: PruningRecord) -> None:

@@ -1,0 +1,122 @@
+"""The text a model is trained back on: sequences to learn from, and a last part that is held out."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_prune.activations.calibration import Calibration
+from mlx_prune.activations.text import calibration_tokens
+from mlx_prune.checkpoint.limits import limits_of
+from mlx_prune.errors import DataError
+from mlx_prune.paths import expanded
+from mlx_prune.recovery.settings import Recovery
+from mlx_prune.text import encode, leading_token, read_text
+
+LONGEST = 512
+# A tenth of the sequences is held out, and no more than tell a loss to about a percent.
+HELD_OUT, MOST_HELD_OUT = 0.1, 64
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Token sequences of one length.
+
+    Attributes:
+        train: [sequences, length] int32, to learn from.
+        held_out: The same, of the end of the text, on which nothing is learned.
+        source: "demo", "c4" or the file.
+        sha256: Of the text that was read, UTF-8.
+    """
+
+    train: NDArray[np.int32]
+    held_out: NDArray[np.int32]
+    source: str
+    sha256: str
+
+    @property
+    def tokens_sha256(self) -> str:
+        """Of all token ids, so of tokenizer, lengths and parting, too."""
+        digest = hashlib.sha256(repr((self.train.shape, self.held_out.shape)).encode())
+        for part in (self.train, self.held_out):
+            digest.update(np.ascontiguousarray(part, "<i4").tobytes())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, Any]:
+        """What is recorded beside a result."""
+        return {
+            "source": self.source,
+            "sequences": len(self.train),
+            "held_out_sequences": len(self.held_out),
+            "sequence_length": self.train.shape[1],
+            "sha256": self.sha256,
+            "tokens_sha256": self.tokens_sha256,
+        }
+
+
+def training_data(
+    source: str | Path, tokenizer: Any, config: dict[str, Any], settings: Recovery
+) -> TrainingData:
+    """Read a text and cut it into sequences.
+
+    The text is tokenized as a whole and cut into consecutive stretches, each behind the tokenizer's BOS token
+    where it puts one. The last tenth is held out. From C4 each sequence is of a document of its own.
+
+    Args:
+        source: "demo", "c4", or a file.
+        tokenizer: The model's.
+        config: The model's config.json, for the longest sequence it takes.
+        settings: How many sequences are needed, and how long they are.
+
+    Raises:
+        DataError: The text cannot be read or is too short, or a sequence is longer than the model takes.
+        CheckpointError: The tokenizer has tokens that the model has no embedding for.
+    """
+    limits = limits_of(config)
+    longest = limits.positions
+    length = settings.sequence_length or min(LONGEST, longest or LONGEST)
+    if longest is not None and length > longest:
+        raise DataError(
+            f"The model takes at most {longest} tokens; choose a --sequence-length below {length}."
+        )
+    if source == "c4":
+        needed = max(1, settings.steps * settings.batch_size) + MOST_HELD_OUT
+        drawn = calibration_tokens(Calibration("c4", needed, length), tokenizer, config, settings.seed)
+        sequences, name, digest = drawn.tokens, "c4", drawn.sha256
+    else:
+        text, name = _read(source)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        sequences = _cut(tokenizer, text, length, settings.sequence_length is None, name)
+    limits.check(sequences, "a sequence of the text")
+    held_out = min(MOST_HELD_OUT, max(1, round(HELD_OUT * len(sequences))))
+    return TrainingData(sequences[:-held_out], sequences[-held_out:], name, digest)
+
+
+def _read(source: str | Path) -> tuple[str, str]:
+    if source == "demo":
+        from mlx_prune import demo
+
+        return read_text(demo.calibration_text_path()), "demo"
+    return read_text(source), str(expanded(source))
+
+
+def _cut(tokenizer: Any, text: str, length: int, shorter: bool, source: str) -> NDArray[np.int32]:
+    ids = np.asarray(encode(tokenizer, text), np.int32)
+    bos = leading_token(tokenizer)
+    if shorter:
+        # Some sequences to part are worth more than their length.
+        length = max(8, min(length, len(bos) + ids.size // 20))
+    body = length - len(bos)
+    count = ids.size // body
+    if count < 2:
+        raise DataError(
+            f"The text {source} holds {ids.size:,} tokens, too few for two sequences of {length}: one to "
+            "learn from and one that is held out; give a longer text or shorter sequences."
+        )
+    cut = ids[: count * body].reshape(count, body)
+    return np.concatenate([np.tile(np.asarray(bos, np.int32), (count, 1)), cut], axis=1)

@@ -1,0 +1,92 @@
+"""What a recovery did, as an entry of pruning_meta.json beside what pruning did."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlx_prune.cards.base import shown_name
+from mlx_prune.checkpoint.record import PruningRecord
+from mlx_prune.environment import device, versions
+from mlx_prune.outside_names import plain
+from mlx_prune.recovery.data import TrainingData
+from mlx_prune.recovery.losses import HeldOut
+from mlx_prune.recovery.settings import Recovery
+from mlx_prune.recovery.state import Progressed
+from mlx_prune.registry import options_of
+
+
+def recovered_record(
+    pruned: PruningRecord,
+    settings: Recovery,
+    *,
+    student: str,
+    teacher: str | None,
+    data: TrainingData,
+    progressed: Progressed,
+    losses: Mapping[str, HeldOut],
+    seconds: float,
+    compute: str,
+    fingerprint: str,
+) -> PruningRecord:
+    """The record of a recovered checkpoint: that of the pruned one, and how it was trained.
+
+    What was measured of the pruned checkpoint is left out: it is no property of this one.
+
+    Args:
+        pruned: The record of what was recovered.
+        settings: How.
+        student: What the user called it.
+        teacher: What the user called the dense model, if there was one.
+        data: What was learned from.
+        progressed: How training went.
+        losses: On the held-out part.
+        seconds: All of it took.
+        compute: The type that was computed in.
+        fingerprint: Of all that the result follows from.
+    """
+    tokens = settings.batch_size * (data.train.shape[1] - 1)
+    entry = {
+        "teacher": teacher,
+        "loss": settings.loss,
+        "full": settings.full,
+        "rank": None if settings.full else settings.rank,
+        "learning_rate": settings.rate,
+        "batch_size": settings.batch_size,
+        "grad_checkpoint": settings.grad_checkpoint,
+        "seed": settings.seed,
+        "data": data.describe(),
+        "steps": progressed.best_step,
+        "steps_tried": progressed.step,
+        "tokens": progressed.step * tokens,
+        "held_out": {name: found.to_json() for name, found in losses.items()},
+        "evaluations": progressed.evaluations,
+        "recover_time_s": round(seconds, 3),
+        "peak_memory_bytes": progressed.peak_memory_bytes,
+        "dtype": compute,
+        "command": command_of(settings, student, teacher, data.source),
+        "versions": versions(),
+        "device": dict(device()),
+        "fingerprint": fingerprint,
+    }
+    return pruned.without("results").with_entries(recovery=entry)
+
+
+def command_of(settings: Recovery, student: str, teacher: str | None, source: str) -> str:
+    """Every option away from its default, as given to ``mlxprune recover``; of paths, only the names."""
+    words = ["mlxprune recover", _word(shown_name(student)), "-o OUT"]
+    if teacher is not None:
+        words.append(f"--teacher {_word(shown_name(teacher))}")
+    words.append(f"--data {_word(Path(source).name)}")
+    for name, (field, _) in options_of(Recovery).items():
+        value = getattr(settings, field.name)
+        if value != field.default:
+            flag = f"--{name.replace('_', '-')}"
+            words.append(flag if value is True else f"{flag} {_word(str(value))}")
+    return " ".join(words)
+
+
+def _word(text: Any) -> str:
+    return shlex.quote(plain(str(text)))

@@ -1,0 +1,80 @@
+"""How a pruned model is trained back: everything that the result follows from besides models and data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlx_prune.errors import RecipeError
+from mlx_prune.registry import option
+
+DISTILL, TEXT = "distill", "text"
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Settings of a recovery.
+
+    Attributes:
+        steps: Updates of the weights at most; 0 measures only.
+        loss: "distill" (the divergence from the teacher's next-token distribution) or "text" (next-token
+            loss on the text, without a teacher).
+        full: Train the kept weights themselves rather than low-rank updates of them.
+        rank: Of the updates.
+        learning_rate: Of Adam, at its highest; None takes 1e-3 for low-rank updates and 1e-4 for weights.
+        batch_size: Sequences per step.
+        sequence_length: Tokens of each; None takes 512, or what model and text allow.
+        patience: Evaluations on the held-out part without a new best after which training ends.
+        seed: Of the first values of the updates and of the order of the sequences.
+        grad_checkpoint: Compute each block again in the backward pass instead of keeping its activations.
+    """
+
+    steps: int = option(300, least=0, order=20, help="Updates of the weights at most.")
+    loss: str = option(
+        DISTILL,
+        choices=(DISTILL, TEXT),
+        order=21,
+        help="distill: towards the teacher's next-token distribution; text: next-token loss on the text, "
+        "without a teacher.",
+    )
+    full: bool = option(
+        False, order=22, help="Train the kept weights themselves, not low-rank updates of them."
+    )
+    rank: int = option(16, least=1, order=23, help="Rank of the updates.")
+    learning_rate: float | None = option(
+        None,
+        order=24,
+        metavar="RATE",
+        kind=float,
+        help="Of Adam, at its highest. [default: 0.001; 0.0001 with --full]",
+    )
+    batch_size: int = option(4, least=1, order=25, help="Sequences per step.")
+    sequence_length: int | None = option(
+        None, least=8, order=26, help="Tokens per sequence. [default: 512, or what model and text allow]"
+    )
+    patience: int = option(
+        5, least=1, order=27, help="End after so many evaluations without a better held-out loss."
+    )
+    seed: int = option(0, least=0, order=28, help="Of first values and order of the sequences.")
+    grad_checkpoint: bool = option(
+        False, order=29, help="Less memory, more time: compute activations again in the backward pass."
+    )
+
+    def __post_init__(self) -> None:
+        if self.loss not in (DISTILL, TEXT):
+            raise RecipeError(f"Unknown loss {self.loss!r}; choose {DISTILL} or {TEXT}.")
+        if self.learning_rate is not None and not 0 < self.learning_rate < 1:
+            raise RecipeError(f"A learning rate is between 0 and 1, not {self.learning_rate}.")
+        least = {"steps": 0, "rank": 1, "batch_size": 1, "patience": 1, "seed": 0}
+        for name, smallest in least.items():
+            if getattr(self, name) < smallest:
+                said = name.replace("_", " ")
+                raise RecipeError(f"The {said} cannot be {getattr(self, name)}; the least is {smallest}.")
+        if self.sequence_length is not None and self.sequence_length < 8:
+            raise RecipeError(
+                f"Sequences need at least 8 tokens to be learned from, not {self.sequence_length}."
+            )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate at its highest."""
+        return self.learning_rate or (1e-4 if self.full else 1e-3)
