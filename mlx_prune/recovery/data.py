@@ -20,7 +20,7 @@ from mlx_prune.text import encode, leading_token, read_text
 
 LONGEST = 512
 # A tenth of the sequences is held out, and no more than tell a loss to about a percent.
-HELD_OUT, MOST_HELD_OUT = 0.1, 64
+HELD_OUT, MOST_HELD_OUT = 0.1, 32
 
 
 @dataclass(frozen=True)

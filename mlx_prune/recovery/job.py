@@ -12,6 +12,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_prune import distributed
+from mlx_prune.cards.card import write_card
 from mlx_prune.checkpoint.config import is_quantized
 from mlx_prune.checkpoint.folder import OutputFolder, output_folder
 from mlx_prune.checkpoint.invented import CALIBRATION_TEXT, named
@@ -23,7 +24,7 @@ from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.json_files import fingerprint
 from mlx_prune.kernels.zeroing import all_finite
 from mlx_prune.progress import ProgressCallback, silent
-from mlx_prune.pruning.saving import add_side_files, check_same, publish
+from mlx_prune.pruning.saving import add_side_files, check_same
 from mlx_prune.recovery.data import TrainingData, training_data
 from mlx_prune.recovery.layers import adapt, merged, with_zeros_of
 from mlx_prune.recovery.losses import HeldOut, held_out_losses
@@ -182,8 +183,11 @@ def _run(job: Job, folder: OutputFolder, progress: ProgressCallback) -> PruningR
         compute=job.compute,
         fingerprint=job.fingerprint,
     )
+    record.write(folder.partial)
+    write_card(folder.partial)
+    # The last step but one: until then the same call carries on from it.
     (folder.partial / STATE_FILE).unlink(missing_ok=True)
-    publish(folder, record)
+    folder.publish()
     return record
 
 

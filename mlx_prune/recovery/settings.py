@@ -52,7 +52,7 @@ class Recovery:
         None, least=8, order=26, help="Tokens per sequence. [default: 512, or what model and text allow]"
     )
     patience: int = option(
-        5, least=1, order=27, help="End after so many evaluations without a better held-out loss."
+        3, least=1, order=27, help="End after so many evaluations without a better held-out loss."
     )
     seed: int = option(0, least=0, order=28, help="Of first values and order of the sequences.")
     grad_checkpoint: bool = option(

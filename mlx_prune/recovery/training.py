@@ -28,7 +28,7 @@ from mlx_prune.recovery.state import Progressed, read_state, write_state
 _WARM_UP = 0.05  # of the steps
 _LOWEST = 0.1  # of the learning rate, at the end of a cosine
 _LARGEST_NORM = 1.0  # of a step's gradient
-_EVALUATIONS = 20  # in a whole training
+_EVALUATIONS = 10  # in a whole training
 _SECONDS_BETWEEN_STATES = 60.0
 
 
@@ -88,7 +88,9 @@ class Training:
         self.network.train()
         with self._checkpointed():
             while not done.finished:
-                if done.step % self.every == 0 or done.step == total:
+                # After a kill the state may be of a step that was evaluated already.
+                known = bool(done.evaluations) and done.evaluations[-1]["step"] == done.step
+                if not known and (done.step % self.every == 0 or done.step == total):
                     self._evaluate()
                     done.finished = done.step >= total or done.since_best >= self.settings.patience
                 if done.finished or time.monotonic() - saved > _SECONDS_BETWEEN_STATES:

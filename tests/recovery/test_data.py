@@ -36,7 +36,7 @@ def test_the_last_tenth_of_the_text_is_held_out_and_nothing_is_lost(tmp_path, mo
 def test_a_long_text_holds_out_no_more_than_it_takes(tmp_path, model, tokenizer):
     text = write_text(tmp_path / "text.txt", words=6000)
     data = training_data(text, tokenizer, model.config, short(sequence_length=8))
-    assert len(data.train) > 10 * len(data.held_out) == 640
+    assert len(data.train) > 10 * len(data.held_out) == 320
 
 
 def test_a_short_text_gives_shorter_sequences_unless_their_length_was_given(tmp_path, model, tokenizer):
