@@ -37,9 +37,10 @@ class _RecoverCommand(click.Command):
 )
 @click.option(
     "--data",
-    metavar="demo|c4|FILE",
-    help="What to learn from: c4, a text or JSONL file, or demo, an invented text and the default of what "
-    "was pruned from the embedded model only. Its last tenth is held out.",
+    metavar="c4|hub:...|FILE|demo",
+    help="What to learn from: c4, hub:ORG/NAME (a data set; further [@REVISION][:CONFIG][/SPLIT][#COLUMN]), "
+    "a text or JSONL file (text, messages, or prompt and completion), or demo, an invented text and the "
+    "default of what was pruned from the embedded model only. Its last tenth is held out.",
 )
 @click.option(
     "--teacher",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.text import calibration_tokens
+from mlx_prune.chat.documents import Document, digest, documents, enough_of, joined_tokens
 from mlx_prune.checkpoint.limits import limits_of
 from mlx_prune.errors import DataError
+from mlx_prune.hub_data import is_hub
 from mlx_prune.paths import expanded
 from mlx_prune.recovery.settings import Recovery
-from mlx_prune.text import encode, leading_token, read_text
+from mlx_prune.text import leading_token
 
 LONGEST = 512
 # A tenth of the sequences is held out, and no more than tell a loss to about a percent.
@@ -30,7 +33,7 @@ class TrainingData:
     Attributes:
         train: [sequences, length] int32, to learn from.
         held_out: The same, of the end of the text, on which nothing is learned.
-        source: "demo", "c4" or the file.
+        source: "demo", "c4", the file, or the data set of the Hub as it was named.
         sha256: Of the text that was read, UTF-8.
     """
 
@@ -42,10 +45,10 @@ class TrainingData:
     @property
     def tokens_sha256(self) -> str:
         """Of all token ids, so of tokenizer, lengths and parting, too."""
-        digest = hashlib.sha256(repr((self.train.shape, self.held_out.shape)).encode())
+        found = hashlib.sha256(repr((self.train.shape, self.held_out.shape)).encode())
         for part in (self.train, self.held_out):
-            digest.update(np.ascontiguousarray(part, "<i4").tobytes())
-        return digest.hexdigest()
+            found.update(np.ascontiguousarray(part, "<i4").tobytes())
+        return found.hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """What is recorded beside a result."""
@@ -62,13 +65,14 @@ class TrainingData:
 def training_data(
     source: str | Path, tokenizer: Any, config: dict[str, Any], settings: Recovery
 ) -> TrainingData:
-    """Read a text and cut it into sequences.
+    """Read documents and cut them into sequences.
 
-    The text is tokenized as a whole and cut into consecutive stretches, each behind the tokenizer's BOS token
-    where it puts one. The last tenth is held out. From C4 each sequence is of a document of its own.
+    Conversations are written by the chat template. All is tokenized as a whole and cut into consecutive
+    stretches, each behind the tokenizer's BOS token where it puts one; the last tenth is held out. From C4
+    each sequence is of a document of its own.
 
     Args:
-        source: "demo", "c4", or a file.
+        source: "demo", "c4", a file of text or JSON lines, or a data set of the Hub (``hub:ORG/NAME``).
         tokenizer: The model's.
         config: The model's config.json, for the longest sequence it takes.
         settings: How many sequences are needed, and how long they are.
@@ -84,29 +88,34 @@ def training_data(
         raise DataError(
             f"The model takes at most {longest} tokens; choose a --sequence-length below {length}."
         )
+    needed = max(1, settings.steps * settings.batch_size) + MOST_HELD_OUT
     if source == "c4":
-        needed = max(1, settings.steps * settings.batch_size) + MOST_HELD_OUT
         drawn = calibration_tokens(Calibration("c4", needed, length), tokenizer, config, settings.seed)
-        sequences, name, digest = drawn.tokens, "c4", drawn.sha256
+        sequences, name, sha256 = drawn.tokens, "c4", drawn.sha256
     else:
-        text, name = _read(source)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        sequences = _cut(tokenizer, text, length, settings.sequence_length is None, name)
+        taken, name = _documents(source, tokenizer, needed * length)
+        sha256 = digest(taken)
+        sequences = _cut(tokenizer, taken, length, settings.sequence_length is None, name)
     limits.check(sequences, "a sequence of the text")
     held_out = min(MOST_HELD_OUT, max(1, round(HELD_OUT * len(sequences))))
-    return TrainingData(sequences[:-held_out], sequences[-held_out:], name, digest)
+    return TrainingData(sequences[:-held_out], sequences[-held_out:], name, sha256)
 
 
-def _read(source: str | Path) -> tuple[str, str]:
+def _documents(source: str | Path, tokenizer: Any, tokens: int) -> tuple[list[Document], str]:
+    """Documents, and what they are called; of a data set on the Hub no more than are needed."""
     if source == "demo":
         from mlx_prune import demo
 
-        return read_text(demo.calibration_text_path()), "demo"
-    return read_text(source), str(expanded(source))
+        return list(documents(demo.calibration_text_path(), tokenizer)), "demo"
+    if is_hub(source):
+        return enough_of(documents(source, tokenizer), tokens), str(source)
+    return list(documents(source, tokenizer)), str(expanded(source))
 
 
-def _cut(tokenizer: Any, text: str, length: int, shorter: bool, source: str) -> NDArray[np.int32]:
-    ids = np.asarray(encode(tokenizer, text), np.int32)
+def _cut(
+    tokenizer: Any, taken: Sequence[Document], length: int, shorter: bool, source: str
+) -> NDArray[np.int32]:
+    ids = np.asarray(joined_tokens(taken, tokenizer), np.int32)
     bos = leading_token(tokenizer)
     if shorter:
         # Some sequences to part are worth more than their length.

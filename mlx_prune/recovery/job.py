@@ -92,8 +92,8 @@ def recover(
         model: A folder that ``mlxprune prune`` wrote; of weights in floats, whole or smaller than the dense
             model's.
         out: The folder to write; it appears whole or not at all.
-        data: The text to learn from: "demo", "c4" or a file; None is "demo" for what was pruned from the
-            embedded model.
+        data: The text to learn from: "demo", "c4", a file, or ``hub:ORG/NAME``; None is "demo" for what was
+            pruned from the embedded model.
         teacher: The dense model; None takes the one that the record names.
         settings: How to train.
         dtype: Compute type, as in :func:`mlx_prune.checkpoint.open.load`.

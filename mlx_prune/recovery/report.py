@@ -10,6 +10,7 @@ from typing import Any
 from mlx_prune.cards.base import shown_name
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.environment import device, versions
+from mlx_prune.hub_data import is_hub
 from mlx_prune.outside_names import plain
 from mlx_prune.recovery.data import TrainingData
 from mlx_prune.recovery.losses import HeldOut
@@ -79,7 +80,7 @@ def command_of(settings: Recovery, student: str, teacher: str | None, source: st
     words = ["mlxprune recover", _word(shown_name(student)), "-o OUT"]
     if teacher is not None:
         words.append(f"--teacher {_word(shown_name(teacher))}")
-    words.append(f"--data {_word(Path(source).name)}")
+    words.append(f"--data {_word(source if is_hub(source) else Path(source).name)}")
     for name, (field, _) in options_of(Recovery).items():
         value = getattr(settings, field.name)
         if value != field.default:
