@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,9 @@ def read_rows(path: str | Path) -> str | Iterator[tuple[str, dict[str, Any]]]:
     return json_lines(path, text) if listed is None else _listed(path, listed)
 
 
-def json_lines(path: Path, text: str | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+def json_lines(
+    path: Path, text: str | None = None, wrong: Callable[[DataError], None] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects of a file of JSON lines, UTF-8 with or without a byte order mark, each with its place.
 
     A line ends where JSON lines end, not at every character that Unicode calls a line's end.
@@ -45,6 +47,7 @@ def json_lines(path: Path, text: str | None = None) -> Iterator[tuple[str, dict[
     Args:
         path: The file.
         text: What it holds, if it was read already.
+        wrong: Told of a line that is no JSON object, in place of raising the error.
 
     Raises:
         DataError: The file cannot be read, or a line is no JSON object.
@@ -54,14 +57,25 @@ def json_lines(path: Path, text: str | None = None) -> Iterator[tuple[str, dict[
             continue
         where = f"{path}, line {number}"
         try:
-            row = parse_json(line)
-        except ValueError as error:
-            raise DataError(
-                f"{where}: not valid JSON ({error}); the file may be cut off, so get it again."
-            ) from None
-        if not isinstance(row, dict):
-            raise DataError(f"{where}: must be a JSON object.")
+            row = _object(line, where)
+        except DataError as error:
+            if wrong is None:
+                raise
+            wrong(error)
+            continue
         yield where, row
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = parse_json(line)
+    except ValueError as error:
+        raise DataError(
+            f"{where}: not valid JSON ({error}); the file may be cut off, so get it again."
+        ) from None
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: must be a JSON object.")
+    return row
 
 
 def _whole(path: Path) -> str:

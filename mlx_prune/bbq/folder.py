@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from mlx_prune.bbq.fields import Row
@@ -38,15 +38,19 @@ def canonical_category(name: str) -> str:
 
 
 def category_files(folder: Path) -> dict[str, list[Path]]:
-    """The data files of a folder by category, which is the file's name to its first dot or "-00000-of-".
+    """The data files of a folder, or the file that is given, by category.
+
+    A category is the name of its files up to the first dot, or to "-00000-of-00001".
 
     Raises:
         DataError: If the folder is missing or holds no JSONL or Parquet files.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder} is not a folder; give a folder of BBQ JSONL files, or 'demo', or 'hub'.")
+    if not folder.is_dir() and not folder.is_file():
+        raise DataError(
+            f"There is no folder {folder}; give a folder of BBQ JSONL files, or 'demo', or 'hub'."
+        )
     files: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.iterdir()) if folder.is_dir() else [folder]:
         if path.suffix in _SUFFIXES and path.is_file():
             files.setdefault(canonical_category(_SHARD.sub("", path.name.split(".")[0])), []).append(path)
     if not files:
@@ -98,13 +102,17 @@ def item_of(row: Row, category: str, where: str) -> Item:
     return item_from_bbq(row, category, where)
 
 
-def rows_of(path: Path) -> Iterator[tuple[str, Row]]:
+def rows_of(path: Path, wrong: Callable[[DataError], None] | None = None) -> Iterator[tuple[str, Row]]:
     """The rows of a JSONL or Parquet file with their places.
+
+    Args:
+        path: The file.
+        wrong: Told of a line that is no JSON object, in place of raising the error.
 
     Raises:
         DataError: It cannot be read, or a line is no JSON object.
     """
-    return _parquet_rows(path) if path.suffix == ".parquet" else json_lines(path)
+    return _parquet_rows(path) if path.suffix == ".parquet" else json_lines(path, wrong=wrong)
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:

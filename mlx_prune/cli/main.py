@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "perplexity": "mlx_prune.cli.perplexity",
     "divergence": "mlx_prune.cli.divergence",
     "inspect": "mlx_prune.cli.inspect",
+    "items": "mlx_prune.cli.items",
     "study": "mlx_prune.cli.study",
     "compare": "mlx_prune.cli.compare",
     "report": "mlx_prune.cli.report",

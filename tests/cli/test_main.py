@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mlx_prune import words
-from mlx_prune.cli.main import COMMANDS, run
+from mlx_prune.cli.main import COMMANDS, cli, run
 from mlx_prune.cli.terminal.options import parse_percent, parse_seeds
 from mlx_prune.json_files import to_jsonable
 
@@ -41,8 +41,11 @@ def test_help_loads_nothing_heavy_and_names_every_command() -> None:
 
 @pytest.mark.parametrize("name", list(COMMANDS))
 def test_every_command_has_help_and_json(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run([name, "--help"]) == 0
-    assert "--json" in capsys.readouterr().out
+    command = cli.get_command(click.Context(cli), name)
+    words = [[name, sub] for sub in command.commands] if isinstance(command, click.Group) else [[name]]
+    for asked in words:
+        assert run([*asked, "--help"]) == 0
+        assert "--json" in capsys.readouterr().out
 
 
 def test_every_public_name_can_be_imported() -> None:

@@ -1,0 +1,53 @@
+"""The pages in docs/ name every field, key and setting that there is, and their examples are sound."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from mlx_prune.bbq.check import check_items
+from mlx_prune.bbq.wording import FIELDS, VALUES, Wording, read_wording
+from mlx_prune.bbq.words import INSTRUCTION, PromptWords
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def page(name: str) -> str:
+    return (DOCS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```", page(name), re.DOTALL | re.MULTILINE)
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+
+
+def test_the_example_of_a_question_is_sound_and_explained(tmp_path: Path) -> None:
+    (text,) = blocks("questions", "json")
+    (tmp_path / "Age.jsonl").write_text(" ".join(text.split("\n")), encoding="utf-8")
+    found = check_items(tmp_path, Wording())
+    assert not found.faults
+    assert found.categories[0].stereotyped == (1, 0, 0)
+    explained = page("questions").partition("## Are they sound?")[0]
+    assert {name for name in re.findall(r'"(\w+)":', text) if f"`{name}`" not in explained} <= {
+        "ans0",
+        "ans1",
+        "ans2",
+    }
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_files_of_words_are_sound(tmp_path: Path, number: int) -> None:
+    file = tmp_path / "questions.toml"
+    file.write_text(blocks("questions", "toml")[number], encoding="utf-8")
+    read_wording(file)
+
+
+def test_every_key_of_a_file_of_words_is_named() -> None:
+    example = tomllib.loads(blocks("questions", "toml")[0])
+    assert set(example["prompt"]) == set(PromptWords.__dataclass_fields__)
+    assert set(example["values"]) == set(VALUES)
+    assert set(FIELDS) <= set(re.findall(r"`(\w+)`", page("questions")))
+    assert INSTRUCTION in page("questions")
