@@ -40,6 +40,7 @@ class Option:
         nothing: The word for None, among the choices.
         order: Its place among all options; those of one place follow the methods.
         kind: Of its value, where no default tells.
+        multiple: Whether it may be repeated; the field is a tuple then.
     """
 
     help: str
@@ -50,6 +51,7 @@ class Option:
     nothing: str | None = None
     order: int = 50
     kind: type[Any] | None = None
+    multiple: bool = False
 
 
 def option(default: Any = dataclasses.MISSING, /, **said: Any) -> Any:

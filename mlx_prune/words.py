@@ -7,7 +7,7 @@ figures call these; JSON and CSV hold numbers in full precision instead.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 NONE = "-"
 Number = float | None
@@ -179,6 +179,14 @@ def names(items: Sequence[str], last: str = "and", most: int | None = None) -> s
     """
     *others, final = first_of(items, most or len(items)) or [""]
     return f"{', '.join(others)} {last} {final}" if others else final
+
+
+def layers(percents: Mapping[str, float]) -> str:
+    """Sparsities of single layers by pattern: "*.down_proj 30 %, model.layers.0 left alone"."""
+    return ", ".join(
+        f"{glob} {percentage(percent, None) if percent else 'left alone'}"
+        for glob, percent in percents.items()
+    )
 
 
 def first_of(items: Sequence[str], most: int) -> list[str]:

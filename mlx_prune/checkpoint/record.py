@@ -145,6 +145,7 @@ class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_b
         total_prunable_params: Weights of all linear layers in the dense model's blocks.
         remaining_prunable_params: Those that are left; only of a model that was made smaller.
         recovery: How it was trained back after pruning.
+        layers: By a pattern of names, the sparsity of its own that was asked for; the last match counts.
         results: What was measured, as a card keeps it.
         checkpoint: In a run of a study, the checkpoint that was there before.
         entries: All of it as it stands in the file, unknown entries and their order included.
@@ -167,6 +168,7 @@ class PruningRecord(msgspec.Struct, frozen=True, kw_only=True, rename={"weight_b
     statistics: str | None = None
     seed: int | None = None
     calibration: CalibrationText | None = None
+    layers: dict[str, float] | None = None
     projections: dict[str, Zeros] | None = None
     parameters: Change | None = None
     weight_bytes: Change | None = None

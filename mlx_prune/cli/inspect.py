@@ -50,6 +50,8 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
         )
         if recorded.recovery is not None:
             say(_recovered(recorded.recovery))
+        if recorded.layers:
+            say(f"Asked of single layers: {words.layers(recorded.layers)}.")
         if not found.disagreements:
             say("The weights agree with the record.")
     for disagreement in found.disagreements:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_prune.activations.calibration import Calibration
-from mlx_prune.cli.terminal.options import given, parse_percent, refuse_ignored
+from mlx_prune.cli.terminal.options import given, parse_layers, parse_percent, refuse_ignored
 from mlx_prune.registry import (
     MASK,
     QUANTIZATION,
@@ -130,6 +130,9 @@ def _click_option(name: str, field: dataclasses.Field[Any], said: Option) -> cli
         return click.Option(["-s", flag], callback=parse_percent, metavar=said.metavar, help=help_text)
     if isinstance(field.default, bool):
         return click.Option([flag], is_flag=True, default=field.default, help=help_text)
+    if said.multiple:
+        read = parse_layers if said.metavar == "GLOB=PERCENT" else None
+        return click.Option([flag], multiple=True, metavar=said.metavar, callback=read, help=help_text)
     choices = tuple(said.choices() if callable(said.choices) else said.choices)
     if said.nothing is not None:
         words = [word.value for word in modifiers().values() if word.field == field.name]

@@ -54,4 +54,7 @@ def _argument(name: str, value: Any, said: Option) -> str:
     if said.metavar == "PERCENT":
         return f"-s {100 * value:g}"
     flag = f"--{name.replace('_', '-')}"
+    if said.multiple:
+        texts = [one if isinstance(one, str) else f"{one[0]}={100 * one[1]:g}" for one in value]
+        return " ".join(f"{flag} {shlex.quote(plain(text))}" for text in texts)
     return flag if value is True else f"{flag} {shlex.quote(plain(str(value)))}"

@@ -56,6 +56,9 @@ class PruneReport(ZerosOfMatrices, Report):
         if self.actual_sparsity < self.target_sparsity - _SHORTFALL:
             left = [p for p in self.projections if not self.recipe.prunes(p)]
             why = f": scope {self.recipe.scope} leaves {words.names(left)} dense" if left else ""
+            if layers := self._layers:
+                asked = f"of single layers another was asked for ({words.layers(layers)})"
+                why += f"{' and' if why else ':'} {asked}"
             found.append(
                 f"Actual sparsity is {words.percent(self.actual_sparsity, 2)}, short of the target of "
                 f"{words.percent(self.target_sparsity, None)}{why}."
@@ -81,6 +84,15 @@ class PruneReport(ZerosOfMatrices, Report):
         return (*found, *choice.sentences(self.kernels))
 
     @property
+    def _layers(self) -> dict[str, float]:
+        """Sparsities of their own by pattern, in percent, as recorded; the last that matches decides."""
+        found: dict[str, float] = {}
+        for glob, sparsity in self.recipe.rules:
+            found.pop(glob, None)
+            found[glob] = _percent(sparsity)
+        return found
+
+    @property
     def record(self) -> PruningRecord:
         """For pruning_meta.json."""
         recipe = self.recipe
@@ -100,6 +112,7 @@ class PruneReport(ZerosOfMatrices, Report):
             "seed": recipe.seed,
             "calibration": self.calibration,
             "allocation": self.allocation,
+            **({"layers": self._layers} if recipe.rules else {}),
             **_constants(recipe),
             **{name: getattr(recipe, name) for name in recipe.mask.own},
             "projections": shares(self.projections),

@@ -25,6 +25,7 @@ from mlx_prune.kernels.zeroing import count_zeros
 from mlx_prune.progress import Progress, ProgressCallback
 from mlx_prune.pruning.allocation import Allocation
 from mlx_prune.pruning.fields import SQUARE_SUMS
+from mlx_prune.pruning.layers import check_rules
 from mlx_prune.pruning.method import Matrix
 from mlx_prune.pruning.recipe import Recipe
 
@@ -140,12 +141,12 @@ def prune_blocks(
         for linear in by_block[index]:
             with watch.timing("select"):
                 weight = weights.original(linear)
-                if recipe.prunes(linear.projection):
-                    own = recipe if allocation is None else allocation.recipe(recipe, linear.name)
+                if recipe.touches(linear):
+                    own = (allocation.recipe if allocation else Recipe.of_matrix)(recipe, linear.name)
                     kept = (stored or {}).get(linear.name, weight.dtype)
                     weight = prune(weight, Matrix(linear.name, own, kept, in_place=weights.private))
                 zeros.append(MatrixZeros.of(linear, count_zeros(weight), unseen=linear.name in unseen))
-            if recipe.prunes(linear.projection):
+            if recipe.touches(linear):
                 with watch.timing("write"):
                     weights.pruned(linear, weight)
             del weight
@@ -163,8 +164,9 @@ def check_fits(recipe: Recipe, linears: list[PrunableLinear]) -> None:
     """Refuse a recipe that would do nothing to this model, or not what its name says.
 
     Raises:
-        RecipeError: None of the matrices that its scope leaves out is there.
+        RecipeError: None of the matrices that its scope leaves out is there, or that a pattern names.
     """
+    check_rules(recipe.rules, [linear.name for linear in linears])
     if recipe.left_out and all(recipe.prunes(linear.projection) for linear in linears):
         raise RecipeError(
             f"Scope {recipe.scope} leaves out {' and '.join(recipe.left_out)}, which this model does not "

@@ -78,7 +78,7 @@ def prune_checkpoint(
     check_fits(recipe, linears)
     fingerprint = prepared.fingerprint(
         # Absent where uniform: prunes from before there was a choice are still recognized.
-        () if recipe.allocation is not None else ("allocation",),
+        tuple(name for name in ("allocation", "keep", "layers") if not getattr(recipe, name)),
         # There was a time when experts were left dense.
         **({"experts": "pruned"} if any(linear.expert is not None for linear in linears) else {}),
     )

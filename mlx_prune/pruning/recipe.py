@@ -21,9 +21,11 @@ from mlx_prune.pruning.fields import (
     sparsity_option,
     statistics_option,
 )
+from mlx_prune.pruning.layers import own_sparsity
 from mlx_prune.registry import MASK, methods, modifiers, option, scopes, with_modifier
 
 if TYPE_CHECKING:
+    from mlx_prune.checkpoint.matrices import PrunableLinear
     from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
     from mlx_prune.pruning.method import Mask
     from mlx_prune.pruning.structured_recipe import StructuredRecipe
@@ -56,6 +58,9 @@ class Recipe:
         calibration: Text for Wanda and SparseGPT; None for the others.
         allocation: "owl" gives each block a sparsity of its own by its outliers (Yin et al. 2024, arXiv
             2310.05175; Wanda and SparseGPT, unstructured), ``sparsity`` on average; None gives all the same.
+        keep: Patterns of names of matrices or blocks that are left alone ("model.layers.0", "*.o_proj").
+        layers: Pairs of such a pattern and a fraction: the sparsity of their own of what it names. The last
+            that matches decides, ``keep`` before all.
 
     Arguments left at None take their defaults (scope "blocks", statistics "sequential", seed 0, a
     :class:`Calibration` without a name); one that the method would ignore is refused.
@@ -84,6 +89,21 @@ class Recipe:
         order=12,
         help="{methods}: one sparsity for all blocks, or more where there are fewer outliers.",
     )
+    keep: tuple[str, ...] = option(
+        (),
+        multiple=True,
+        metavar="GLOB",
+        order=13,
+        help="Leave matrices or blocks of such names alone, '*.o_proj' or 'model.layers.0'; may be repeated.",
+    )
+    layers: tuple[tuple[str, float], ...] = option(
+        (),
+        multiple=True,
+        name="layer",
+        metavar="GLOB=PERCENT",
+        order=14,
+        help="Give matrices or blocks of such names a sparsity of their own; the last that matches counts.",
+    )
     groups: tuple[int, int] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
@@ -96,6 +116,7 @@ class Recipe:
         self._check_scope()
         self._check_calibrated_only()
         self._check_allocation()
+        self._check_layers()
         if "seed" not in self.mask.settings:
             if self.seed is not None:
                 raise RecipeError(
@@ -142,6 +163,21 @@ class Recipe:
     def prunes(self, projection: str) -> bool:
         """Whether the recipe touches a projection ("self_attn.q_proj")."""
         return projection.rsplit(".", 1)[-1] not in self.left_out
+
+    @property
+    def rules(self) -> tuple[tuple[str, float], ...]:
+        """Patterns of names with the sparsity that they ask for; the last that matches decides."""
+        return (*self.layers, *((glob, 0.0) for glob in self.keep))
+
+    def touches(self, linear: PrunableLinear) -> bool:
+        """Whether the recipe takes weights from a matrix: what its name asks goes before the scope."""
+        own = own_sparsity(self.rules, linear.name)
+        return self.prunes(linear.projection) if own is None else own > 0
+
+    def of_matrix(self, name: str) -> Recipe:
+        """The recipe of one matrix, its own sparsity worked in."""
+        own = own_sparsity(self.rules, name)
+        return self if own is None else dataclasses.replace(self, sparsity=own, keep=(), layers=())
 
     @property
     def left_out(self) -> tuple[str, ...]:
@@ -205,6 +241,23 @@ class Recipe:
         if self.groups is not None:
             raise RecipeError(
                 f"Pattern {self.pattern} fixes the sparsity of every block, so allocation {self.allocation} "
+                "would be ignored; leave one of the two out."
+            )
+
+    def _check_layers(self) -> None:
+        for glob, sparsity in self.layers:
+            if not 0 <= sparsity < 1:
+                raise RecipeError(
+                    f"The sparsity of {glob} is a fraction from 0 to below 1, not {sparsity:g}."
+                )
+            if self.groups is not None and sparsity > 0:
+                raise RecipeError(
+                    f"Pattern {self.pattern} fixes the sparsity of every matrix, so that of {glob} would be "
+                    "ignored; such layers can only be left alone."
+                )
+        if self.rules and self.allocation is not None:
+            raise RecipeError(
+                f"Allocation {self.allocation} gives every block its sparsity, so that of single layers "
                 "would be ignored; leave one of the two out."
             )
 

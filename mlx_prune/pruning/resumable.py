@@ -231,7 +231,7 @@ class ResumablePrune:
                 steps.advance(block)
 
     def _touches(self, linear: PrunableLinear) -> bool:
-        return self.recipe.prunes(linear.projection)
+        return self.recipe.touches(linear)
 
     def _record(self) -> None:
         self._state.seconds, self._state.kernels = self._watch.seconds, self.kernels.to_json()

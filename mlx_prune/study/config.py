@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +119,8 @@ class StudyConfig:
         name: Of the study.
         grid: What every model is put through.
         checkpoints: What is there already, and is measured beside the grid.
+        layers: By a pattern of names of matrices or blocks, the sparsity of their own in percent, of all
+            methods of the grid; 0 leaves them alone.
     """
 
     models: tuple[StudyModel, ...]
@@ -132,6 +135,7 @@ class StudyConfig:
     latency: LatencyMeasure = field(default_factory=LatencyMeasure)
     save_checkpoints: bool = False
     checkpoints: tuple[StudyCheckpoint, ...] = ()
+    layers: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         models = tuple(StudyModel(one) if isinstance(one, str) else one for one in self.models)
@@ -140,6 +144,11 @@ class StudyConfig:
         for method in self.grid.methods:
             if parse_label(method) == Label(DENSE):
                 raise RecipeError("the dense model is always part of a study; leave it out of the methods.")
+            if self.layers and not parse_label(method).masked:
+                raise RecipeError(
+                    f"[layers] is for methods that set single weights to zero, and {method} does not; leave "
+                    "one of the two out."
+                )
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -236,8 +245,9 @@ def config_to_dict(config: StudyConfig) -> dict[str, Any]:
     stripped: dict[str, Any] = strip(dataclasses.asdict(config))
     # As most people write it.
     stripped["models"] = [row["path"] if list(row) == ["path"] else row for row in stripped["models"]]
-    if not config.checkpoints:
-        del stripped["checkpoints"]
+    for name in ("checkpoints", "layers"):
+        if not stripped[name]:
+            del stripped[name]
     return stripped
 
 
@@ -263,6 +273,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise DataError(f"{where} is a section, not a value.")
         return _build(typing.cast(type[Any], hint), value, where)
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Mapping:
+        if not isinstance(value, dict):
+            raise DataError(f"{where} is a section, not a value.")
+        return {key: _convert(arguments[1], item, f"{where}: {key}") for key, item in value.items()}
     if origin is types.UnionType:
         return _convert(next(a for a in arguments if a is not type(None)), value, where)
     if origin is tuple:

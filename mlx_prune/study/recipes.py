@@ -31,6 +31,8 @@ def recipe_of(config: StudyConfig, name: Configuration) -> Recipe | StructuredRe
     taken = method.settings_with(label.modifiers)
     asked = {setting: value for setting, value in given.items() if setting in taken}
     asked |= {word.field: word.value for word in method.modifiers if word.name in label.modifiers}
+    if config.layers:
+        asked["layers"] = tuple((glob, fraction_from_percent(own)) for glob, own in config.layers.items())
     if name.pattern:
         asked["pattern"] = name.pattern
     else:

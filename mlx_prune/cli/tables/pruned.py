@@ -34,6 +34,8 @@ def mask_rows(report: PruneReport) -> Rows:
         ("actual sparsity", words.percent(report.actual_sparsity, 2)),
         ("zeros", f"{report.zero_params:,} of {report.total_prunable_params:,} prunable weights"),
     ]
+    if report.record.layers:
+        rows.insert(2, ("of single layers", words.layers(report.record.layers)))
     if report.calibration is not None:
         text = report.calibration
         amount = f"{text['samples']} x {text['sequence_length']} tokens"

@@ -134,6 +134,25 @@ def parse_percent(_: click.Context, __: click.Parameter, value: str | None) -> f
     return number
 
 
+def parse_layers(
+    _: click.Context, __: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, float], ...]:
+    """Callback of ``--layer``: pairs of a pattern and a fraction, of ``*.down_proj=30`` for one."""
+    found = []
+    for value in values:
+        glob, given_, percent = value.rpartition("=")
+        try:
+            number = float(percent.removesuffix("%"))
+        except ValueError:
+            given_ = ""
+        if not given_ or not glob:
+            raise click.BadParameter(f"{value!r} is not GLOB=PERCENT, such as '*.down_proj=30'.")
+        if not (number == 0 or 1 <= number <= 99):
+            raise click.BadParameter(f"{percent} is not 0 or between 1 and 99 percent.")
+        found.append((glob, number / 100))
+    return tuple(found)
+
+
 def whole_numbers(value: str) -> tuple[int, ...]:
     """The numbers of ``42,123``.
 
