@@ -28,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "study": "mlx_prune.cli.study",
     "compare": "mlx_prune.cli.compare",
     "report": "mlx_prune.cli.report",
+    "show": "mlx_prune.cli.show",
     "records": "mlx_prune.cli.records",
     "gate": "mlx_prune.cli.gate",
     "publish": "mlx_prune.cli.publish",
