@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import mlx.core as mx
 
 from mlx_prune.activations.statistics import SquareSums
 from mlx_prune.activations.text import CalibrationTokens
+from mlx_prune.caches import HASHES, STATISTICS, cache_folder
 from mlx_prune.checkpoint.hashes import content_hash
 from mlx_prune.checkpoint.open import OnDisk
 from mlx_prune.environment import backend, versions
@@ -28,16 +27,6 @@ from mlx_prune.store import complete_file
 _VERSION = 2  # of what the sums mean
 _FIRST_BLOCK = "first-block"
 _ALL_BLOCKS = "dense"
-
-
-def cache_folder() -> Path:
-    """Where statistics are kept: ``MLX_PRUNE_CACHE``, or ``mlx-prune`` in the user's cache folder."""
-    chosen = os.environ.get("MLX_PRUNE_CACHE")
-    if chosen:
-        return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "mlx-prune"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlx-prune"
 
 
 class StatisticsCache:
@@ -55,7 +44,7 @@ class StatisticsCache:
         installed = versions()
         key = {
             "version": _VERSION,
-            "weights": content_hash(model.checkpoint.shards, folder / "hashes"),
+            "weights": content_hash(model.checkpoint.shards, folder / HASHES),
             "config": hashlib.sha256((model.checkpoint.path / "config.json").read_bytes()).hexdigest(),
             "tokens": data.tokens_sha256,
             "dtype": model.compute,
@@ -68,7 +57,7 @@ class StatisticsCache:
             # Who switches the kernels off wants nothing that they computed.
             key["sums"] = choice.fault("sum_of_squares", getattr(mx, model.compute)) is None
         name = fingerprint(key)
-        self._folder = folder / "statistics" / name
+        self._folder = folder / STATISTICS / name
 
     def dense(self) -> dict[str, SquareSums]:
         """Sums of every layer of the dense network; empty if never measured."""

@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "records": "mlx_prune.cli.records",
     "gate": "mlx_prune.cli.gate",
     "publish": "mlx_prune.cli.publish",
+    "cache": "mlx_prune.cli.cache",
     "doctor": "mlx_prune.cli.doctor",
 }
 

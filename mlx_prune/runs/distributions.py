@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_prune.activations.cache import cache_folder
+from mlx_prune.caches import DISTRIBUTIONS, cache_folder
 from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.environment import backend, versions
 from mlx_prune.errors import DataError
@@ -30,7 +30,6 @@ from mlx_prune.runs.fingerprint import model_fingerprint
 from mlx_prune.runs.settings import DEFAULT_TOP
 from mlx_prune.store import complete_file
 
-FOLDER = "distributions"
 BATCH = 8
 """Sequences per forward pass."""
 DRAWN_EVERY = 4
@@ -138,7 +137,7 @@ def _file(model: LoadedModel, tokens: NDArray[np.int32], top: int) -> Path:
         "mlx": installed["mlx"],
         "mlx-lm": installed["mlx-lm"],
     }
-    return cache_folder() / FOLDER / f"{fingerprint(key)}.safetensors"
+    return cache_folder() / DISTRIBUTIONS / f"{fingerprint(key)}.safetensors"
 
 
 def identity(model: LoadedModel) -> str:
