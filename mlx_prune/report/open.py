@@ -102,6 +102,20 @@ class Study:
             raise RecordsError(f"there is no run {run!r}; there are {', '.join(self._runs) or 'none'}.")
         return self._runs[run].records(columns)
 
+    def items(self) -> pa.Table:
+        """The questions, one row each: texts, options, the roles of these, the social group they are about.
+
+        Raises:
+            RecordsError: If they were not kept with the runs, nor are at the source that the study names.
+        """
+        from mlx_prune.runs.items import items_table
+        from mlx_prune.study.questions import asked_items
+
+        asked = asked_items(self._runs.values(), StudyFolder(self.path))
+        if not asked.by_id:
+            raise RecordsError(asked.missing)
+        return items_table(asked.by_id.values())
+
 
 def open_study(path: str | Path, *, min_answered: float = MIN_ANSWERED) -> Study:
     """Open the folder of a study.
@@ -120,6 +134,8 @@ def open_study(path: str | Path, *, min_answered: float = MIN_ANSWERED) -> Study
         'alpha/dense-s0'
         >>> study.records("alpha/dense-s0", ["item_id", "parsed_answer"]).num_columns
         2
+        >>> study.items().column_names[:2]
+        ['item_id', 'category']
 
     Args:
         path: A folder that ``mlxprune study`` or ``mlxprune demo`` wrote.

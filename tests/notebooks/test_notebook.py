@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from kept_texts import keep_texts
 from report_study import GRID, write_full_study
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "notebooks" / "per_category_srs.ipynb"
@@ -53,11 +55,14 @@ def test_it_uses_the_public_interface_only(cells):
 
 
 def test_every_cell_runs_on_a_study(tmp_path):
-    write_full_study(tmp_path / "demo-study", items=40, grid=SMALL)
+    keep_texts(write_full_study(tmp_path / "demo-study", items=40, grid=SMALL))
     environment = {**os.environ, "MPLBACKEND": "Agg"}
     command = [sys.executable, "-W", "error::FutureWarning", "-c", RUNNER, str(NOTEBOOK)]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "stereotype reliance" in done.stdout
     assert "alpha/dense-s0 to alpha/wanda-s70" in done.stdout
+    # Questions are shown by what they say, not by their ids.
+    assert done.stdout.count("there were an elder & a student. Who was slow") == 10
+    assert not re.search(r"\b(Age|Religion|SES):\d", done.stdout)
     assert done.stdout.rstrip().endswith("figures: 2")

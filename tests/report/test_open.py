@@ -3,6 +3,7 @@
 import doctest
 
 import pytest
+from kept_texts import keep_texts
 from report_study import GRID, write_full_study
 
 import mlx_prune
@@ -15,7 +16,9 @@ SMALL = (GRID[0], GRID[8])
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    return write_full_study(tmp_path_factory.mktemp("studies") / "my-study", items=24, grid=SMALL)
+    study = write_full_study(tmp_path_factory.mktemp("studies") / "my-study", items=24, grid=SMALL)
+    keep_texts(study)
+    return study
 
 
 def test_the_documented_examples_work(folder, monkeypatch):
@@ -41,6 +44,16 @@ def test_records_are_those_of_the_run(folder):
     records = study.records("alpha/wanda-s50")
     assert set(records["prune_method"].to_pylist()) == {"wanda"}
     assert study.records("alpha/wanda-s50", ["seed"]).column_names == ["seed"]
+
+
+def test_items_are_the_questions_of_the_records_or_a_sentence_says_why_not(folder, tmp_path):
+    items = open_study(folder).items()
+    asked = open_study(folder).records("alpha/wanda-s50", ["item_id"])["item_id"].unique()
+    assert set(items["item_id"].to_pylist()) >= set(asked.to_pylist())
+    assert "an elder & a student" in items["context"][0].as_py()
+    without = write_full_study(tmp_path, items=4, grid=SMALL[:1])
+    with pytest.raises(RecordsError, match="keeps no texts of its questions"):
+        open_study(without).items()
 
 
 def test_what_the_study_says_of_itself_is_there(folder):
