@@ -67,7 +67,8 @@ def command(
 ) -> None:
     """Train PRUNED towards the dense model into a folder that stock mlx-lm loads.
 
-    Low-rank updates (or, with --full, the kept weights) are trained on the dense model's next-token
+    The kept weights of masks are fitted to the dense matrices' outputs by least squares; then low-rank updates
+    (or, with --full, the kept weights themselves) are trained on the dense model's next-token
     distributions and merged under the mask: every zero stays a zero, bit for bit. Both models are in memory.
     The training carries on where it was stopped.
     """
@@ -121,6 +122,13 @@ def recovery_rows(record: PruningRecord) -> Rows:
             f"{found.steps:,} kept of {record.entries['recovery']['steps_tried']:,}, {found.tokens:,} tokens",
         ),
     ]
+    first = record.entries["recovery"]["first_step"]
+    if first is not None:
+        shares = [words.percent(first[f"error_{when}"], 1) for when in ("before", "after")]
+        end = "" if first["taken"] else "; undone, as the held-out divergence rose"
+        rows.append(
+            ("least squares", f"error of a matrix's outputs {shares[0]} -> {shares[1]} on average{end}")
+        )
     for name in ("teacher", "pruned", "recovered"):
         value = found.perplexity(name)
         if value is not None:

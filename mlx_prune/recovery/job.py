@@ -16,7 +16,7 @@ from mlx_prune.cards.card import write_card
 from mlx_prune.checkpoint.config import is_quantized
 from mlx_prune.checkpoint.folder import OutputFolder, output_folder
 from mlx_prune.checkpoint.invented import CALIBRATION_TEXT, named
-from mlx_prune.checkpoint.matrices import prunable_linears
+from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.pruned_files import PrunedFiles
 from mlx_prune.checkpoint.record import PruningRecord
@@ -26,6 +26,7 @@ from mlx_prune.kernels.zeroing import all_finite
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.saving import add_side_files, check_same
 from mlx_prune.recovery.data import TrainingData, training_data
+from mlx_prune.recovery.first_step import FIRST_STEP_FILE, FirstStep, fits, take_first_step
 from mlx_prune.recovery.layers import adapt, merged, with_zeros_of
 from mlx_prune.recovery.losses import HeldOut, held_out_losses
 from mlx_prune.recovery.report import recovered_record
@@ -161,14 +162,11 @@ def _open(
 def _run(job: Job, folder: OutputFolder, progress: ProgressCallback) -> PruningRecord:
     started = time.monotonic()
     teacher = None if job.teacher is None else job.teacher.network(job.compute, lazy=False)
-    earlier, done, before = _train(job, folder, teacher, progress)
+    done = _train(job, folder, teacher, progress)
     mx.clear_cache()
     # Measured on what was written, as it is stored.
     written = Checkpoint(folder.partial, job.student.trust_remote_code).network(job.compute, lazy=False)
-    losses = {
-        "pruned": before,
-        "recovered": _measured(job, written, teacher),
-    }
+    losses = {"pruned": done.before, "recovered": _measured(job, written, teacher)}
     if teacher is not None:
         losses["teacher"] = _measured(job, teacher, None)
     record = recovered_record(
@@ -177,31 +175,56 @@ def _run(job: Job, folder: OutputFolder, progress: ProgressCallback) -> PruningR
         teacher=None if job.teacher is None else job.teacher.name,
         student=job.student.name,
         data=job.data,
-        progressed=done,
+        progressed=done.progressed,
+        first=done.first,
         losses=losses,
-        seconds=earlier + time.monotonic() - started,
+        seconds=done.earlier + time.monotonic() - started,
         compute=job.compute,
         fingerprint=job.fingerprint,
     )
     record.write(folder.partial)
     write_card(folder.partial)
     # The last step but one: until then the same call carries on from it.
-    (folder.partial / STATE_FILE).unlink(missing_ok=True)
+    for file in (STATE_FILE, FIRST_STEP_FILE):
+        (folder.partial / file).unlink(missing_ok=True)
     folder.publish()
     return record
 
 
-def _train(
-    job: Job, folder: OutputFolder, teacher: Any, progress: ProgressCallback
-) -> tuple[float, Progressed, HeldOut]:
-    """Train and write the weights; the seconds of earlier attempts, how it went, and the first losses."""
+@dataclass(frozen=True)
+class _Done:
+    """What training leaves besides weights: how it went, first losses, the seconds of earlier attempts."""
+
+    progressed: Progressed
+    first: FirstStep | None
+    before: HeldOut
+    earlier: float
+
+
+def _train(job: Job, folder: OutputFolder, teacher: Any, progress: ProgressCallback) -> _Done:
+    """Train, and write the weights."""
     network = job.student.network(job.compute, lazy=False)
+    first = None
+    if fits(job.settings, prunable_linears(network), _dense_matrices(job, teacher)):
+        place = folder.partial, job.fingerprint
+        first = take_first_step(network, teacher, job.data, job.settings, job.student.config, place, progress)
     layers = adapt(network, job.settings)
     training = Training(network, teacher, job.data, job.settings, folder.partial, job.fingerprint)
     earlier = training.progressed.seconds
     training.run(progress)
     _write(job, folder, layers)
-    return earlier, training.progressed, training.before
+    return _Done(training.progressed, first, training.before if first is None else first.before, earlier)
+
+
+def _dense_matrices(job: Job, teacher: Any) -> list[PrunableLinear] | None:
+    """The teacher's matrices, for a pruned model that has zeros."""
+    if (
+        job.teacher is None
+        or not job.record.zero_params
+        or is_quantized(job.teacher.path, job.teacher.config)
+    ):
+        return None
+    return prunable_linears(teacher)
 
 
 def _measured(job: Job, network: Any, teacher: Any) -> HeldOut:

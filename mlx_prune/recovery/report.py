@@ -13,6 +13,7 @@ from mlx_prune.environment import device, versions
 from mlx_prune.hub_data import is_hub
 from mlx_prune.outside_names import plain
 from mlx_prune.recovery.data import TrainingData
+from mlx_prune.recovery.first_step import FirstStep
 from mlx_prune.recovery.losses import HeldOut
 from mlx_prune.recovery.settings import Recovery
 from mlx_prune.recovery.state import Progressed
@@ -27,6 +28,7 @@ def recovered_record(
     teacher: str | None,
     data: TrainingData,
     progressed: Progressed,
+    first: FirstStep | None,
     losses: Mapping[str, HeldOut],
     seconds: float,
     compute: str,
@@ -43,6 +45,7 @@ def recovered_record(
         teacher: What the user called the dense model, if there was one.
         data: What was learned from.
         progressed: How training went.
+        first: What was done before it, if anything.
         losses: On the held-out part.
         seconds: All of it took.
         compute: The type that was computed in.
@@ -52,6 +55,7 @@ def recovered_record(
     entry = {
         "teacher": teacher,
         "loss": settings.loss,
+        "first_step": None if first is None else first.to_json(),
         "full": settings.full,
         "rank": None if settings.full else settings.rank,
         "learning_rate": settings.rate,

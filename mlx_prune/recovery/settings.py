@@ -8,6 +8,7 @@ from mlx_prune.errors import RecipeError
 from mlx_prune.registry import option
 
 DISTILL, TEXT = "distill", "text"
+AUTO, NONE, LEAST_SQUARES = "auto", "none", "least-squares"
 
 
 @dataclass(frozen=True)
@@ -15,9 +16,11 @@ class Recovery:
     """Settings of a recovery.
 
     Attributes:
-        steps: Updates of the weights at most; 0 measures only.
+        steps: Updates of the weights at most; 0 leaves it at the first step.
         loss: "distill" (the divergence from the teacher's next-token distribution) or "text" (next-token
             loss on the text, without a teacher).
+        first_step: "least-squares" fits the kept weights of masks to the dense model's outputs before
+            training begins; "auto" does so where there is a dense teacher of the same shapes.
         full: Train the kept weights themselves rather than low-rank updates of them.
         rank: Of the updates.
         learning_rate: Of Adam, at its highest; None takes 1e-3 for low-rank updates and 1e-4 for weights.
@@ -35,6 +38,13 @@ class Recovery:
         order=21,
         help="distill: towards the teacher's next-token distribution; text: next-token loss on the text, "
         "without a teacher.",
+    )
+    first_step: str = option(
+        AUTO,
+        choices=(AUTO, LEAST_SQUARES, NONE),
+        order=21,
+        help="Before training, fit the kept weights of masks to the dense model's outputs by least squares "
+        "(with --steps 0 nothing else); auto: where the teacher has the same shapes.",
     )
     full: bool = option(
         False, order=22, help="Train the kept weights themselves, not low-rank updates of them."
@@ -62,6 +72,10 @@ class Recovery:
     def __post_init__(self) -> None:
         if self.loss not in (DISTILL, TEXT):
             raise RecipeError(f"Unknown loss {self.loss!r}; choose {DISTILL} or {TEXT}.")
+        if self.first_step not in (AUTO, LEAST_SQUARES, NONE):
+            raise RecipeError(
+                f"Unknown first step {self.first_step!r}; choose {AUTO}, {LEAST_SQUARES} or {NONE}."
+            )
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise RecipeError(f"A learning rate is between 0 and 1, not {self.learning_rate}.")
         least = {"steps": 0, "rank": 1, "batch_size": 1, "patience": 1, "seed": 0}

@@ -12,6 +12,7 @@ import mlx.core as mx
 from mlx_prune.store import complete_file
 
 STATE_FILE = "recovery-state.safetensors"
+_ENTRY = "recovery"
 
 
 @dataclass
@@ -40,26 +41,40 @@ class Progressed:
 
 
 def write_state(folder: Path, progressed: Progressed, arrays: dict[str, mx.array]) -> None:
-    """Write the state: its arrays, and beside them the rest as the file's metadata.
+    """Write the state.
+
+    Raises:
+        RecordsError: The disk is full or the folder cannot be written.
+    """
+    write_arrays(folder / STATE_FILE, arrays, progressed.fingerprint, asdict(progressed))
+
+
+def read_state(folder: Path, fingerprint: str) -> tuple[Progressed, dict[str, mx.array]] | None:
+    """The state that an earlier attempt at the same left, if there is one."""
+    found = read_arrays(folder / STATE_FILE, fingerprint)
+    return None if found is None else (Progressed(**found[0]), found[1])
+
+
+def write_arrays(file: Path, arrays: dict[str, mx.array], fingerprint: str, content: dict[str, Any]) -> None:
+    """Write arrays, and what goes with them as the file's metadata, whole or not at all.
 
     Raises:
         RecordsError: The disk is full or the folder cannot be written.
     """
     mx.eval(arrays)
-    with complete_file(folder / STATE_FILE) as file:
-        mx.save_safetensors(file, arrays, metadata={"progressed": json.dumps(asdict(progressed))})
+    with complete_file(file) as opened:
+        mx.save_safetensors(opened, arrays, metadata={_ENTRY: json.dumps([fingerprint, content])})
 
 
-def read_state(folder: Path, fingerprint: str) -> tuple[Progressed, dict[str, mx.array]] | None:
-    """The state that an earlier attempt at the same left, if there is one."""
-    file = folder / STATE_FILE
+def read_arrays(file: Path, fingerprint: str) -> tuple[dict[str, Any], dict[str, mx.array]] | None:
+    """What :func:`write_arrays` wrote under this fingerprint; None where there is none or it is damaged."""
     if not file.is_file():
         return None
     try:
         loaded: Any = mx.load(str(file), return_metadata=True)
         arrays, metadata = loaded
-        progressed = Progressed(**json.loads(metadata["progressed"]))
+        known, content = json.loads(metadata[_ENTRY])
         mx.eval(arrays)
     except (RuntimeError, ValueError, KeyError, TypeError):
-        return None  # of another version, or damaged by something else than a kill: training starts over
-    return (progressed, arrays) if progressed.fingerprint == fingerprint else None
+        return None  # damaged by something else than a kill: it is made again
+    return (content, arrays) if known == fingerprint else None
