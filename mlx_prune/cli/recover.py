@@ -67,8 +67,8 @@ def command(
 ) -> None:
     """Train PRUNED towards the dense model into a folder that stock mlx-lm loads.
 
-    The kept weights of masks are fitted to the dense matrices' outputs by least squares; then low-rank updates
-    (or, with --full, the kept weights themselves) are trained on the dense model's next-token
+    The kept weights of masks are fitted to the dense matrices' outputs by least squares. Then low-rank
+    updates (with --full, the kept weights themselves) are trained on the dense model's next-token
     distributions and merged under the mask: every zero stays a zero, bit for bit. Both models are in memory.
     The training carries on where it was stopped.
     """

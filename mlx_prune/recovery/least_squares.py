@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 from mlx_prune.activations.hidden import HiddenStates
 from mlx_prune.activations.passes import BlockSteps
@@ -90,7 +90,7 @@ def _fit_block(
     steps: BlockSteps, index: int, linears: Sequence[PrunableLinear], dense: dict[str, PrunableLinear]
 ) -> dict[str, Fit]:
     """Layer by layer of the block's inputs: those that share one are measured once."""
-    sums = steps.watch(index, measure=partial(gram_sums), advance=False)
+    sums = steps.watch(index, measure=gram_sums, advance=False)
     found = {}
     for linear in linears:
         gram = sums[linear.name]
@@ -142,8 +142,7 @@ def fitted(pruned: mx.array, dense: mx.array, gram: GramSums) -> tuple[mx.array,
     better = mx.isfinite(after) & (after < before)
     result = mx.where(better[:, None], start + moved, start)
     whole = ((goal @ h) * goal).sum()
-    errors = [before.sum(), mx.where(better, after, before).sum(), whole]
+    errors = mx.stack([before.sum(), mx.where(better, after, before).sum(), whole])
     mx.eval(result, errors)
-    first, last, norm = (float(error.item()) for error in errors)
-    norm = norm or 1.0
-    return result, Fit(max(0.0, first) / norm, max(0.0, last) / norm)
+    first, last, norm = np.array(errors, np.float64).tolist()
+    return result, Fit(max(0.0, first) / (norm or 1.0), max(0.0, last) / (norm or 1.0))

@@ -72,7 +72,7 @@ def models(tmp_path_factory):
 
 
 def test_without_a_step_of_training_the_divergence_falls(models, text, tmp_path):
-    record = recovered_copy(models[1], tmp_path / "out", text, steps=0)
+    record = recovered_copy(models[1], tmp_path / "out", text, first_step="auto", steps=0)
     entry = record.entries["recovery"]["first_step"]
     assert entry["taken"]
     assert entry["error_after"] < 0.8 * entry["error_before"]
@@ -84,13 +84,13 @@ def test_without_a_step_of_training_the_divergence_falls(models, text, tmp_path)
 
 
 def test_it_is_taken_once(models, text, tmp_path, monkeypatch):
-    whole = recovered_copy(models[1], tmp_path / "whole", text, steps=2)
+    whole = recovered_copy(models[1], tmp_path / "whole", text, first_step="auto", steps=2)
     monkeypatch.setattr(job, "adapt", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        recovered_copy(models[1], tmp_path / "out", text, steps=2)
+        recovered_copy(models[1], tmp_path / "out", text, first_step="auto", steps=2)
     monkeypatch.undo()
     monkeypatch.setattr(first_step, "fit_network", lambda *_: 1 / 0)
-    again = recovered_copy(models[1], tmp_path / "out", text, steps=2)
+    again = recovered_copy(models[1], tmp_path / "out", text, first_step="auto", steps=2)
     for name, expected in values(tmp_path / "whole").items():
         np.testing.assert_allclose(values(tmp_path / "out")[name], expected, rtol=0, atol=1e-6)
     assert again.recovery.held_out["pruned"] == pytest.approx(whole.recovery.held_out["pruned"])
@@ -104,7 +104,7 @@ def test_it_is_undone_where_the_held_out_loss_becomes_worse(models, text, tmp_pa
         return {}
 
     monkeypatch.setattr(first_step, "fit_network", spoil)
-    record = recovered_copy(models[1], tmp_path / "out", text, steps=0)
+    record = recovered_copy(models[1], tmp_path / "out", text, first_step="auto", steps=0)
     assert not record.entries["recovery"]["first_step"]["taken"]
     before, after = stored(models[1]), stored(tmp_path / "out")
     assert all((before[name] == after[name]).all() for name in before)
@@ -117,5 +117,7 @@ def test_it_needs_a_teacher_of_the_same_shapes(models, text, tmp_path):
         job.recover(models[1], tmp_path / "out", data=text, teacher=other, settings=settings)
     with pytest.raises(RecipeError, match="has no teacher"):
         recovered_copy(models[1], tmp_path / "out", text, first_step="least-squares", loss="text")
-    record = job.recover(models[1], tmp_path / "out", data=text, teacher=other, settings=short(steps=1))
+    record = job.recover(
+        models[1], tmp_path / "out", data=text, teacher=other, settings=short(steps=1, first_step="auto")
+    )
     assert record.entries["recovery"]["first_step"] is None

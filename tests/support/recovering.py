@@ -22,6 +22,7 @@ SHORT: dict[str, Any] = {
     "batch_size": 2,
     "sequence_length": 16,
     "learning_rate": 0.002,
+    "first_step": "none",
 }
 
 
