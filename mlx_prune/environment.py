@@ -41,7 +41,7 @@ def device() -> dict[str, str | int | bool]:
         "machine": _processor_name(),
         "backend": backend(),
         "device_name": str(mx.device_info().get("device_name", "")),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        "cores": cores(),
         "memory_bytes": physical_memory(),
         "openblas": _blas.status()[0],
     }
@@ -54,6 +54,11 @@ def backend() -> str:
     if mx.default_device() == mx.Device(mx.cpu):
         return "cpu"
     return "metal" if mx.metal.is_available() else "cuda"
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def physical_memory() -> int:

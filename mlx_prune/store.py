@@ -83,6 +83,27 @@ def lock(path: Path) -> int:
 
 
 @contextmanager
+def taking_turns(path: Path) -> Iterator[None]:
+    """Hold a file for this process, waiting for others that do: to read it, and to write it with an addition.
+
+    Raises:
+        RecordsError: The folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(
+            path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644
+        )
+    except OSError as error:
+        raise RecordsError(_explain(error, path)) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def locked(run: Path, rank: int = 0) -> Iterator[None]:
     """Hold a run folder for this process; the lock ends with the process, however that ends.
 

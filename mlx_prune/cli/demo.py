@@ -12,7 +12,7 @@ import click
 from mlx_prune import words
 from mlx_prune.cli.terminal.browser import show_page
 from mlx_prune.cli.terminal.console import console, emit_json, print_headline, say
-from mlx_prune.cli.terminal.options import json_option, min_answered_option
+from mlx_prune.cli.terminal.options import jobs_option, json_option, min_answered_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,9 +37,12 @@ QUICK_SPARSITIES = (30.0, 70.0)
 )
 @click.option("--quick", is_flag=True, help="Two sparsities of four; plain `demo` adds the others.")
 @click.option("--open", "browse", is_flag=True, help="Open the report in a browser, where there is a screen.")
+@jobs_option
 @min_answered_option
 @json_option
-def command(out: Path, quick: bool, browse: bool, min_answered: float, as_json: bool) -> None:
+def command(
+    out: Path, quick: bool, browse: bool, jobs: int | None, min_answered: float, as_json: bool
+) -> None:
     """Prune the embedded model three ways at four sparsities, question it, and say what that did.
 
     The embedded model is a demonstration of the tool, not evidence about language models.
@@ -51,7 +54,7 @@ def command(out: Path, quick: bool, browse: bool, min_answered: float, as_json: 
     state = state_of(out, config, min_answered)
     result = kept = DemoResult.read(out, state)
     if result is None:
-        result = _made(out, config, min_answered)
+        result = _made(out, config, jobs, min_answered)
         result.write(out, state_of(out, config, min_answered))
     shown = {row.configuration for row in result.rows}
     left_out = [name for name in _config(quick=False).configurations("demo") if name not in shown]
@@ -126,7 +129,7 @@ def _config(*, quick: bool) -> StudyConfig:
     return dataclasses.replace(config, grid=dataclasses.replace(config.grid, sparsities=QUICK_SPARSITIES))
 
 
-def _made(out: Path, config: StudyConfig, min_answered: float) -> DemoResult:
+def _made(out: Path, config: StudyConfig, jobs: int | None, min_answered: float) -> DemoResult:
     """Run what is left, and write the report."""
     from mlx_prune.cli.demo_result import DemoResult, other_versions, refuse_another_demo
     from mlx_prune.cli.study import run_with_view
@@ -134,6 +137,6 @@ def _made(out: Path, config: StudyConfig, min_answered: float) -> DemoResult:
     from mlx_prune.report.write import write_report
 
     refuse_another_demo(out, config)
-    run_with_view(config, out)
+    run_with_view(config, out, jobs=jobs)
     paths = write_report(out, min_answered=min_answered)
     return DemoResult(study_rows(out, min_answered), paths.finding, paths.page.name, other_versions(out))

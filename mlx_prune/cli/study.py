@@ -11,6 +11,7 @@ from mlx_prune import words
 from mlx_prune.cli.terminal.console import console, emit_json, say, warn
 from mlx_prune.cli.terminal.options import (
     bbq_option,
+    jobs_option,
     json_option,
     min_answered_option,
     refuse_ignored,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     "--calibration", metavar="SOURCE", help="Where activations are measured, in place of the file's."
 )
 @text_option
+@jobs_option
 @min_answered_option
 @trust_option
 @json_option
@@ -56,6 +58,7 @@ def command(
     wording: str | None,
     calibration: str | None,
     text: str | None,
+    jobs: int | None,
     min_answered: float,
     trust_remote_code: bool,
     as_json: bool,
@@ -80,11 +83,11 @@ def command(
         config = read_preset(preset)
     config = config.with_sources(model=model, bbq=bbq, calibration=calibration, text=text, wording=wording)
     if dry_run:
-        _plan(config_file or preset or "", config, out, trust_remote_code, as_json)
+        _plan(config_file or preset or "", config, out, jobs, trust_remote_code, as_json)
         return
     from mlx_prune.cli.tables.study import legend, study_rows, study_table
 
-    run_with_view(config, out, trust_remote_code=trust_remote_code)
+    run_with_view(config, out, jobs=jobs, trust_remote_code=trust_remote_code)
     from mlx_prune.study.about import read_about
 
     rows = study_rows(out, min_answered)
@@ -100,17 +103,32 @@ def command(
         warn(warning)
 
 
-def run_with_view(config: StudyConfig, out: Path, *, trust_remote_code: bool = False) -> None:
+def run_with_view(
+    config: StudyConfig, out: Path, *, jobs: int | None = None, trust_remote_code: bool = False
+) -> None:
     """Run what is not finished, showing the grid on a terminal."""
+    from mlx_prune.cli.kept_out import keep_out
     from mlx_prune.study.runner import run_study
 
     with study_view(config, [model.label for model in config.models]) as (progress, watch):
-        run_study(config, out, trust_remote_code=trust_remote_code, progress=progress, watch=watch)
+        run_study(
+            config,
+            out,
+            jobs=jobs,
+            trust_remote_code=trust_remote_code,
+            progress=progress,
+            watch=watch,
+            begin=keep_out,
+        )
 
 
-def _plan(title: object, config: StudyConfig, out: Path, trust_remote_code: bool, as_json: bool) -> None:
+def _plan(
+    title: object, config: StudyConfig, out: Path, jobs: int | None, trust_remote_code: bool, as_json: bool
+) -> None:
     from mlx_prune.study.plan import plan_study
+    from mlx_prune.study.side_by_side import at_once
 
+    jobs = at_once(config, jobs)
     with progress_bars() as progress:
         plan = plan_study(config, out, trust_remote_code=trust_remote_code, progress=progress)
     if as_json:
@@ -131,5 +149,6 @@ def _plan(title: object, config: StudyConfig, out: Path, trust_remote_code: bool
     screen.print(table)
     screen.print(
         f"{plan.records:,} records, about {words.duration(plan.seconds)} for what is left, measured on "
-        f"{plan.sampled} questions of each dense model, plus latency.",
+        f"{plan.sampled} questions of each dense model, plus latency."
+        + (f" That is one configuration after the other; {jobs} will run at once." if jobs > 1 else ""),
     )

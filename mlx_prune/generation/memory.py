@@ -11,6 +11,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from mlx_prune.environment import backend, physical_memory
+from mlx_prune.shares import memory_sharers
 
 # More rows stop paying where the arithmetic units are busy: soon on a CPU, later on a GPU.
 _MOST_ITEMS = {"cpu": 64, "metal": 128, "cuda": 256}
@@ -51,5 +52,5 @@ def choose_batch_size(
     # Eight arrays of the widest layer's width, and the scores of 32 attention heads, in float32.
     activations = prompt_tokens * (widest * 8 + prompt_tokens * 32) * 4
     scores = vocabulary * 4 * (2 + seeds)
-    fitting = int(free_memory() * _SHARE_OF_FREE / (cache + activations + scores))
+    fitting = int(free_memory() * _SHARE_OF_FREE / memory_sharers() / (cache + activations + scores))
     return max(1, min(_MOST_ITEMS[backend()], fitting))

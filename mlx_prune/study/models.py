@@ -20,6 +20,7 @@ from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.job import write_copy
 from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.shares import memory_sharers
 from mlx_prune.study.candidates import describe
 from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.folder import StudyFolder
@@ -97,31 +98,18 @@ class DenseModel:
         return None
 
     def _fits(self, other_bytes: int) -> bool:
-        return self._bytes + other_bytes < _MEMORY_SHARE * physical_memory()
+        return self._bytes + other_bytes < _MEMORY_SHARE * physical_memory() / memory_sharers()
 
 
 class ModelMaker:
     """Makes the models of one dense model's configurations, one at a time."""
 
     def __init__(self, config: StudyConfig, study: StudyFolder, dense: DenseModel) -> None:
-        """Remove what an interrupted study left half done.
-
-        Args:
-            config: The study.
-            study: Its folder.
-            dense: The dense model.
-        """
         self._config = config
         self._study = study
         self._dense = dense
         self._statistics: ActivationStatistics | None = None
         self._work = study.work
-        self.clean()
-
-    def clean(self) -> None:
-        """Remove checkpoints that nobody asked to keep."""
-        if self._work.is_dir():
-            shutil.rmtree(self._work)
 
     @contextmanager
     def made(self, name: Configuration, progress: ProgressCallback) -> Iterator[Made]:

@@ -22,9 +22,9 @@ from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.perplexity import DEFAULT_LENGTH, DEFAULT_SEQUENCES
 from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.data import with_named_data
+from mlx_prune.study.finished import is_finished
 from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.recipes import recipe_of
-from mlx_prune.study.runner import is_finished
 
 SAMPLED_ITEMS = 40
 # A record with its answer, probabilities and counts, compressed; about what runs of thousands take.

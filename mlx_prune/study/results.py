@@ -15,7 +15,7 @@ from mlx_prune.json_files import read_object, to_jsonable, typed
 from mlx_prune.latency.family import LatencyRow, together
 from mlx_prune.stats.divergence import Divergence
 from mlx_prune.stats.perplexity import Perplexity
-from mlx_prune.store import write_atomically
+from mlx_prune.store import taking_turns, write_atomically
 
 T = TypeVar("T")
 
@@ -138,18 +138,23 @@ class ResultsFile(Generic[T]):
         self.path = path
         self._to_json = to_json
         self._together = together
+        self._kind = kind
         self._rows: dict[Configuration, T] = {}
-        if path.exists():
-            rows = typed(
-                read_object(path, RecordsError, _ADVICE), _Rows, str(path), RecordsError, _ADVICE
-            ).results
-            for number, row in enumerate(rows, start=1):
-                where = f"{path}, row {number}"
-                name = typed(row, _Named, where, RecordsError, _ADVICE)
-                self._rows[Configuration(name.model, name.prune_method, name.sparsity, name.pattern)] = typed(
-                    row, kind, where, RecordsError, _ADVICE
-                )
-            self._arrange()
+        self._read()
+
+    def _read(self) -> None:
+        """Take the rows of the file, where there is one."""
+        if not self.path.exists():
+            return
+        self._rows = {}
+        path = str(self.path)
+        rows = typed(read_object(self.path, RecordsError, _ADVICE), _Rows, path, RecordsError, _ADVICE)
+        for number, row in enumerate(rows.results, start=1):
+            where = f"{path}, row {number}"
+            named = typed(row, _Named, where, RecordsError, _ADVICE)
+            name = Configuration(named.model, named.prune_method, named.sparsity, named.pattern)
+            self._rows[name] = typed(row, self._kind, where, RecordsError, _ADVICE)
+        self._arrange()
 
     def _arrange(self) -> None:
         try:
@@ -170,18 +175,22 @@ class ResultsFile(Generic[T]):
     def put(self, name: Configuration, row: T) -> None:
         """Add or replace the row of one configuration; it is on the disk when this returns.
 
+        Rows that other processes have added meanwhile stay.
+
         Raises:
-            RecordsError: The file cannot be written.
+            RecordsError: The file cannot be written, or was damaged meanwhile.
         """
-        self._rows.pop(name, None)
-        self._rows[name] = row
-        self._arrange()
-        rows = [
-            {column: getattr(named, column) for column in _NAMES} | dict(self._to_json(row))
-            for named, row in self._rows.items()
-        ]
-        text = json.dumps({"results": rows}, indent=2, ensure_ascii=False, allow_nan=False)
-        write_atomically(self.path, f"{text}\n".encode())
+        with taking_turns(self.path):
+            self._read()
+            self._rows.pop(name, None)
+            self._rows[name] = row
+            self._arrange()
+            rows = [
+                {column: getattr(named, column) for column in _NAMES} | dict(self._to_json(row))
+                for named, row in self._rows.items()
+            ]
+            text = json.dumps({"results": rows}, indent=2, ensure_ascii=False, allow_nan=False)
+            write_atomically(self.path, f"{text}\n".encode())
 
 
 def perplexities(folder: Path) -> ResultsFile[PerplexityRow]:

@@ -11,6 +11,7 @@ from mlx_prune.progress import ProgressCallback
 from mlx_prune.runs.divergence import DenseReference, OtherTokensError
 from mlx_prune.runs.perplexity import perplexity
 from mlx_prune.study.config import StudyConfig
+from mlx_prune.study.finished import lacks_distance, lacks_text
 from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.results import DivergenceRow, PerplexityRow
 
@@ -26,15 +27,7 @@ class TextMeasures:
 
     def lacking(self, name: Configuration) -> bool:
         """Whether something is wanted of a configuration that is not there."""
-        wanted = self._config.perplexity.enabled
-        return wanted and (self._perplexities.get(name) is None or self._lacks_distance(name))
-
-    def _lacks_distance(self, name: Configuration) -> bool:
-        measure = self._config.divergence
-        if not measure.enabled or name.is_dense:
-            return False
-        row = self._divergences.get(name)
-        return row is None or row.top != measure.top
+        return lacks_text(self._config, self._perplexities, self._divergences, name)
 
     def prepare(
         self, name: Configuration, dense: Callable[[], LoadedModel], progress: ProgressCallback
@@ -59,7 +52,7 @@ class TextMeasures:
         """Measure what is lacking of a configuration; each figure is on the disk when this returns."""
         if not self.lacking(name):
             return
-        if self._lacks_distance(name):
+        if lacks_distance(self._config, self._divergences, name):
             self._compare(name, model, progress)
         if self._perplexities.get(name) is None:
             text = self._config.perplexity

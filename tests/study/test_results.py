@@ -130,3 +130,11 @@ def test_a_row_that_is_put_is_read_again_and_takes_the_old_ones_place(tmp_path: 
     sizes(tmp_path).put(WANDA, SizeRow(1))
     sizes(tmp_path).put(WANDA, SizeRow(2))
     assert [row for _, row in sizes(tmp_path).items()] == [SizeRow(2)]
+
+
+def test_rows_that_another_process_added_meanwhile_stay(tmp_path: Path) -> None:
+    mine, other = sizes(tmp_path), sizes(tmp_path)
+    other.put(WANDA, SizeRow(1))
+    mine.put(Configuration("m"), SizeRow(2))
+    assert mine.get(WANDA) == SizeRow(1)
+    assert dict(sizes(tmp_path).items()) == {WANDA: SizeRow(1), Configuration("m"): SizeRow(2)}

@@ -174,7 +174,7 @@ def test_items_and_texts_are_read_and_tokenized_once_for_all_models(
 ) -> None:
     import mlx_prune.runs.perplexity
     import mlx_prune.runs.questions
-    import mlx_prune.study.runner
+    import mlx_prune.study.work
 
     calls: list[str] = []
 
@@ -190,7 +190,7 @@ def test_items_and_texts_are_read_and_tokenized_once_for_all_models(
     counted(mlx_prune.runs.questions, "load_items")
     counted(mlx_prune.runs.questions, "PromptBuilder")
     counted(mlx_prune.runs.perplexity, "_sequences")
-    counted(mlx_prune.study.runner, "load_items")
+    counted(mlx_prune.study.work, "load_items")
     grid = Grid(methods=("magnitude", "width"), sparsities=(50.0,))
     text = tmp_path / "text.txt"
     text.write_text("Nobody has read this text before. " * 40)

@@ -87,6 +87,18 @@ def trust_option(function: F) -> F:
     return option(function)
 
 
+def jobs_option(function: F) -> F:
+    """Add ``--jobs``: configurations of a study to run at once."""
+    option = click.option(
+        "--jobs",
+        metavar="N",
+        type=click.IntRange(1),
+        help="Configurations to run at once, each in a process of its own: by default what cores and memory "
+        "allow, and one at a time where times are measured or a GPU computes.",
+    )
+    return option(function)
+
+
 def min_answered_option(function: F) -> F:
     """Add ``--min-answered``: the share of answers a rate needs, a percentage, as the fraction it is."""
     option = click.option(

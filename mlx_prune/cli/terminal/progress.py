@@ -15,6 +15,7 @@ from mlx_prune.progress import Progress, ProgressCallback, silent
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.progress import TaskID
 
     from mlx_prune.configuration import Configuration
     from mlx_prune.study.config import StudyConfig
@@ -33,7 +34,6 @@ def progress_bars() -> Iterator[ProgressCallback]:
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
-        TaskID,
         TextColumn,
         TimeElapsedColumn,
         TimeRemainingColumn,
@@ -105,12 +105,14 @@ class _View:
             TextColumn("{task.fields[note]}", style="dim"),
         )
         self._overall = self._bars.add_task("configurations", total=len(self._states), note="")
-        self._task = self._bars.add_task("", total=None, note="")
-        self._stage = ""
+        # By configuration, as several may be at work; the stage that its bar shows.
+        self._at_work: dict[str, tuple[TaskID, str]] = {}
 
     def event(self, event: StudyEvent) -> None:
         """A configuration started or ended."""
         self._states[event.name] = event.state
+        if event.state == "done" and event.name.folder in self._at_work:
+            self._bars.remove_task(self._at_work.pop(event.name.folder)[0])
         states = list(self._states.values())
         finished = sum(state in ("done", "there") for state in states)
         made = states.count("done")
@@ -122,14 +124,16 @@ class _View:
 
     def step(self, report: Progress) -> None:
         """The step at hand moved on."""
-        if report.stage != self._stage:
-            self._stage = report.stage
-            self._bars.reset(self._task)
-        self._bars.update(
-            self._task, description=plain(report.stage), completed=report.done, total=report.total
-        )
-        speed = self._bars.tasks[1].speed
-        self._bars.update(self._task, note=f"{words.count(speed)}/s" if speed else "")
+        name = report.stage.partition(":")[0]
+        if name not in self._at_work:
+            self._at_work[name] = self._bars.add_task("", total=None, note=""), report.stage
+        task, stage = self._at_work[name]
+        if report.stage != stage:
+            self._at_work[name] = task, report.stage
+            self._bars.reset(task)
+        self._bars.update(task, description=plain(report.stage), completed=report.done, total=report.total)
+        speed = next(found.speed for found in self._bars.tasks if found.id == task)
+        self._bars.update(task, note=f"{words.count(speed)}/s" if speed else "")
 
     def __rich__(self) -> RenderableType:
         """The grid above the bars."""
