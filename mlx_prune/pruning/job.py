@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlx_prune import distributed
 from mlx_prune.activations.text import named_source
+from mlx_prune.checkpoint.config import is_quantized
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.errors import RecipeError
 from mlx_prune.json_files import fingerprint
@@ -18,7 +19,7 @@ from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.quantization_report import QuantizationReport
-from mlx_prune.pruning.quantizing import finished, quantize_checkpoint
+from mlx_prune.pruning.quantizing import finished, quantize_checkpoint, quantized_already
 from mlx_prune.pruning.recipe import Recipe, recipe_for_model
 from mlx_prune.pruning.structure.prune import prune_structured
 from mlx_prune.pruning.structure_report import StructuredReport
@@ -98,6 +99,8 @@ def prune_and_quantize(
     out = expanded(out).absolute()
     recipe = recipe_for_model(recipe, model)
     source = Checkpoint.open(model, trust_remote_code=trust_remote_code)
+    if is_quantized(source.path, source.config):
+        raise quantized_already(source.path)
     origin = _origin(source, recipe, dtype)
     if out.exists() and not force:
         return finished(out, origin, quantization)

@@ -176,6 +176,14 @@ class Structure(Method):
         """What ``pruning_meta.json`` says of its own options; of a repair it tells the effect."""
         return {name: getattr(recipe, name) for name in self.own if name != "repair"}
 
+    def rows(self, removed: Mapping[str, Any]) -> list[tuple[str, str]]:  # noqa: ARG002
+        """What else a person should read of what was removed, for a table of two columns."""
+        return []
+
+    def remarks(self, removed: Mapping[str, Any]) -> list[str]:  # noqa: ARG002
+        """Sentences a user should see about what was removed."""
+        return []
+
     def pruner(self) -> Callable[..., Any] | None:
         """What prunes from folder to folder in a way of its own, called as ``prune_structured`` is.
 

@@ -80,7 +80,7 @@ def quantize_checkpoint(
     checkpoint, out = Checkpoint.open(model, trust_remote_code=trust_remote_code), Path(out)
     _ = checkpoint.shards
     if is_quantized(checkpoint.path, checkpoint.config):
-        raise _quantized_already(checkpoint.path)
+        raise quantized_already(checkpoint.path)
     source = PruningRecord.find(checkpoint.path)
     label = extend(DENSE if source is None else source.method or "", quantization)
     origin = origin or f"{checkpoint.quick_hash} {source and source.fingerprint}"
@@ -122,7 +122,7 @@ def _quantize(source: Checkpoint, quantization: BitFormat) -> _Quantized:
     """The quantized network, nothing of it evaluated yet."""
     network, config = source.network_and_config("stored")
     if any("scales" in module for _, module in network.named_modules()):
-        raise _quantized_already(source.path)
+        raise quantized_already(source.path)
     config = {key: value for key, value in config.items() if key != "quantization"}  # null, if there at all
     _store_as_declared(network, config)
     layers = dict(_quantizable(network))
@@ -173,7 +173,8 @@ def _write_weights(folder: OutputFolder, source: Checkpoint, done: _Quantized) -
     save_config(done.config, folder.partial / CONFIG_FILE, keep_vision_config=has_vision)
 
 
-def _quantized_already(path: Path) -> CheckpointError:
+def quantized_already(path: Path) -> CheckpointError:
+    """What refuses to quantize a model once more."""
     return CheckpointError(
         f"{path} is quantized already; quantize the dense or pruned checkpoint it was made from."
     )

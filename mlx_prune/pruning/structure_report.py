@@ -24,7 +24,7 @@ _SHORTFALL = 0.05
 
 @dataclass(frozen=True, kw_only=True)
 class StructuredReport(Report):
-    """What removing neurons, heads or blocks did.
+    """What removing neurons, heads, blocks or experts did.
 
     Attributes:
         recipe: What was asked for.
@@ -32,8 +32,9 @@ class StructuredReport(Report):
         parameters: All parameters of the model.
         bytes: Of the weight files.
         flops_per_token: Of one new token after a context of :data:`sizes.CONTEXT` tokens.
-        removed: What is gone: under "blocks", "neurons" or "groups", how many there were and are
-            ("before", "after"), and which went (not of neurons); for blocks also the score each had.
+        removed: What is gone: under "blocks", "neurons", "groups" or "experts", how many there were and are
+            ("before", "after"), and which went (not of neurons); for blocks and experts also the score each
+            had.
         repair: Relative errors with and without: of the corrected projection of each block under "neurons"
             and "groups", of the hidden states after each gap under "blocks"; None if not asked for.
     """
@@ -81,6 +82,7 @@ class StructuredReport(Report):
         gone = self.removed.get("blocks", {}).get("removed", [])
         if self.recipe.repair and 0 in gone:
             found.append("No block comes before the first that is gone, so repair could not make up for it.")
+        found += self.recipe.structure.remarks(self.removed)
         return (*found, *choice.sentences(self.kernels))
 
     def rows(self) -> list[tuple[str, str]]:
@@ -93,6 +95,7 @@ class StructuredReport(Report):
             )
             for unit, entry in self.removed.items()
         ]
+        found += self.recipe.structure.rows(self.removed)
         found += [
             ("Block weights", _change(self.prunable)),
             ("Parameters", _change(self.parameters)),

@@ -10,25 +10,29 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 import pytest
+from prune_together import recipe_of
 from tiny_experts import save_tiny_experts
 from tiny_models import save_tiny_model
 
-import mlx_prune
+from mlx_prune.pruning.job import write_pruned
 
 SCRIPT = Path(__file__).parents[1] / "support" / "prune_together.py"
 
 
 @pytest.mark.parametrize(
     ("architecture", "label"),
-    [("llama", "wanda"), ("llama", "sparsegpt"), ("llama", "wanda+owl"), ("mixtral", "wanda")],
+    [
+        ("llama", "wanda"),
+        ("llama", "sparsegpt"),
+        ("llama", "wanda+owl"),
+        ("mixtral", "wanda"),
+        ("mixtral", "experts"),
+    ],
 )
 def test_two_processes_prune_as_one_does(tmp_path: Path, architecture: str, label: str) -> None:
     save = save_tiny_model if architecture == "llama" else save_tiny_experts
     model = save(tmp_path / "tiny", architecture)
-    method, _, allocation = label.partition("+")
-    text = mlx_prune.Calibration("demo", 5, 32)
-    recipe = mlx_prune.Recipe(method, 0.5, calibration=text, allocation=allocation or None)
-    alone = mlx_prune.prune_checkpoint(model, tmp_path / "alone", recipe, cache=False)
+    alone = write_pruned(model, tmp_path / "alone", recipe_of(label))
 
     sockets = [socket.socket() for _ in range(2)]
     for one in sockets:

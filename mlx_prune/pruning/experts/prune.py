@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -210,12 +210,7 @@ class _Pruning:
         plan, folder, source = self._plan, self._folder, self._plan.source.checkpoint
         guarded, limit = self._guarded()
         with self._watch.timing("select"):
-            kept = {
-                mixture.block: scores.kept(
-                    self._scores(mixture), plan.removed, plan.routing.groups, guarded.get(mixture.block, ())
-                )
-                for mixture in plan.mixtures
-            }
+            kept = {m.block: self._kept(m, guarded.get(m.block, ())) for m in plan.mixtures}
         with self._watch.timing("write"):
             files = plan.files.cut(kept)
             for number, file in enumerate(files):
@@ -223,7 +218,8 @@ class _Pruning:
                 self._progress(Progress("write", number + 1, len(files), file.name))
             write_index(folder.partial, source.path, files)
             copy_side_files(source.path, folder.partial)
-            write_json(folder.partial / CONFIG_FILE, plan.config)
+            further = {"num_nextn_predict_layers": 0} if plan.files.left_out else {}
+            write_json(folder.partial / CONFIG_FILE, plan.config | further)
         result = Checkpoint(folder.partial, source.trust_remote_code)
         check_weights(source, result, plan.mixtures, kept)
         report = self._report(result, kept, guarded, limit, kernels)
@@ -232,6 +228,12 @@ class _Pruning:
         (folder.partial / _STATE_FILE).unlink(missing_ok=True)
         publish(folder, report.record)
         return report
+
+    def _kept(self, mixture: Mixture, guarded: Sequence[int]) -> Indices:
+        return scores.kept(self._scores(mixture), self._plan.removed, self._plan.routing.groups, guarded)
+
+    def _mixture(self, block: int) -> Mixture:
+        return next(mixture for mixture in self._plan.mixtures if mixture.block == block)
 
     def _scores(self, mixture: Mixture) -> scores.Floats:
         score = self._recipe.score
@@ -266,6 +268,10 @@ class _Pruning:
             for mixture in plan.mixtures
             if self._state.sums
         }
+        saved = sum(
+            len(np.intersect1d(found, np.setdiff1d(everything, self._kept(self._mixture(block), ()))))
+            for block, found in guarded.items()
+        )
         experts = {
             "before": plan.routing.experts,
             "after": plan.routing.experts - plan.removed,
@@ -274,6 +280,7 @@ class _Pruning:
             "scores": [self._scores(mixture).tolist() for mixture in plan.mixtures],
             "guarded": {str(block): found for block, found in guarded.items()},
             "guard_limit": limit,
+            "saved": saved,
             "unseen": sum(len(found) for found in unseen.values()),
             "left_out": len(plan.files.left_out),
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from mlx_prune.errors import RecipeError
@@ -68,6 +68,38 @@ class Experts(Structure):
     def recorded(self, recipe: StructuredRecipe) -> dict[str, Any]:
         """Its own options."""
         return {"units": "experts", "scores": cast(ExpertsRecipe, recipe).score, **super().recorded(recipe)}
+
+    def rows(self, removed: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Super experts, and why they are still there."""
+        experts = removed["experts"]
+        guarded = [(block, expert) for block, found in experts["guarded"].items() for expert in found]
+        if not guarded:
+            return []
+        places = ", ".join(f"{expert} of block {block}" for block, expert in guarded)
+        return [
+            (
+                "Super experts kept",
+                f"{places}: their outputs reach beyond {experts['guard_limit']:.3g} and make the massive "
+                f"activations of their blocks; {experts['saved']} would have gone by score (--unguarded)",
+            )
+        ]
+
+    def remarks(self, removed: Mapping[str, Any]) -> list[str]:
+        """Experts that the text did not reach, and tensors that mlx-lm does not read."""
+        experts = removed["experts"]
+        found = []
+        if experts["unseen"]:
+            total = experts["before"] * len(experts["blocks"])
+            found.append(
+                f"No token of the calibration text was routed to {experts['unseen']} of {total} experts, "
+                "which count as worth nothing; a longer text tells more."
+            )
+        if experts["left_out"]:
+            found.append(
+                f"{experts['left_out']} tensors of blocks that predict further tokens were left out: mlx-lm "
+                "does not read them, and their experts have no scores."
+            )
+        return found
 
     def check(self, recipe: StructuredRecipe) -> None:
         """A guard needs a text; statistics are of the dense model."""
