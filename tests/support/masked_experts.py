@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -14,57 +17,45 @@ from mlx_prune.activations.blocks import calls_replaced, own_call
 from mlx_prune.pruning.experts.mixtures import Mixture
 
 
-class _Hidden:
-    """A router's matrix, transposed, by which tokens are multiplied; some logits are minus infinity."""
-
-    def __init__(self, weight: mx.array, gone: mx.array) -> None:
-        self._weight, self._gone = weight, gone
-        self.shape, self.dtype = weight.shape, weight.dtype
-
-    @property
-    def T(self) -> _Hidden:
-        return self
-
-    def astype(self, dtype: mx.Dtype) -> _Hidden:
-        return self
-
-    def __rmatmul__(self, x: mx.array) -> mx.array:
-        return mx.where(self._gone, -mx.inf, x @ self._weight.T)
-
-
 @contextmanager
 def experts_hidden(
     network: nn.Module, mixtures: list[Mixture], removed: Mapping[int, list[int]]
 ) -> Iterator[None]:
-    """While open, the scores of some experts are minus infinity in the routers of a network.
+    """While open, some experts' scores are minus infinity in the routers of a network.
 
-    Where a bias is added to the scores to choose (DeepSeek-V3), the bias is; else the logits are.
+    So are their biases, where a bias is added to the scores to choose (DeepSeek-V3).
     """
     modules = dict(network.named_modules())
     with ExitStack() as stack:
         for mixture in mixtures:
-            routers = {name: name.rpartition(".") for name in mixture.parameters}
-            own = {n: p for n, p in routers.items() if p[0] not in mixture.stacks}
-            biases = [parts for name, parts in own.items() if "bias" in parts[2] and parts[2] != "biases"]
-            for layer, _, last in biases:
-                values = np.array(modules[layer][last])
-                values[removed[mixture.block]] = -np.inf
-                modules[layer][last] = mx.array(values)
-            if biases:
-                continue
-            for name, (layer, _, last) in own.items():
-                if last != "weight":
-                    continue
-                module = modules[layer]
-                gone = np.zeros(mixture.parameters[name], dtype=bool)
+            own = [name for name in mixture.parameters if name.rpartition(".")[0] not in mixture.stacks]
+            for name in own:
+                layer, _, last = name.rpartition(".")
+                module, gone = modules[layer], np.zeros(mixture.parameters[name], dtype=bool)
                 gone[removed[mixture.block]] = True
-                if isinstance(module, nn.Linear | nn.QuantizedLinear):
+                if last.endswith("bias"):
+                    module[last] = mx.where(mx.array(gone), -mx.inf, module[last])
+                elif last == "weight" and isinstance(module, nn.Linear | nn.QuantizedLinear):
                     stack.enter_context(calls_replaced([module], _hiding(mx.array(gone))))
-                else:
-                    weight = module.pop("weight")
-                    object.__setattr__(module, "weight", _Hidden(weight, mx.array(gone)))
+                elif last == "weight" and not any("bias" in name for name in own):
+                    stack.enter_context(calls_replaced([module], _hiding_in_softmax(mx.array(gone))))
         yield
 
 
 def _hiding(gone: mx.array) -> Any:
     return lambda module, x: mx.where(gone, -mx.inf, own_call(module, x))
+
+
+def _hiding_in_softmax(gone: mx.array) -> Any:
+    """For routers that multiply by a matrix of their own: what they know as ``mx`` has another softmax."""
+
+    def softmax(logits: mx.array, **settings: Any) -> mx.array:
+        return mx.softmax(mx.where(gone, -mx.inf, logits), **settings)
+
+    def call(module: nn.Module, x: mx.array) -> Any:
+        known = SimpleNamespace(**{name: getattr(mx, name) for name in dir(mx)})
+        known.softmax = softmax
+        with patch.object(sys.modules[type(module).__mro__[1].__module__], "mx", known):
+            return own_call(module, x)
+
+    return call
