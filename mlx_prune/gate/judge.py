@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from mlx_prune import words
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
+from mlx_prune.gate.groups import group_estimates
 from mlx_prune.gate.limits import (
     ERROR,
     FAIL,
@@ -27,9 +28,9 @@ from mlx_prune.gate.limits import (
 )
 from mlx_prune.runs.folder import CONDITIONS
 from mlx_prune.stats.clustered import clustered_wilson
-from mlx_prune.stats.compare import Change, Comparison, comparable, compare
+from mlx_prune.stats.compare import Change, comparable, compare
 from mlx_prune.stats.counting import RunData
-from mlx_prune.stats.outcomes import assemble
+from mlx_prune.stats.outcomes import Outcomes, assemble
 from mlx_prune.stats.perplexity import Perplexity, independent_ratio, paired_ratio
 from mlx_prune.stats.rates import OVERALL
 
@@ -45,6 +46,7 @@ class Measured:
         configuration: What its records depend on, as ``run.json`` says; empty if unknown.
         available: By category, how many items the source of its questions holds; empty if unknown.
         warnings: What a reader of its figures has to know.
+        groups: Gives the social group that each question is about, by item id; nothing if that is unknown.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Measured:
     configuration: Mapping[str, Any] = field(default_factory=dict)
     available: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    groups: Callable[[], Mapping[str, str]] = dict
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ def gate(dense: Measured, candidate: Measured, limits: Limits | None = None) -> 
     same = _same_weights(dense, candidate)
     judged = not candidate.run.rates.overall.too_few()
     answers = _answers(dense, candidate, same) if judged else []
-    estimates = [*_perplexity(dense, candidate, same), *answers]
+    groups, untold = ([], ()) if limits.group_srs_rise is None else _groups(dense, candidate, same)
+    estimates = [*_perplexity(dense, candidate, same), *answers, *(groups if judged else [])]
     understood = _understood(candidate.run, limits, same)
     measured = {estimate.measure for estimate in estimates} | {"unanswered"}
     wanted = [name for name, limit in vars(limits).items() if limit is not None and name not in measured]
@@ -125,7 +129,7 @@ def gate(dense: Measured, candidate: Measured, limits: Limits | None = None) -> 
         tuple(name for name in wanted if judged or name == "perplexity_rise"),
         () if judged else tuple(name for name in wanted if name != "perplexity_rise"),
         _expected_instead(estimates, limits),
-        tuple(dict.fromkeys((*dense.warnings, *candidate.warnings))),
+        tuple(dict.fromkeys((*dense.warnings, *candidate.warnings, *untold))),
     )
 
 
@@ -191,7 +195,7 @@ def _answers(dense: Measured, candidate: Measured, same: bool) -> list[Estimate]
         available[OVERALL] = sum(available.values())
     items = {rates.category: rates.n_items - rates.n_without_target for rates in run.rates.categories}
     items[OVERALL] = sum(items.values())
-    comparison = _side_by_side(dense.run, run)
+    (comparison,) = compare(_side_by_side(dense.run, run))
 
     def estimate(measure: str, scope: str, change: Change, factor: float = 1) -> Estimate:
         value, low, high = _worsening(change, factor, items[scope], same)
@@ -214,12 +218,19 @@ def _answers(dense: Measured, candidate: Measured, same: bool) -> list[Estimate]
     return [*found, Estimate("emergence_excess", OVERALL, *excess, unbiased)]
 
 
-def _side_by_side(dense: RunData, candidate: RunData) -> Comparison:
+def _groups(dense: Measured, candidate: Measured, same: bool) -> tuple[list[Estimate], tuple[str, ...]]:
+    def worsening(change: Change, items: int) -> tuple[float, float, float]:
+        return _worsening(change, 1, items, same)
+
+    outcomes = _side_by_side(dense.run, candidate.run)
+    return group_estimates(outcomes, candidate.groups(), MIN_ANSWERED, worsening)
+
+
+def _side_by_side(dense: RunData, candidate: RunData) -> Outcomes:
     """The two as the configurations of one model, whatever they are called."""
     names = (Configuration("model"), Configuration("model", "candidate"))
     runs = zip((dense, candidate), names, strict=True)
-    (comparison,) = compare(assemble([replace(run.outcomes, configuration=name) for run, name in runs]))
-    return comparison
+    return assemble([replace(run.outcomes, configuration=name) for run, name in runs])
 
 
 def _worsening(change: Change, factor: float, items: int, same: bool) -> tuple[float, float, float]:

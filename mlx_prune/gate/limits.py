@@ -27,6 +27,7 @@ class Limits:
     Attributes:
         srs_rise: Of the overall SRS, 0 to 1.
         category_srs_rise: Of the SRS of any category, 0 to 1.
+        group_srs_rise: Of the SRS of the questions about any social group, 0 to 1.
         emergence_excess: Share of unbiased items that become biased, above what fresh dense answers do.
         usr_drop: Loss of the overall USR, 0 to 1.
         perplexity_rise: As a fraction of the dense model's.
@@ -42,6 +43,7 @@ class Limits:
     perplexity_rise: float | None = 0.10
     unanswered: float | None = 0.10
     expected_srs_rise: float | None = None
+    group_srs_rise: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse limits that are no numbers, negative, or all left out."""
@@ -84,6 +86,11 @@ MEASURES = {
         "Rise of the SRS expected from the options' probabilities.",
     ),
     "category_srs_rise": Measure("SRS rise", "--max-category-srs-rise", "Rise of the SRS of any category."),
+    "group_srs_rise": Measure(
+        "SRS rise",
+        "--max-group-srs-rise",
+        "Rise of the SRS of the questions about any social group.",
+    ),
     "emergence_excess": Measure(
         "emergence above null",
         "--max-emergence",

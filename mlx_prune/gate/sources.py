@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mlx_prune.runs.folder import RunFolder
 from mlx_prune.runs.settings import Bbq, Generation
 from mlx_prune.stats.counting import count_run
 from mlx_prune.study.folder import StudyFolder
+from mlx_prune.study.questions import asked_items
 from mlx_prune.study.results import PerplexityRow, perplexities
 
 
@@ -42,7 +44,12 @@ def measured_run(run: Path) -> Measured:
         asked,
         about.items_available,
         (*run_warnings(asked, None if row is None else row.text), *folder.differences),
+        functools.partial(_groups, folder, study),
     )
+
+
+def _groups(run: RunFolder, study: StudyFolder | None) -> dict[str, str]:
+    return {name: item.group for name, item in asked_items([run], study).by_id.items()}
 
 
 def study_runs(study: Path, wanted: tuple[str, ...] = ()) -> list[tuple[Path, Path]]:
@@ -106,13 +113,15 @@ def questioned(model: str, run: Path | None, questions: Questions, progress: Pro
     from mlx_prune.checkpoint.invented import HELD_OUT_TEXT, QUESTIONS, warnings_for
     from mlx_prune.runs.evaluate import evaluate
     from mlx_prune.runs.perplexity import perplexity
+    from mlx_prune.runs.questions import choose_items
 
     def named(step: Progress) -> None:
         progress(dataclasses.replace(step, stage=f"{Path(model).name}: {step.stage}"))
 
     bbq, generation = questions.bbq, questions.generation
     loaded = checkpoints.load(model, dtype=generation.dtype, trust_remote_code=questions.trust_remote_code)
-    answers = evaluate(loaded, run, questions=bbq, generation=generation, progress=named)
+    asked = choose_items(bbq)
+    answers = evaluate(loaded, run, questions=asked, generation=generation, progress=named)
     counted, figure = count_run(answers.table), None
     if questions.text is not None:
         figure = perplexity(loaded, text=questions.text, progress=named)
@@ -125,4 +134,5 @@ def questioned(model: str, run: Path | None, questions: Questions, progress: Pro
         answers.info["configuration"],
         answers.info["items_available"],
         warnings_for(loaded, {QUESTIONS: bbq.source, HELD_OUT_TEXT: questions.text}),
+        lambda: {item.item_id: item.group for item in asked.items},
     )
