@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mlx_prune.study.config import StudyConfig
 
 FILE = "demo.json"
+_PACKAGE = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,27 @@ _LISTS = ("sentences", "meaning")
 
 
 def state_of(folder: Path, config: StudyConfig, min_answered: float) -> str:
-    """A hash of what a result rests on: this version, what is asked, and every file by size and time."""
+    """A hash of what a result rests on.
+
+    That is what is asked, and by size and time every file of the folder and of this package: in a clone, one
+    version's changes from day to day.
+    """
     from mlx_prune.study.config import config_to_dict
 
+    found, package = _files(folder), _files(_PACKAGE)
+    content = [__version__, package, config_to_dict(config), min_answered, found]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _files(folder: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of the files in a folder, but for hidden ones, kept results and compiled code."""
     files = []
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name != FILE and not path.name.startswith("."):
-            found = path.stat()
-            files.append((str(path.relative_to(folder)), found.st_size, found.st_mtime_ns))
-    content = [__version__, config_to_dict(config), min_answered, files]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+        if path.name == FILE or path.name.startswith(".") or path.suffix == ".pyc" or not path.is_file():
+            continue
+        about = path.stat()
+        files.append((str(path.relative_to(folder)), about.st_size, about.st_mtime_ns))
+    return files
 
 
 def refuse_another_demo(folder: Path, config: StudyConfig) -> None:

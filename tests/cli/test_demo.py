@@ -96,7 +96,9 @@ def test_the_folder_of_another_versions_demo_is_refused(tmp_path: Path, capsys: 
     assert said.rstrip().endswith("name another folder with -o, or delete this one.")
 
 
-def test_a_kept_result_is_of_one_state_and_a_damaged_one_is_none(tmp_path: Path) -> None:
+def test_a_kept_result_is_of_one_state_and_a_damaged_one_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "records").write_text("1")
     config: StudyConfig = SMALL
@@ -110,6 +112,15 @@ def test_a_kept_result_is_of_one_state_and_a_damaged_one_is_none(tmp_path: Path)
     assert DemoResult.read(tmp_path, "another") is None
     (tmp_path / "runs" / "records").write_text("12")
     assert state_of(tmp_path, config, 0.5) != state
+    # In a clone, a version's own files change.
+    before, package = state_of(tmp_path, config, 0.5), tmp_path.with_name("package")
+    package.mkdir()
+    (package / "words.py").write_text("A = 1")
+    monkeypatch.setattr("mlx_prune.cli.demo_result._PACKAGE", package)
+    clone = state_of(tmp_path, config, 0.5)
+    assert clone != before
+    (package / "words.py").write_text("A = 12")
+    assert state_of(tmp_path, config, 0.5) != clone
     for damaged in ("{", "[]", json.dumps({"state": state, "rows": [{}], "finding": {}})):
         (tmp_path / FILE).write_text(damaged)
         assert DemoResult.read(tmp_path, state) is None

@@ -1,5 +1,6 @@
 """The page: self-contained, well-formed, safe with any text, and usable in a browser on a phone."""
 
+import html
 import json
 import re
 import shutil
@@ -94,6 +95,19 @@ def test_sections_come_in_reading_order(outline):
 def test_finding_limits_citation_and_exact_versions_are_on_it(page):
     for text in ("stereotype reliance", "BBQ is in English", "2605.08137", "<dt>mlx</dt><dd>0.32.4</dd>"):
         assert text in page
+
+
+def test_what_the_finding_means_stands_below_it(study, page):
+    from mlx_prune.report.words.finding import find
+
+    _, tables = study
+    found = find(tables)
+    shown = page.split('id="finding"')[1].split("</section>")[0]
+    assert shown.index("What this means") > shown.index('class="finding"')
+    # As a browser shows it: commands as code, without the marks of a terminal.
+    text = html.unescape(re.sub("</?code>", "`", shown))
+    assert " ".join(found.meaning) in text
+    assert "<code>mlxprune gate</code>" in shown
 
 
 def test_svg_takes_the_page_s_colors_and_font(study):

@@ -93,6 +93,7 @@ def report_page(
     style, script = (here.joinpath(f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js"))
     published = tables.published if len(tables.published) else None
     frontier = frontier_part(tables, figures)
+    finding = find(tables)
     page = (
         templates()
         .get_template("page.html.j2")
@@ -108,7 +109,8 @@ def report_page(
                     published=published is not None,
                 )
             ),
-            finding=find(tables),
+            finding=finding,
+            meaning=_with_code(" ".join(finding.meaning)),
             overview_note=_OVERVIEW_NOTE.format(floor=words.some_percent(floor_of(tables))),
             overview=grids.overview(tables),
             frontier=frontier,
@@ -158,6 +160,12 @@ def answers_part(changed: ChangedAnswers, about: StudyAbout, room: int) -> str:
         }
     )
     return str(section)
+
+
+def _with_code(text: str) -> Markup:
+    """A text in which `code` is set as such."""
+    around = Markup("{}"), Markup("<code>{}</code>")
+    return Markup().join(around[number % 2].format(part) for number, part in enumerate(text.split("`")))
 
 
 def frontier_part(tables: Tables, figures: Sequence[DrawnFigure]) -> dict[str, Any] | None:
