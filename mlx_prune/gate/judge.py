@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -31,7 +30,7 @@ from mlx_prune.stats.clustered import clustered_wilson
 from mlx_prune.stats.compare import Change, comparable, compare
 from mlx_prune.stats.counting import RunData
 from mlx_prune.stats.outcomes import Outcomes, assemble
-from mlx_prune.stats.perplexity import Perplexity, independent_ratio, paired_ratio
+from mlx_prune.stats.perplexity import Perplexity, independent_ratio, paired_ratio, relative
 from mlx_prune.stats.rates import OVERALL
 
 
@@ -271,10 +270,5 @@ def _perplexity(dense: Measured, candidate: Measured, same: bool) -> list[Estima
     else:
         ratio = independent_ratio(before, after)
         note = "not paired: losses by sequence are not recorded; measure again for a narrower interval"
-    value, low, high = (_relative(end) for end in (ratio.log, ratio.low, ratio.high))
+    value, low, high = (relative(end) for end in (ratio.log, ratio.low, ratio.high))
     return [replace(estimate, value=value, low=low, high=high, note=note)]
-
-
-def _relative(log_ratio: float) -> float:
-    """The rise that the logarithm of a ratio is; infinite beyond the largest float."""
-    return math.inf if log_ratio > math.log(sys.float_info.max) else math.expm1(log_ratio)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,11 +14,14 @@ from mlx_prune.errors import RecordsError
 from mlx_prune.latency.family import LatencyRow
 from mlx_prune.runs.folder import COMPLETE, RunFolder
 from mlx_prune.stats.compare import Comparison, comparable, compare
-from mlx_prune.stats.counting import NEEDED_COLUMNS, RunData, count_run
+from mlx_prune.stats.counting import NEEDED_COLUMNS, UNSCALED, RunData, count_run
+from mlx_prune.stats.levels import CONFIDENCE
 from mlx_prune.stats.outcomes import Outcomes, assemble
+from mlx_prune.stats.perplexity import Perplexity, RatioOfPerplexities, paired_ratio
 from mlx_prune.stats.rates import CategoryRates
 from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.questions import AskedItems, asked_items
+from mlx_prune.study.results import DivergenceRow
 from mlx_prune.study.states import RunState, run_states
 
 
@@ -36,6 +40,8 @@ class StudyData:
         min_answered: Share of answers that must be understood for a rate to be compared.
         states: How far every configuration is; those that are not complete are not among the runs.
         asked: The questions' texts, as far as they are known.
+        perplexities: As they were measured, by sequence.
+        divergences: Rows of ``divergence.json``.
     """
 
     runs: tuple[RunData, ...]
@@ -47,10 +53,27 @@ class StudyData:
     min_answered: float = MIN_ANSWERED
     states: tuple[RunState, ...] = ()
     asked: AskedItems = field(default_factory=lambda: AskedItems({}))
+    perplexities: Mapping[Configuration, Perplexity] = field(default_factory=dict)
+    divergences: Mapping[Configuration, DivergenceRow] = field(default_factory=dict)
 
     def actual_sparsity(self, configuration: Configuration) -> float | None:
         """Percent of zeros among the prunable weights, or None if it was not recorded."""
         return self._by_configuration[configuration].actual_sparsity
+
+    def perplexity_ratio(
+        self, configuration: Configuration, confidence: float = CONFIDENCE
+    ) -> RatioOfPerplexities | None:
+        """Of a configuration to its dense model, paired by sequence; None where that cannot be told."""
+        before, after = (self.perplexities.get(one) for one in (configuration.dense, configuration))
+        if before is None or after is None:
+            return None
+        if not all(map(math.isfinite, (before.value, after.value))):
+            return None
+        return paired_ratio(before, after, confidence)
+
+    def entropies(self, configuration: Configuration) -> Mapping[str, float]:
+        """Uncertainty of its answers in bits, by item; see :class:`~mlx_prune.stats.counting.RunData`."""
+        return self._by_configuration[configuration].entropies
 
     def rates(self, configuration: Configuration, category: str) -> CategoryRates | None:
         """Rates of one category or "overall"; None where the configuration was not asked it."""
@@ -99,7 +122,8 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
             # One run at a time in memory; what is kept of it is about ten bytes a record.
             run = RunFolder(state.path)
             complete.append(run)
-            table, pruned = run.records(NEEDED_COLUMNS, encoded=True), run.pruned
+            needed = (*NEEDED_COLUMNS, *UNSCALED) if run.configuration.is_dense else NEEDED_COLUMNS
+            table, pruned = run.records(needed, encoded=True), run.pruned
             runs.append(count_run(table, None if pruned is None else pruned.actual_sparsity))
     if not runs:
         begun = sum(state.answers > 0 for state in states)
@@ -126,4 +150,6 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
         min_answered=min_answered,
         states=tuple(states),
         asked=asked_items(complete, study),
+        perplexities={name: row.figure for name, row in perplexities.items()},
+        divergences=dict(study.divergences.items()),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -15,8 +16,11 @@ from mlx_prune.errors import RecordsError
 from mlx_prune.stats.columns import AnswerColumns, from_table
 from mlx_prune.stats.outcomes import RunOutcomes, classify
 from mlx_prune.stats.rates import Rates, compute_rates
+from mlx_prune.stats.uncertainty import letter_entropy
 
 _PROBABILITIES = ("p_a", "p_b", "p_c")
+UNSCALED = ("p1_a", "p1_b", "p1_c")
+"""Columns that :func:`count_run` takes a model's uncertainty from, where they are given."""
 
 NEEDED_COLUMNS = (
     *COLUMNS,
@@ -49,6 +53,8 @@ class RunData:
         actual_sparsity: Percent of zeros among the prunable weights, or None if it was not recorded.
         understood: Answers in ambiguous contexts, understood ones and all, by question template
             (2, templates).
+        entropies: Of the letters' probabilities at temperature 1, in bits, by item of ``outcomes``; empty
+            where they were not given.
     """
 
     configuration: Configuration
@@ -58,6 +64,7 @@ class RunData:
     elapsed_s: NDArray[np.float64]
     actual_sparsity: float | None
     understood: NDArray[np.float64]
+    entropies: Mapping[str, float] = field(default_factory=dict)
 
 
 def count_run(table: pa.Table, actual_sparsity: float | None = None) -> RunData:
@@ -74,14 +81,16 @@ def count_run(table: pa.Table, actual_sparsity: float | None = None) -> RunData:
     columns = from_table(table)
     ambiguous = columns.condition == 0
     elapsed = table["elapsed_s"].drop_null().to_numpy()
+    outcomes, entropies = _outcomes(configuration, table, columns)
     return RunData(
         configuration,
         compute_rates(columns),
-        _outcomes(configuration, table, columns),
+        outcomes,
         np.bincount(columns.parsed_answer[ambiguous] + 1, minlength=len(LETTERS) + 1)[1:],
         np.asarray(elapsed, np.float64),
         0.0 if configuration.is_dense else actual_sparsity,
         _understood(table, columns),
+        entropies,
     )
 
 
@@ -101,7 +110,9 @@ def _configuration(table: pa.Table) -> Configuration:
     return Configuration.of({name: values[0] for name, values in found.items()})
 
 
-def _outcomes(configuration: Configuration, table: pa.Table, columns: AnswerColumns) -> RunOutcomes:
+def _outcomes(
+    configuration: Configuration, table: pa.Table, columns: AnswerColumns
+) -> tuple[RunOutcomes, dict[str, float]]:
     kept = (columns.condition == 0) & (columns.stereotype_target_index >= 0)
     _, first, item = np.unique(columns.item[kept], return_index=True, return_inverse=True)
     rows = np.flatnonzero(kept)[first]
@@ -109,10 +120,11 @@ def _outcomes(configuration: Configuration, table: pa.Table, columns: AnswerColu
     stereotyped, unknown = columns.stereotype_target_index, columns.unknown_index
     roles = np.stack([stereotyped, 3 - stereotyped - unknown, unknown], axis=1)[rows]
     letters = np.stack([facts[name].to_numpy() for name in _PROBABILITIES], axis=1)
-    return RunOutcomes(
+    # Decoded first: a dictionary's scalars become Python's one by one, and slowly.
+    ids = facts["item_id"].cast(pa.string()).to_pylist()
+    found = RunOutcomes(
         configuration,
-        # Decoded first: a dictionary's scalars become Python's one by one, and slowly.
-        facts["item_id"].cast(pa.string()).to_pylist(),
+        ids,
         facts["category"].cast(pa.string()).to_pylist(),
         facts["question_index"].to_numpy(),
         item.reshape(-1),
@@ -121,3 +133,7 @@ def _outcomes(configuration: Configuration, table: pa.Table, columns: AnswerColu
         columns.guessed[kept],
         np.take_along_axis(letters, roles, axis=1).astype(np.float32),
     )
+    if not set(UNSCALED) <= set(table.column_names):
+        return found, {}
+    unscaled = np.stack([table[name].take(rows).to_numpy() for name in UNSCALED], axis=1)
+    return found, dict(zip(ids, letter_entropy(unscaled.astype(np.float64)).tolist(), strict=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -100,7 +101,9 @@ def sequence_hash(ids: NDArray[np.int32]) -> str:
     return hashlib.sha256(np.ascontiguousarray(ids, "<i4").tobytes()).hexdigest()[:16]
 
 
-def paired_ratio(dense: Perplexity, pruned: Perplexity) -> RatioOfPerplexities | None:
+def paired_ratio(
+    dense: Perplexity, pruned: Perplexity, confidence: float = CONFIDENCE
+) -> RatioOfPerplexities | None:
     """Ratio of two perplexities on the sequences of one text; None if the sequences are not the same ones.
 
     Its logarithm is the mean loss per token that was added. The interval takes the sequences as the sample
@@ -110,14 +113,16 @@ def paired_ratio(dense: Perplexity, pruned: Perplexity) -> RatioOfPerplexities |
     if dense.sequence_hashes != pruned.sequence_hashes or dense.tokens != pruned.tokens or not count:
         return None
     tokens = dense.tokens // count
-    return mean_added((np.array(pruned.sequence_nll) - np.array(dense.sequence_nll)) / tokens)
+    added = (np.array(pruned.sequence_nll) - np.array(dense.sequence_nll)) / tokens
+    return mean_added(added, confidence)
 
 
-def mean_added(added: NDArray[np.float64]) -> RatioOfPerplexities:
+def mean_added(added: NDArray[np.float64], confidence: float = CONFIDENCE) -> RatioOfPerplexities:
     """The logarithm of a ratio of perplexities from the mean loss per token that each sequence added.
 
     Args:
         added: Nats per token (sequences,), all sequences being of one length.
+        confidence: Level of the interval.
     """
     from scipy import stats
 
@@ -125,8 +130,13 @@ def mean_added(added: NDArray[np.float64]) -> RatioOfPerplexities:
     if count < 2 or not np.isfinite(added).all():
         return RatioOfPerplexities(value, math.nan, math.nan, count)
     error = float(added.std(ddof=1)) / math.sqrt(count)
-    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, count - 1)) * error
+    half = float(stats.t.ppf(0.5 + confidence / 2, count - 1)) * error
     return RatioOfPerplexities(value, value - half, value + half, count)
+
+
+def relative(log_ratio: float) -> float:
+    """The change that the logarithm of a ratio is, as a fraction; infinite beyond the largest float."""
+    return math.inf if log_ratio > math.log(sys.float_info.max) else math.expm1(log_ratio)
 
 
 def independent_ratio(dense: Perplexity, pruned: Perplexity) -> RatioOfPerplexities:

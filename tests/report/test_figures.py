@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from kept_distances import keep_distances
 from kept_texts import keep_texts
 from matplotlib.figure import Figure
 from mixed_study import MIXED, write_mixed_study
@@ -37,6 +38,7 @@ def tables(tmp_path_factory):
     grid = (*GRID[:1], *GRID[4:], ("wanda", 50.0, "2:4"))
     folder = write_full_study(tmp_path_factory.mktemp("study"), items=40, grid=grid)
     keep_texts(folder)
+    keep_distances(folder)
     return report_tables(folder)
 
 

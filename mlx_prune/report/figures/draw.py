@@ -15,6 +15,7 @@ from mlx_prune.report.figures import change as figures_change
 from mlx_prune.report.figures import effects as figures_effects
 from mlx_prune.report.figures import frontier as figures_frontier
 from mlx_prune.report.figures import groups as figures_groups
+from mlx_prune.report.figures import predictions as figures_predictions
 from mlx_prune.report.figures import rates as figures_rates
 from mlx_prune.report.figures.style import NARROW, WIDE, Layout, lay_out, look
 from mlx_prune.report.tables.build import Tables
@@ -141,6 +142,24 @@ FURTHER_FIGURES = (
         "models allowed for). Faint: within chance, or fewer than 6 templates to tell by.",
         ("groups",),
         figures_groups.groups,
+    ),
+    FigureKind(
+        "divergence",
+        "Distance from the dense model's predictions",
+        "Each point is a compressed model; the number is its target sparsity in percent. Far up and left: "
+        "the distribution of the next token moved while perplexity hardly did. Bars: 95 % intervals over "
+        "the sequences of the text.",
+        ("divergence",),
+        figures_predictions.divergence,
+    ),
+    FigureKind(
+        "uncertainty",
+        "Changed answers, by how sure the dense model was",
+        "Share of answers that choose another option than the dense model's under the same seed, by tenths "
+        "of the questions; at the right those where its letter probabilities were most even. Bars: 95 % "
+        "intervals over question templates; stronger lines: higher sparsity.",
+        ("uncertainty",),
+        figures_predictions.uncertainty,
     ),
     FigureKind(
         "direction",

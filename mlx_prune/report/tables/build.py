@@ -24,6 +24,7 @@ from mlx_prune.report.tables.change import (
     PairedTest,
 )
 from mlx_prune.report.tables.changing import Changing
+from mlx_prune.report.tables.divergence import Distance
 from mlx_prune.report.tables.frontier import Frontier
 from mlx_prune.report.tables.groups import GroupRate
 from mlx_prune.report.tables.latency import Latency, LatencyRatio
@@ -50,6 +51,7 @@ from mlx_prune.report.tables.study import (
     Transitions,
 )
 from mlx_prune.report.tables.table import Table
+from mlx_prune.report.tables.uncertainty import Uncertainty
 from mlx_prune.store import write_atomically
 
 STUDY_TABLES: tuple[Any, ...] = (
@@ -81,6 +83,8 @@ FURTHER_TABLES: tuple[Any, ...] = (
     LatencyRatio,
     Changing,
     GroupRate,
+    Distance,
+    Uncertainty,
 )
 """What the published study lacks."""
 
@@ -107,6 +111,8 @@ class Tables(Mapping[str, Table[Any]]):
     overall: Table[Overall]
     paired_tests: Table[PairedTest]
     groups: Table[GroupRate]
+    divergence: Table[Distance]
+    uncertainty: Table[Uncertainty]
     direction: Table[Direction]
     emergence: Table[Emergence]
     expected: Table[Expected]

@@ -21,6 +21,7 @@ from mlx_prune.stats.compare import overall_changes
 from mlx_prune.stats.dominance import Cost, criteria_in_use, dominance
 from mlx_prune.stats.levels import CONFIDENCE
 from mlx_prune.stats.outcomes import ANTI, STEREOTYPED
+from mlx_prune.stats.perplexity import relative
 from mlx_prune.stats.rates import OVERALL
 
 CRITERIA = ("size", "latency", "perplexity", "bias")
@@ -155,7 +156,22 @@ def _latency(
 
 
 def _perplexity(data: StudyData, name: Configuration) -> Interval:
-    """The figure, with an interval that holds together with those of all other configurations."""
+    """The figure, with an interval that holds together with those of all other configurations.
+
+    Paired by sequence it is that of the rise above dense, whose own figure is then exact: on one text, what
+    is hard for one model is hard for the other.
+    """
+    family = sum(data.perplexity_ratio(one) is not None for one in data.perplexity if not one.is_dense)
+    base = data.perplexity.get(name.dense)
+    if name.is_dense and base is not None:
+        others = data.models[name.model].configurations[1:]
+        if any(data.perplexity_ratio(other) is not None for other in others):
+            return Interval(base, base, base)
+    elif base is not None:
+        ratio = data.perplexity_ratio(name, 1 - (1 - CONFIDENCE) / max(family, 1))
+        if ratio is not None and not math.isnan(ratio.low):
+            ends = [base * (1 + relative(end)) for end in (ratio.low, ratio.high)]
+            return Interval(data.perplexity.get(name), *ends)
     low, high = data.perplexity_interval.get(name, (None, None))
     value = data.perplexity.get(name, low)
     if low is not None and high is not None and math.isfinite(high):

@@ -17,6 +17,7 @@ from mlx_prune.report.words.frontier import changing_sentence, undominated_sente
 from mlx_prune.report.words.groups import groups_sentence
 from mlx_prune.report.words.latency import latency_sentence
 from mlx_prune.report.words.meaning import UNNOTICED_PERPLEXITY, meaning_of, perplexity_changes
+from mlx_prune.report.words.predictions import change_of_perplexity, divergence_sentence, uncertainty_sentence
 from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.rates import OVERALL
 
@@ -84,6 +85,8 @@ def _find(tables: Tables) -> Finding:
         _direction(tables, largest.configuration),
         strict_sentence(tables),
         perplexity,
+        divergence_sentence(tables),
+        uncertainty_sentence(tables),
         _emergence(tables),
         _tests(tables),
         groups_sentence(tables),
@@ -197,9 +200,18 @@ def _perplexity(tables: Tables, rises: Sequence[PairedTest]) -> str:
     missed = "this rise" if len(seen) == 1 else f"{len(unseen)} of the {len(seen)} rises"
     return (
         f"Perplexity alone would have missed {missed}: "
-        f"{row.configuration.full_name} changed it by {words.percentage(change, sign=True)} while SRS rose "
-        f"by {words.fixed(_change(row))}."
+        f"{row.configuration.full_name} changed it by {_perplexity_change(tables, row, change)} while SRS "
+        f"rose by {words.fixed(_change(row))}."
     )
+
+
+def _perplexity_change(tables: Tables, row: PairedTest, change: float) -> str:
+    """With its interval where the two models' losses were paired."""
+    rows = tables.divergence.rows
+    paired = next((one for one in rows if one.configuration == row.configuration), None)
+    if paired is None or paired.perplexity_change.ends is None:
+        return words.percentage(change, sign=True)
+    return change_of_perplexity(paired.perplexity_change)
 
 
 def _emergence(tables: Tables) -> str:

@@ -76,7 +76,9 @@ def _found(tables: Tables, about: StudyAbout) -> Iterator[str]:
     compressed = [row for row in tables.overall.rows if not row.configuration.is_dense]
     if any(row.actual_sparsity is None for row in compressed):
         yield "The actual sparsity of some models was not recorded; the target stands in for it."
-    if any(row.perplexity.low is not None for row in tables.frontier.rows):
+    paired = {row.configuration for row in tables.divergence.rows if row.perplexity_change.low is not None}
+    with_interval = (row for row in tables.frontier.rows if row.perplexity.low is not None)
+    if any(not row.configuration.is_dense and row.configuration not in paired for row in with_interval):
         yield (
             "Intervals of perplexity take the tokens of a text as independent, which makes them too narrow; "
             "that all versions read the same text, which makes differences surer than they show, is not used."
