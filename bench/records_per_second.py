@@ -42,19 +42,19 @@ from mlx_prune.bbq.prompts import PromptBuilder
 from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.environment import backend, device, versions
 from mlx_prune.generation.engines import make_engine
+from mlx_prune.generation.forest import plant
 from mlx_prune.generation.interface import GenerationSettings, Prompt
-from mlx_prune.generation.prefixes import plan
 from mlx_prune.generation.sampling import Noise, StreamSampler, log_probabilities, perturb
 
 # hidden size, intermediate size, blocks, heads
 SHAPES = {"1b": (2048, 8192, 16, 32), "100m": (768, 2048, 12, 12)}
 # Functions of the batched engine whose own or cumulative time tells a stage.
 STAGES = {
-    "_extend": "shared beginnings of prompts",
-    "_prefill": "rest of the prompts, first-token logits",
+    "root": "what all prompts begin with",
+    "prefill": "the prompts, first-token logits",
     "advance": "decode forwards, noise and draws",
-    "answers": "text of the answers",
-    "plan": "arranging the prompts",
+    "finished": "text of the answers",
+    "plant": "arranging the prompts",
 }
 
 PLAIN = "plain mlx_lm.generate loop"
@@ -131,10 +131,10 @@ def where_time_goes(engine: Any, prompts: list[Prompt]) -> list[tuple[str, float
     profile.runcall(with_engine, engine, prompts)
     total = clock() - start
     found = dict.fromkeys(STAGES.values(), 0.0)
-    for (file, _, name), (_, _, own, cumulative, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+    for (file, _, name), (_, _, _, cumulative, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
         if "mlx_prune/generation" in file and name in STAGES:
             # MLX is lazy: a forward's time is spent where its result is first looked at.
-            found[STAGES[name]] += own if name == "_prefill" else cumulative
+            found[STAGES[name]] += cumulative
     found["building the computations (Python)"] = total - sum(found.values())
     return sorted(found.items(), key=lambda stage: -stage[1])
 
@@ -210,7 +210,7 @@ def main() -> int:
         closest = margin(model, settings, noise, by_id[item_id], seed)
         print(f"differs: {item_id} seed {seed}, two best scores of a draw within {closest:.1e}")
     total = sum(len(prompt.tokens) for prompt in prompts)
-    computed = plan(prompts, batched.batch_size or 1).computed_tokens()
+    computed = plant(prompts, batched.batch_size or 1).computed_tokens()
     print(f"\nprompt tokens computed: {computed} of {total * len(settings.seeds)} of the plain loop")
     stages = where_time_goes(batched, prompts)
     whole = sum(share for _, share in stages)

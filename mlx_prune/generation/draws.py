@@ -5,7 +5,7 @@ Next-token logits do not depend on the seed: seeds whose tokens agree so far rea
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from mlx_prune.environment import backend
 from mlx_prune.generation.finite import NotFiniteError
-from mlx_prune.generation.interface import Answer, GenerationSettings, Prompt
+from mlx_prune.generation.interface import Answer, GenerationSettings, Prompt, PromptAnswers
 from mlx_prune.generation.sampling import Noise, perturb
-from mlx_prune.generation.tokens import AnswerText
+from mlx_prune.generation.tokens import AnswerText, LetterProbabilities, as_triples
 
 # Bounds the (draws x vocabulary) arrays: 2**24 floats are 64 MB each.
 _MOST_SCORES = 1 << 24
@@ -32,34 +32,57 @@ class _Open:
     tokens: list[int]
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """How answers are drawn from a model's logits, and what is told of them.
+
+    Attributes:
+        settings: Temperature, seeds and length.
+        noise: Over the model's vocabulary.
+        end: Tokens that end an answer.
+        letters: First-token probabilities of A, B and C.
+        text: Of the tokens of an answer.
+    """
+
+    settings: GenerationSettings
+    noise: Noise
+    end: frozenset[int]
+    letters: LetterProbabilities
+    text: AnswerText
+
+
 class Draws:
-    """The answers of some prompts under all seeds."""
+    """The answers of some prompts under all seeds.
 
-    def __init__(
-        self,
-        prompts: Sequence[Prompt],
-        settings: GenerationSettings,
-        noise: Noise,
-        end_tokens: frozenset[int],
-    ) -> None:
-        """Nothing drawn yet: row ``i`` of the first logits belongs to prompt ``i``."""
+    Attributes:
+        rows: The rows to compute next, each as the present row that it continues and the token that it adds;
+            empty when all answers are finished.
+    """
+
+    def __init__(self, prompts: Sequence[Prompt], drawing: Drawing, logprobs: mx.array) -> None:
+        """The first token of every answer is drawn.
+
+        Args:
+            prompts: Row ``i`` of the log-probabilities belongs to prompt ``i``.
+            drawing: How and from what is drawn.
+            logprobs: (prompts, vocabulary) float32 log-probabilities of the first token.
+        """
         self._prompts = prompts
-        self._settings = settings
-        self._noise = noise
-        self._end = end_tokens
+        self._drawing = drawing
+        self._settings = drawing.settings
+        self._noise = drawing.noise
         self._step = 0
-        self._all = [_Open(p, seed, p, []) for p in range(len(prompts)) for seed in settings.seeds]
+        self._all = [_Open(p, seed, p, []) for p in range(len(prompts)) for seed in self._settings.seeds]
         self._open = self._all
+        self._letters = [as_triples(table) for table in drawing.letters(logprobs)]
+        self.rows: list[tuple[int, int]] = []
+        self.advance(logprobs)
 
-    def advance(self, logprobs: mx.array) -> list[tuple[int, int]]:
+    def advance(self, logprobs: mx.array) -> None:
         """Draw the next token of every open answer.
 
         Args:
             logprobs: (rows, vocabulary) float32 log-probabilities.
-
-        Returns:
-            The rows to compute next, each as the present row that it continues and the token that it adds;
-            empty when all answers are finished.
 
         Raises:
             NotFiniteError: A log-probability is not a number.
@@ -68,28 +91,23 @@ class Draws:
         rows: dict[tuple[int, int], int] = {}
         for answer, token in zip(self._open, self._draw(logprobs), strict=True):
             answer.tokens.append(token)
-            if token not in self._end and len(answer.tokens) < self._settings.max_tokens:
+            if token not in self._drawing.end and len(answer.tokens) < self._settings.max_tokens:
                 answer.row = rows.setdefault((answer.row, token), len(rows))
                 still_open.append(answer)
         self._open = still_open
         self._step += 1
-        return list(rows)
+        self.rows = list(rows)
 
-    def answers(self, text: AnswerText) -> list[tuple[Answer, ...]]:
-        """The finished answers, by prompt and then by seed."""
+    def finished(self) -> Iterator[PromptAnswers]:
+        """The finished answers of each prompt, in the order of the seeds."""
         count = len(self._settings.seeds)
-        finished = [
-            Answer(
-                self._prompts[a.prompt].item_id,
-                a.seed,
-                text(tuple(a.tokens)),
-                tuple(a.tokens),
-                len(self._prompts[a.prompt].tokens),
-                None,
-            )
-            for a in self._all
-        ]
-        return [tuple(finished[start : start + count]) for start in range(0, len(finished), count)]
+        for index, (prompt, sharp, flat) in enumerate(zip(self._prompts, *self._letters, strict=True)):
+            mine = self._all[index * count : (index + 1) * count]
+            yield PromptAnswers(prompt.item_id, sharp, flat, tuple(self._answer(prompt, a) for a in mine))
+
+    def _answer(self, prompt: Prompt, drawn: _Open) -> Answer:
+        text = self._drawing.text(tuple(drawn.tokens))
+        return Answer(prompt.item_id, drawn.seed, text, tuple(drawn.tokens), len(prompt.tokens), None)
 
     def _draw(self, logprobs: mx.array) -> list[int]:
         if self._settings.temperature == 0:

@@ -23,28 +23,29 @@ def find_backbone(model: nn.Module) -> nn.Module | None:
 
 @contextmanager
 def head_only_at(backbone: nn.Module | None, positions: mx.array) -> Iterator[None]:
-    """While this lasts, the backbone returns one position per row.
+    """While this lasts, the backbone returns chosen positions.
 
     The class of the backbone is swapped, not the backbone: its parameters, and everything that refers to it
     (tied embeddings), stay where they are.
 
     Args:
         backbone: See :func:`find_backbone`; None changes nothing.
-        positions: (rows,) index of the position to keep.
+        positions: (rows,) index of the position to keep, or several (rows, kept).
     """
     if backbone is None:
         yield
         return
     original = type(backbone)
+    chosen = positions[:, None] if positions.ndim == 1 else positions
 
-    class OnePosition(original):  # type: ignore[misc, valid-type]
+    class Chosen(original):  # type: ignore[misc, valid-type]
         def __call__(self, *arguments: Any, **options: Any) -> Any:
             hidden = super().__call__(*arguments, **options)
             if isinstance(hidden, mx.array) and hidden.ndim == 3:
-                return mx.take_along_axis(hidden, positions[:, None, None], axis=1)
+                return mx.take_along_axis(hidden, chosen[..., None], axis=1)
             return hidden
 
-    backbone.__class__ = OnePosition
+    backbone.__class__ = Chosen
     try:
         yield
     finally:
@@ -54,21 +55,22 @@ def head_only_at(backbone: nn.Module | None, positions: mx.array) -> Iterator[No
 def logits_at(
     model: nn.Module, backbone: nn.Module | None, tokens: mx.array, cache: Any, last: mx.array
 ) -> mx.array:
-    """Logits of one position per row.
+    """Logits of chosen positions.
 
     Args:
         model: An mlx-lm model.
         backbone: See :func:`find_backbone`.
         tokens: (rows, length) token ids.
         cache: The model's caches.
-        last: (rows,) index of the position wanted.
+        last: (rows,) index of the position wanted, or several of a single row (1, wanted).
 
     Returns:
-        (rows, vocabulary).
+        (rows or wanted, vocabulary).
     """
     with head_only_at(backbone, last):
         logits = model(tokens, cache=cache)
-    if logits.shape[1] > 1:
-        logits = mx.take_along_axis(logits, last[:, None, None], axis=1)
-    drawn: mx.array = logits[:, 0]
+    chosen = last[:, None] if last.ndim == 1 else last
+    if backbone is None or logits.shape[1] != chosen.shape[1]:
+        logits = mx.take_along_axis(logits, chosen[..., None], axis=1)
+    drawn: mx.array = logits.reshape(-1, logits.shape[-1])
     return drawn

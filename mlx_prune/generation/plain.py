@@ -9,8 +9,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import make_prompt_cache
 
-from mlx_prune.generation.draws import Draws
-from mlx_prune.generation.interface import Prompt
+from mlx_prune.generation.draws import Drawing, Draws
+from mlx_prune.generation.interface import Prompt, PromptAnswers
 from mlx_prune.generation.sampling import log_probabilities
 
 # As mlx_lm.generate_step splits a long prompt.
@@ -30,17 +30,12 @@ def prefill(model: nn.Module, tokens: tuple[int, ...]) -> tuple[mx.array, list[A
     return model(mx.array([tokens[-1:]]), cache=cache)[:, -1], cache
 
 
-def decode(model: nn.Module, prompt: Prompt, draws: Draws) -> mx.array:
-    """Draw all answers to one prompt, each continuation on its own copy of the caches.
-
-    Returns:
-        (1, vocabulary) float32 log-probabilities of the first token.
-    """
+def decode(model: nn.Module, prompt: Prompt, drawing: Drawing) -> PromptAnswers:
+    """Draw all answers to one prompt, each continuation on its own copy of the caches."""
     logits, cache = prefill(model, prompt.tokens)
-    first = log_probabilities(logits)
-    rows = draws.advance(first)
+    draws = Draws([prompt], drawing, log_probabilities(logits))
     caches = [cache]
-    while rows:
+    while rows := draws.rows:
         # Copies of caches that share their arrays until one of them writes.
         caches = [copy.deepcopy(caches[parent]) for parent, _ in rows]
         logits = mx.concatenate(
@@ -49,5 +44,5 @@ def decode(model: nn.Module, prompt: Prompt, draws: Draws) -> mx.array:
                 for own, (_, token) in zip(caches, rows, strict=True)
             ]
         )
-        rows = draws.advance(log_probabilities(logits))
-    return first
+        draws.advance(log_probabilities(logits))
+    return next(draws.finished())

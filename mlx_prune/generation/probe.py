@@ -10,14 +10,19 @@ import mlx.nn as nn
 import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 
+from mlx_prune.environment import backend
+from mlx_prune.generation.forest import plant
 from mlx_prune.generation.head import logits_at
 from mlx_prune.generation.interface import Prompt
+from mlx_prune.generation.packing import PackedBatch
 from mlx_prune.generation.plain import prefill
 from mlx_prune.generation.rows import Part, joined, row_caches
 
 # Largest difference of a logit, relative to the spread of the logits: rounding stays far below.
 TOLERANCE = {mx.float32: 1e-3}
 TOLERANCE_HALF = 0.1
+# On a GPU attention is one kernel, which the parts of a packed one are not.
+PACKED = {"cpu": True, "metal": False, "cuda": False}
 _SO = ", so items are answered one by one."
 _OWN_WAYS = (ValueError, TypeError, AttributeError, IndexError, KeyError)
 
@@ -28,11 +33,13 @@ class Found:
 
     Attributes:
         fault: Why they cannot, as a sentence; empty if they can.
+        packed: Whether the tokens of many prompts can be one sequence; the rest is only found out if not.
         ragged: Whether rows of different lengths can be decoded together.
         mask_axes: Axes of the masks that differ between rows, as the model takes them.
     """
 
     fault: str = ""
+    packed: bool = False
     ragged: bool = False
     mask_axes: int = 4
 
@@ -50,6 +57,12 @@ def try_out(model: nn.Module, backbone: nn.Module | None, prompts: Sequence[Prom
     ordered = sorted(prompts, key=lambda prompt: len(prompt.tokens))
     tried = list({p.item_id: p.tokens for p in (ordered[0], ordered[-1])}.values())
     # Models that reckon with the cache in ways of their own may raise here; that is an answer too.
+    if PACKED[backend()]:
+        try:
+            if not max(_packed_difference(model, backbone, tokens) for tokens in tried):
+                return Found(packed=True)
+        except _OWN_WAYS:
+            pass
     try:
         differences = [_shared_difference(model, backbone, tokens) for tokens in tried]
     except _OWN_WAYS as error:
@@ -102,6 +115,31 @@ def _ragged_difference(model: nn.Module, tokens: tuple[int, ...], mask_axes: int
         for row, (_, cache) in enumerate(expected):
             wanted = model(follow, cache=cache)[:, -1]
             worst = max(worst, relative_difference(found[row : row + 1], wanted))
+    return _beyond(worst, wanted.dtype)
+
+
+def _packed_difference(model: nn.Module, backbone: nn.Module | None, tokens: tuple[int, ...]) -> float:
+    """The same of a forest whose prompts part early and late, and of two tokens after each of them."""
+    parted = [tokens]
+    for kept in (len(tokens) - 1, len(tokens) // 2, max(len(tokens) // 2 - 2, 1)):
+        parted.append((*tokens[:kept], *tokens[-1:-3:-1]))
+    forest = plant([Prompt(str(number), prompt) for number, prompt in enumerate(parted)], len(parted))
+    batch = PackedBatch(model, backbone)
+    batch.root(forest.root)
+    batch.start()
+    trees = forest.batches[0]
+    prompts = [prompt for tree in trees for prompt in tree.prompts]
+    found = batch.prefill(trees)
+    expected = [prefill(model, prompt.tokens) for prompt in prompts]
+    worst = max(relative_difference(found[row : row + 1], logits) for row, (logits, _) in enumerate(expected))
+    # The second prompt has two answers at first, then one.
+    for parents in ([0, 1, 1, 2, 3], [0, 2, 3, 4]):
+        found = batch.step([(parent, tokens[0]) for parent in parents])
+        row = 0
+        for parent in (0, 1, 2, 3):
+            wanted = model(mx.array([tokens[:1]]), cache=expected[parent][1])[:, -1]
+            worst = max(worst, relative_difference(found[row : row + 1], wanted))
+            row += 2 if parent == 1 and len(parents) == 5 else 1
     return _beyond(worst, wanted.dtype)
 
 

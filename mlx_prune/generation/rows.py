@@ -204,12 +204,15 @@ def row_caches(stock: Sequence[Any], mask_axes: int = 4) -> list[RowCache] | Non
 
     Plain and sliding-window caches can; recurrent state, quantized or chunked caches cannot.
     """
-    caches = []
-    for cache in stock:
-        if type(cache) is KVCache:
-            caches.append(RowCache(mask_axes=mask_axes))
-        elif type(cache) is RotatingKVCache and cache.keep == 0:
-            caches.append(RowCache(window=cache.max_size, mask_axes=mask_axes))
-        else:
-            return None
-    return caches
+    if not all(_can_be_shared(cache) for cache in stock):
+        return None
+    return [RowCache(window=window_of(cache), mask_axes=mask_axes) for cache in stock]
+
+
+def _can_be_shared(cache: Any) -> bool:
+    return type(cache) is KVCache or (type(cache) is RotatingKVCache and cache.keep == 0)
+
+
+def window_of(cache: Any) -> int | None:
+    """Length of the sliding window behind a model's own cache, or None."""
+    return cache.max_size if isinstance(cache, RotatingKVCache) else None

@@ -134,7 +134,7 @@ def test_a_model_that_errs_on_shared_caches_is_noticed_and_answered_rightly(load
 
     def row_dependent(self, x, mask=None, cache=None):
         out = original(self, x, mask, cache)
-        return out if x.shape[0] == 1 else out * 1.5
+        return out if type(cache).__name__ == "KVCache" else out * 1.5
 
     monkeypatch.setattr(layer, "__call__", row_dependent)
     engine = BatchedEngine(loaded.model, loaded.tokenizer, WILD)
@@ -150,7 +150,7 @@ def test_a_model_that_needs_its_own_cache_class_is_noticed(load, monkeypatch):
     original = layer.__call__
 
     def choosy(self, x, mask=None, cache=None):
-        if type(cache).__name__ == "RowCache":
+        if type(cache).__name__ in ("RowCache", "PackedCache"):
             raise TypeError("unexpected cache")
         return original(self, x, mask, cache)
 

@@ -1,0 +1,115 @@
+"""Prompts as trees of tokens: what neighbors have in common beyond the beginning of all is computed once.
+
+Sorted prompts are parted into trees. A tree is one block of attention, in which a token sees itself and its
+ancestors; so trees are joined as long as the scores of tokens that see nothing of each other cost less than
+the tokens saved.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlx_prune.generation.interface import Prompt
+from mlx_prune.generation.prefixes import common_prefix
+
+# A token costs as much as so many scores of every head: between 200 and 1,000 for 100 million parameters.
+_SCORES_PER_TOKEN = 250
+
+
+@dataclass
+class Tree:
+    """Prompts that share some of their tokens beyond the root.
+
+    Attributes:
+        prompts: Sorted by their tokens.
+        tokens: Every node once, parents before children.
+        depths: How many tokens lie between the root and each node.
+        paths: By prompt, its nodes from the first to the last.
+    """
+
+    prompts: list[Prompt] = field(default_factory=list)
+    tokens: list[int] = field(default_factory=list)
+    depths: list[int] = field(default_factory=list)
+    paths: list[list[int]] = field(default_factory=list)
+    _ancestors: list[list[int]] = field(default_factory=list)
+
+    def add(self, prompt: Prompt, root: int, shared: int) -> None:
+        """Add a prompt whose first ``shared`` tokens are those of the prompt before, ``root`` among them."""
+        path = self.paths[-1][: shared - root] if self.paths else []
+        for token in prompt.tokens[root + len(path) :]:
+            path.append(len(self.tokens))
+            self.depths.append(len(path) - 1)
+            self.tokens.append(token)
+            self._ancestors.append(path)
+        self.prompts.append(prompt)
+        self.paths.append(path)
+
+    def seen(self) -> NDArray[np.bool_]:
+        """Which nodes each node sees (nodes, nodes)."""
+        seen = np.zeros((len(self.tokens), len(self.tokens)), bool)
+        for node, (path, depth) in enumerate(zip(self._ancestors, self.depths, strict=True)):
+            seen[node, path[: depth + 1]] = True
+        return seen
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A whole run.
+
+    Attributes:
+        root: Leading tokens of every prompt; each prompt has at least one token beyond them.
+        batches: Trees whose prompts are answered together, the largest trees first.
+    """
+
+    root: tuple[int, ...]
+    batches: tuple[tuple[Tree, ...], ...]
+
+    def computed_tokens(self) -> int:
+        """Prompt tokens that go through the model."""
+        return len(self.root) + sum(len(tree.tokens) for batch in self.batches for tree in batch)
+
+
+def plant(prompts: Sequence[Prompt], batch_size: int) -> Forest:
+    """Arrange prompts as trees.
+
+    Args:
+        prompts: At least one; every prompt has at least one token.
+        batch_size: Prompts per batch, and at most in a tree.
+    """
+    ordered = sorted(prompts, key=lambda prompt: prompt.tokens)
+    longest_root = min(len(prompt.tokens) for prompt in ordered) - 1
+    root = min(common_prefix(ordered[0].tokens, ordered[-1].tokens), longest_root)
+    trees = sorted(_trees(ordered, root, batch_size), key=lambda tree: -len(tree.tokens))
+    return Forest(ordered[0].tokens[:root], tuple(_batches(trees, batch_size)))
+
+
+def _trees(ordered: Sequence[Prompt], root: int, most: int) -> Iterator[Tree]:
+    tree = Tree()
+    tree.add(ordered[0], root, root)
+    for left, right in itertools.pairwise(ordered):
+        shared = common_prefix(left.tokens, right.tokens)
+        whole, rest = len(right.tokens) - root, len(right.tokens) - shared
+        nodes = len(tree.tokens)
+        more_scores = (nodes + rest) ** 2 - nodes**2 - whole**2
+        if len(tree.prompts) == most or more_scores > _SCORES_PER_TOKEN * (shared - root):
+            yield tree
+            tree, shared = Tree(), root
+        tree.add(right, root, shared)
+    yield tree
+
+
+def _batches(trees: Sequence[Tree], batch_size: int) -> Iterator[tuple[Tree, ...]]:
+    batch: list[Tree] = []
+    size = 0
+    for tree in trees:
+        if batch and size + len(tree.prompts) > batch_size:
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(tree)
+        size += len(tree.prompts)
+    yield tuple(batch)

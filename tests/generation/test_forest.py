@@ -1,0 +1,53 @@
+"""Prompts as trees: every prompt whole, every shared token once, and nobody sees a stranger."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlx_prune.generation.forest import plant
+from mlx_prune.generation.interface import Prompt
+
+token_lists = st.lists(
+    st.lists(st.integers(0, 3), min_size=1, max_size=14).map(lambda tail: [9, 8, 9, *tail]),
+    min_size=1,
+    max_size=25,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(token_lists, st.integers(1, 9))
+def test_a_path_from_the_root_is_the_prompt_and_all_that_its_last_token_sees(lists, batch_size):
+    prompts = [Prompt(f"Age:{i}", tuple(tokens)) for i, tokens in enumerate(lists)]
+    forest = plant(prompts, batch_size)
+    trees = [tree for batch in forest.batches for tree in batch]
+    assert sorted(p.item_id for tree in trees for p in tree.prompts) == sorted(p.item_id for p in prompts)
+    for batch in forest.batches:
+        assert sum(len(tree.prompts) for tree in batch) <= batch_size
+    for tree in trees:
+        seen = tree.seen()
+        for prompt, path in zip(tree.prompts, tree.paths, strict=True):
+            assert path
+            assert forest.root + tuple(tree.tokens[node] for node in path) == prompt.tokens
+            assert [tree.depths[node] for node in path] == list(range(len(path)))
+            assert np.flatnonzero(seen[path[-1]]).tolist() == path
+            for depth, node in enumerate(path):
+                assert np.flatnonzero(seen[node]).tolist() == path[: depth + 1]
+    assert forest.computed_tokens() <= sum(len(p.tokens) for p in prompts)
+
+
+def test_questions_on_one_context_make_a_tree_and_contexts_of_their_own_do_not():
+    prompts = []
+    for context in range(10):
+        for question in range(2):
+            tokens = (1, 2, 3, *(100 + context,) * 20, *(50 + question,) * 5)
+            prompts.append(Prompt(f"Age:{context}-{question}", tokens))
+    forest = plant(prompts, 8)
+    assert forest.root == (1, 2, 3)
+    assert [len(tree.prompts) for batch in forest.batches for tree in batch] == [2] * 10
+    assert forest.computed_tokens() == 3 + 10 * (20 + 5 + 5)
+
+
+def test_long_prompts_that_share_little_are_not_one_block_of_attention():
+    rng = np.random.default_rng(0)
+    prompts = [Prompt(f"Age:{i}", (1, 2, i % 2, 5, *rng.integers(9, 99, 300).tolist())) for i in range(6)]
+    assert all(len(tree.prompts) == 1 for batch in plant(prompts, 6).batches for tree in batch)
