@@ -88,8 +88,9 @@ class Configuration:
 
     @property
     def written(self) -> bool:
-        """Whether its model may have other shapes or another format than the dense one, and own files."""
-        return self.is_named or self.label.structured or self.label.quantization is not None
+        """Whether its model has files of its own: of other shapes or format, or with trained weights."""
+        label = None if self.is_named else self.label
+        return label is None or label.structured or label.recovered or label.quantization is not None
 
     @property
     def folder(self) -> str:

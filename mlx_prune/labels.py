@@ -1,7 +1,8 @@
 """Method labels: the name of what was done to a model, in records, studies and checkpoints.
 
 A label is a base and modifiers joined by "+", in one fixed order, so that a configuration has one name only:
-``wanda``, ``wanda+owl``, ``width+heads+repair``, ``depth+contiguous``, ``q4``, ``wanda+q4``, ``width+mxfp4``.
+``wanda``, ``wanda+owl``, ``width+heads+repair``, ``depth+contiguous``, ``q4``, ``wanda+q4``, ``width+mxfp4``;
+``recover`` behind a pruning says that it was trained back, before any quantization: ``wanda+recover+q4``.
 Records may come from other tools: what is asked of a method by its name takes an unknown one as a method of
 its own. Nothing here needs MLX.
 """
@@ -12,7 +13,7 @@ import difflib
 import itertools
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from mlx_prune.errors import RecipeError
@@ -20,6 +21,7 @@ from mlx_prune.registry import MASK, QUANTIZATION, STRUCTURE, cached, methods, m
 
 DENSE = "dense"
 QUANTIZED = "quantized"
+RECOVER = "recover"
 NAMED = "named"
 
 # What is a folder's name everywhere, and stands in a sentence, a list and a legend without quotes.
@@ -63,11 +65,13 @@ class Label:
             all was done, or the model was quantized).
         modifiers: Those of the base, in the order of a label.
         quantization: The last step, if any.
+        recovered: Whether it was trained back after pruning.
     """
 
     base: str
     modifiers: tuple[str, ...] = ()
     quantization: BitFormat | None = None
+    recovered: bool = False
 
     @property
     def masked(self) -> bool:
@@ -87,16 +91,21 @@ class Label:
 
     @property
     def pruned(self) -> str:
-        """The label without the quantization: "wanda+owl", or "dense"."""
+        """The label of what was pruned alone: "wanda+owl", or "dense"."""
         return "+".join((self.base, *self.modifiers))
+
+    @property
+    def unquantized(self) -> str:
+        """The label without the quantization: "wanda+owl+recover"."""
+        return f"{self.pruned}+{RECOVER}" if self.recovered else self.pruned
 
     def __str__(self) -> str:
         """The label as it is recorded."""
         if self.quantization is None:
-            return self.pruned
+            return self.unquantized
         if self.base == DENSE:
             return self.quantization.label
-        return f"{self.pruned}+{self.quantization.label}"
+        return f"{self.unquantized}+{self.quantization.label}"
 
 
 def parse_label(text: str) -> Label:
@@ -115,6 +124,13 @@ def parse_label(text: str) -> Label:
     last = _quantization(words[-1])
     if last is not None:
         words = words[:-1]
+    recovered = words[-1:] == [RECOVER]
+    if recovered:
+        words = words[:-1]
+    if RECOVER in words or (recovered and not words):
+        raise RecipeError(
+            f"In {text!r}, {RECOVER} comes behind a method and its modifiers, and before a quantization."
+        )
     base = words[0] if words else DENSE
     method = methods(MASK, STRUCTURE).get(base)
     if method is None and words:
@@ -132,7 +148,7 @@ def parse_label(text: str) -> Label:
     for first, second in itertools.pairwise(found):
         if first.field == second.field:
             raise RecipeError(f"In {text!r}, {first.name} and {second.name} exclude each other.")
-    label = Label(base, tuple(word.name for word in found), last)
+    label = Label(base, tuple(word.name for word in found), last, recovered)
     if str(label) != text:
         raise RecipeError(f"{text!r} is written {str(label)!r}, so that a configuration has one name.")
     return label
@@ -177,7 +193,15 @@ def extend(label: str, quantization: BitFormat) -> str:
     found = parse_label(label)
     if found.quantization is not None:
         raise RecipeError(f"{label} is quantized already.")
-    return str(Label(found.base, found.modifiers, quantization))
+    return str(replace(found, quantization=quantization))
+
+
+def recovered_label(label: str) -> str:
+    """The label of a model with this label after it was trained back; that of another tool stays."""
+    found = known_label(label)
+    if found is None or found.base == DENSE or found.quantization is not None:
+        return label
+    return str(replace(found, recovered=True))
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -195,7 +219,7 @@ def _quantization(word: str) -> BitFormat | None:
 
 def _hint(word: str) -> str:
     formats = [word for method in methods(QUANTIZATION).values() for word in method.known_words()]
-    return nearest(word, [*methods(MASK, STRUCTURE), *modifiers(), *formats])
+    return nearest(word, [*methods(MASK, STRUCTURE), *modifiers(), RECOVER, *formats])
 
 
 def families() -> tuple[str, ...]:

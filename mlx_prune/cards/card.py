@@ -125,7 +125,7 @@ def short_title(record: PruningRecord) -> str:
         return f"{bits} quantization ({record.method})"
     what = f"{percent(record.target_sparsity)} {'removed' if kind == STRUCTURE else 'target sparsity'}"
     pattern = f" ({record.pattern} pattern)" if record.pattern else ""
-    method = record.method if label is None else label.pruned
+    method = record.method if label is None else label.unquantized
     return f"{method} pruning at {what}{pattern}" + (f", {bits}" if bits else "")
 
 

@@ -14,12 +14,11 @@ from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears
 from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.recovery.data import TrainingData
+from mlx_prune.recovery.files import FIRST_STEP_FILE
 from mlx_prune.recovery.least_squares import SEQUENCES, fit_network
 from mlx_prune.recovery.losses import HeldOut, held_out_losses
 from mlx_prune.recovery.settings import AUTO, DISTILL, LEAST_SQUARES, NONE, Recovery
 from mlx_prune.recovery.state import read_arrays, write_arrays
-
-FIRST_STEP_FILE = "first-step.safetensors"
 
 
 @dataclass(frozen=True)

@@ -26,12 +26,13 @@ from mlx_prune.kernels.zeroing import all_finite
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.saving import add_side_files, check_same
 from mlx_prune.recovery.data import TrainingData, training_data
-from mlx_prune.recovery.first_step import FIRST_STEP_FILE, FirstStep, fits, take_first_step
+from mlx_prune.recovery.files import FIRST_STEP_FILE, STATE_FILE
+from mlx_prune.recovery.first_step import FirstStep, fits, take_first_step
 from mlx_prune.recovery.layers import adapt, merged, with_zeros_of
 from mlx_prune.recovery.losses import HeldOut, held_out_losses
 from mlx_prune.recovery.report import recovered_record
 from mlx_prune.recovery.settings import DISTILL, Recovery
-from mlx_prune.recovery.state import STATE_FILE, Progressed
+from mlx_prune.recovery.state import Progressed
 from mlx_prune.recovery.teacher import check_same_words, teacher_of
 from mlx_prune.recovery.training import Training
 from mlx_prune.wired import wired_limit

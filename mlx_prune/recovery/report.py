@@ -11,6 +11,7 @@ from mlx_prune.cards.base import shown_name
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.environment import device, versions
 from mlx_prune.hub_data import is_hub
+from mlx_prune.labels import recovered_label
 from mlx_prune.outside_names import plain
 from mlx_prune.recovery.data import TrainingData
 from mlx_prune.recovery.first_step import FirstStep
@@ -76,7 +77,8 @@ def recovered_record(
         "device": dict(device()),
         "fingerprint": fingerprint,
     }
-    return pruned.without("results").with_entries(recovery=entry)
+    label = recovered_label(pruned.method or "")
+    return pruned.without("results").with_entries(method=label, recovery=entry)
 
 
 def command_of(settings: Recovery, student: str, teacher: str | None, source: str) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlx_prune.recovery.files import STATE_FILE
 from mlx_prune.store import complete_file
 
-STATE_FILE = "recovery-state.safetensors"
 _ENTRY = "recovery"
 
 

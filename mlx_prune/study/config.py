@@ -19,6 +19,7 @@ from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.labels import DENSE, Label, nearest, parse_label
 from mlx_prune.pruning.recipe import parse_pattern
+from mlx_prune.recovery.settings import Recovery
 from mlx_prune.runs.settings import DEFAULT_TOP, Bbq, Generation, require_from
 from mlx_prune.study.rows import StudyCheckpoint, StudyModel, require_distinct
 from mlx_prune.toml_files import read_toml
@@ -111,6 +112,24 @@ class LatencyMeasure:
 
 
 @dataclass(frozen=True)
+class RecoverStep(Recovery):
+    """How methods with ``+recover`` are trained back (:class:`~mlx_prune.recovery.settings.Recovery`).
+
+    Attributes:
+        data: What is learned from; None takes the calibration text.
+        teacher: The dense model; None takes the study's own.
+    """
+
+    data: str | None = None
+    teacher: str | None = None
+
+    @property
+    def settings(self) -> Recovery:
+        """Without the names of data and teacher."""
+        return Recovery(**{one.name: getattr(self, one.name) for one in dataclasses.fields(Recovery)})
+
+
+@dataclass(frozen=True)
 class StudyConfig:
     """A whole study; every section has defaults, only ``models`` must be said.
 
@@ -119,6 +138,7 @@ class StudyConfig:
         name: Of the study.
         grid: What every model is put through.
         checkpoints: What is there already, and is measured beside the grid.
+        recover: How methods with ``+recover`` are trained back.
         layers: By a pattern of names of matrices or blocks, the sparsity of their own in percent, of all
             methods of the grid; 0 leaves them alone.
     """
@@ -127,6 +147,7 @@ class StudyConfig:
     name: str = "study"
     grid: Grid = field(default_factory=Grid)
     calibration: Calibration = field(default_factory=Calibration)
+    recover: RecoverStep = field(default_factory=RecoverStep)
     bbq: Bbq = field(default_factory=Bbq)
     prompt: PromptWords | None = None
     generation: Generation = field(default_factory=Generation)
@@ -154,6 +175,11 @@ class StudyConfig:
     def paths(self) -> tuple[str, ...]:
         """Of the dense models and the checkpoints: what is measured as it is."""
         return (*(row.path for row in self.models), *(row.path for row in self.checkpoints))
+
+    @property
+    def recovers(self) -> bool:
+        """Whether a method of the grid is trained back."""
+        return any(parse_label(method).recovered for method in self.grid.methods)
 
     def checkpoint(self, name: Configuration) -> StudyCheckpoint | None:
         """The checkpoint that a configuration is, or None for one of the grid."""
@@ -248,6 +274,8 @@ def config_to_dict(config: StudyConfig) -> dict[str, Any]:
     for name in ("checkpoints", "layers"):
         if not stripped[name]:
             del stripped[name]
+    if not config.recovers:
+        del stripped["recover"]
     return stripped
 
 

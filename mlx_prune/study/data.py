@@ -60,7 +60,10 @@ def require_sources(config: StudyConfig) -> None:
     """
     if config.bbq.wording is not None:
         read_wording(config.bbq.wording)
-    for data, source in _needed(config).items():
+    sources = list(_needed(config).items())
+    if config.recovers:
+        sources.append((CALIBRATION_TEXT, config.recover.data))
+    for data, source in sources:
         if source is None or source in (DEMO, *_FROM_THE_HUB):
             continue
         if is_hub(source) and data is not QUESTIONS:
@@ -100,6 +103,7 @@ def _needed(config: StudyConfig) -> dict[Data, str | Path | None]:
     if config.perplexity.enabled:
         needed[HELD_OUT_TEXT] = config.perplexity.text
     recipes = (recipe_of(config, name) for name in config.configurations(config.models[0].label))
-    if any(recipe is not None and recipe.calibration is not None for recipe in recipes):
+    learned = config.recovers and config.recover.data is None
+    if learned or any(recipe is not None and recipe.calibration is not None for recipe in recipes):
         needed[CALIBRATION_TEXT] = config.calibration.source
     return needed

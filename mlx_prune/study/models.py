@@ -20,6 +20,7 @@ from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.job import write_copy
 from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.recovery.job import recover
 from mlx_prune.shares import memory_sharers
 from mlx_prune.study.candidates import describe
 from mlx_prune.study.config import StudyConfig
@@ -82,6 +83,10 @@ class DenseModel:
         # The second network shares every array with the dense one until pruning replaces its own.
         network.update(dense.model.parameters())
         return dataclasses.replace(dense, model=network, config=config)
+
+    def let_go(self) -> None:
+        """Free its memory until it is asked for again."""
+        self._loaded = None
 
     def beside(self) -> LoadedModel | None:
         """The dense model if it is still in memory, to be compared with."""
@@ -165,6 +170,8 @@ class ModelMaker:
 
     def _write(self, folder: Path, name: Configuration, progress: ProgressCallback) -> PruningRecord:
         """Write the checkpoint of a configuration; what was done."""
+        if name.label.recovered:
+            return self._recover(folder, name, progress)
         recipe, quantization = recipe_of(self._config, name), name.label.quantization
         model = self._dense.checkpoint
         dtype = "auto"
@@ -176,3 +183,39 @@ class ModelMaker:
             if pruned.is_dir():
                 model, recipe = Checkpoint(pruned, model.trust_remote_code), None
         return write_copy(model, folder, recipe, quantization, dtype=dtype, progress=progress).record
+
+    def _recover(self, folder: Path, name: Configuration, progress: ProgressCallback) -> PruningRecord:
+        """Write a configuration that is trained back, each step in a folder until the next is done."""
+        label, steps = name.label, self._config.recover
+        pruned = self._folder_of(dataclasses.replace(name, prune_method=label.pruned), folder)
+        if not pruned.is_dir():
+            recipe = recipe_of(self._config, name)
+            dtype = "auto" if recipe is None or recipe.calibration is None else self._config.generation.dtype
+            write_copy(self._dense.checkpoint, pruned, recipe, None, dtype=dtype, progress=progress)
+        # Student and teacher are in memory meanwhile.
+        self._dense.let_go()
+        quantization = label.quantization
+        recovered = folder
+        if quantization is not None:
+            recovered = self._folder_of(dataclasses.replace(name, prune_method=label.unquantized), folder)
+        record = recover(
+            Checkpoint(pruned, self._dense.checkpoint.trust_remote_code),
+            recovered,
+            data=steps.data or self._config.calibration.source,
+            teacher=steps.teacher or self._dense.checkpoint,
+            settings=steps.settings,
+            dtype=self._config.generation.dtype,
+            progress=progress,
+        )
+        if quantization is not None:
+            written = Checkpoint(recovered, self._dense.checkpoint.trust_remote_code)
+            record = write_copy(written, folder, None, quantization, progress=progress).record
+        for between in {pruned, recovered} - {folder}:
+            if between.parent == self._work:
+                shutil.rmtree(between)
+        return record
+
+    def _folder_of(self, name: Configuration, on_the_way_to: Path) -> Path:
+        """Where a checkpoint lies if it is kept, or else while another is made of it, by this process alone."""
+        kept = self._study.checkpoint(name)
+        return kept if kept.is_dir() else self._work / f"{on_the_way_to.name}.from.{kept.name}"

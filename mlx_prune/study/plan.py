@@ -114,7 +114,14 @@ def plan_study(
         per_token = _forward_seconds_per_token(loaded)
         fixed = per_token * _perplexity_tokens(config, loaded) if config.perplexity.enabled else 0.0
         calibration = per_token * _calibration_tokens(config, loaded)
-        seconds = sum(answering + fixed + calibration * _passes(config, name) for name in open_names)
+        training = per_token * _training_tokens(config, loaded)
+        seconds = sum(
+            answering
+            + fixed
+            + calibration * _passes(config, name)
+            + training * (not name.is_named and name.label.recovered)
+            for name in open_names
+        )
         weights = memory_bytes(loaded.model)
         files = loaded.checkpoint.shards.nbytes
         shares = [_disk_share(name, loaded.checkpoint.stored_dtype) for name in names[1:]]
@@ -128,7 +135,8 @@ def plan_study(
                 unfinished=len(open_names),
                 records=records * len(names),
                 seconds=seconds,
-                memory_bytes=2 * weights,
+                # Student, teacher, and what the student computes with.
+                memory_bytes=(3 if config.recovers else 2) * weights,
                 disk_bytes=records * len(names) * _RECORD_BYTES + saved,
             )
         )
@@ -141,6 +149,14 @@ def plan_study(
 def _passes(config: StudyConfig, name: Configuration) -> int:
     recipe = recipe_of(config, name)
     return 0 if recipe is None or recipe.calibration is None else _PASSES[str(recipe.statistics)]
+
+
+def _training_tokens(config: StudyConfig, loaded: LoadedModel) -> int:
+    """Tokens of the forward passes of a recovery: a step is one of the teacher, three of the student."""
+    settings = config.recover.settings
+    longest = limits_of(loaded.config).positions or DEFAULT_LENGTH
+    length = settings.sequence_length or min(DEFAULT_LENGTH, longest)
+    return 4 * settings.steps * settings.batch_size * length
 
 
 def _disk_share(name: Configuration, stored: str) -> float:

@@ -13,6 +13,7 @@ import tomli_w
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecordsError
 from mlx_prune.progress import ProgressCallback, silent
+from mlx_prune.recovery.files import is_carried_on
 from mlx_prune.store import locked, write_atomically
 from mlx_prune.study.config import StudyConfig, config_to_dict
 from mlx_prune.study.data import require_sources, with_named_data
@@ -158,9 +159,12 @@ def _left(
 
 
 def _remove_work(study: StudyFolder) -> None:
-    """Remove checkpoints that nobody asked to keep, those of an interrupted study included."""
-    if study.work.is_dir():
-        shutil.rmtree(study.work)
+    """Remove checkpoints that nobody asked to keep, but what a training that was stopped carries on from."""
+    for left in study.work.iterdir() if study.work.is_dir() else ():
+        if left.is_file():
+            left.unlink()
+        elif not is_carried_on(left):
+            shutil.rmtree(left)
 
 
 def _write_config(study: StudyFolder, config: StudyConfig) -> None:
@@ -183,6 +187,8 @@ def differences(found: Mapping[str, Any], config: StudyConfig) -> list[str]:
     differing = []
     for key in sorted({*found, *wanted} - set(_MAY_GROW)):
         left, right = found.get(key, {}), wanted.get(key, {})
+        if key == "recover" and not (left and right):
+            continue  # nothing was trained back, or is to be
         for inner in sorted({*left, *right}):
             if key == "grid" and inner in _GRID_MAY_GROW:
                 continue

@@ -74,7 +74,7 @@ def test_a_person_reads_what_was_gained(models, tmp_path, capsys):
     assert run([str(word) for word in words]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     for said in (
-        "magnitude 50 %: updates of rank 2",
+        "magnitude+recover 50 %: updates of rank 2",
         "perplexity, dense",
         "perplexity, recovered",
         "the same as",

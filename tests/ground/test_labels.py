@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_prune.errors import RecipeError
-from mlx_prune.labels import Label, extend, parse_label
+from mlx_prune.labels import Label, extend, family, parse_label, recovered_label
 from mlx_prune.pruning.methods.quantize import AFFINE_BITS, AFFINE_GROUPS, FIXED_MODES, Quantization
 
 quantizations = st.one_of(
@@ -119,3 +119,26 @@ def test_a_quantization_that_does_not_exist_is_refused(
 ) -> None:
     with pytest.raises(RecipeError, match=message):
         Quantization(mode, bits, group)
+
+
+@pytest.mark.parametrize(
+    "text", ["wanda+recover", "wanda+owl+recover", "width+repair+recover+q4", "depth+recover"]
+)
+def test_a_label_tells_that_a_model_was_trained_back(text: str) -> None:
+    found = parse_label(text)
+    assert str(found) == text
+    assert found.recovered
+    assert not parse_label(found.pruned).recovered
+    assert recovered_label(found.pruned) == found.unquantized
+    assert family(text) == found.base
+
+
+@pytest.mark.parametrize("text", ["recover", "recover+q4", "wanda+recover+owl", "wanda+recover+recover"])
+def test_recovery_comes_behind_a_pruning(text: str) -> None:
+    with pytest.raises(RecipeError, match="recover comes behind a method"):
+        parse_label(text)
+
+
+def test_the_label_of_another_tool_or_of_a_quantized_model_stays_as_it_is() -> None:
+    for label in ("theirs", "q4", "wanda+q4", "dense"):
+        assert recovered_label(label) == label

@@ -23,7 +23,7 @@ from mlx_prune.recovery.data import training_data
 from mlx_prune.recovery.job import recover
 from mlx_prune.recovery.layers import SCALE, adapt, merged
 from mlx_prune.recovery.losses import held_out_losses, training_loss
-from mlx_prune.recovery.state import STATE_FILE
+from mlx_prune.recovery.files import STATE_FILE
 from mlx_prune.recovery.training import Training
 
 

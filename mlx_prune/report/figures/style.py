@@ -88,6 +88,7 @@ _NAMED_MARKERS = ("p", "X", "<", "h", ">", "P")
 _named: ContextVar[tuple[str, ...]] = ContextVar("names", default=())
 _MODIFIED_LINE = (0, (4, 1, 1, 1, 1, 1))
 _QUANTIZED_LINE = (0, (1, 1))
+_RECOVERED_FILL = "top"
 _BITS = {8: "full", 6: "top", 4: "left", 3: "bottom", 2: "none"}
 
 
@@ -116,8 +117,10 @@ def method_style(method: str) -> MethodStyle:
     look = _look(kind)
     tone = _BY_NAME.get(look.tone, MUTED)
     fill = look.fills.get(label.modifiers, "left") if label.modifiers else "full"
+    if label.recovered:
+        fill = _RECOVERED_FILL
     if label.quantization is None:
-        own_line = _MODIFIED_LINE if label.modifiers else look.line
+        own_line = _MODIFIED_LINE if label.modifiers or label.recovered else look.line
         return MethodStyle(tone.light, look.marker, own_line, fill, tone.light)
     if kind == QUANTIZED:
         marker = look.marker if label.quantization.mode == "affine" else "H"
