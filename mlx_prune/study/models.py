@@ -216,6 +216,6 @@ class ModelMaker:
         return record
 
     def _folder_of(self, name: Configuration, on_the_way_to: Path) -> Path:
-        """Where a checkpoint lies if it is kept, or else while another is made of it, by this process alone."""
+        """Where a checkpoint lies if it is kept, or else while this process makes another of it."""
         kept = self._study.checkpoint(name)
         return kept if kept.is_dir() else self._work / f"{on_the_way_to.name}.from.{kept.name}"

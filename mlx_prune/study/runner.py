@@ -160,11 +160,15 @@ def _left(
 
 def _remove_work(study: StudyFolder) -> None:
     """Remove checkpoints that nobody asked to keep, but what a training that was stopped carries on from."""
-    for left in study.work.iterdir() if study.work.is_dir() else ():
+    if not study.work.is_dir():
+        return
+    for left in study.work.iterdir():
         if left.is_file():
             left.unlink()
         elif not is_carried_on(left):
             shutil.rmtree(left)
+    if not any(study.work.iterdir()):
+        study.work.rmdir()
 
 
 def _write_config(study: StudyFolder, config: StudyConfig) -> None:

@@ -20,10 +20,10 @@ from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.errors import DataError
 from mlx_prune.recovery import training
 from mlx_prune.recovery.data import training_data
+from mlx_prune.recovery.files import STATE_FILE
 from mlx_prune.recovery.job import recover
 from mlx_prune.recovery.layers import SCALE, adapt, merged
 from mlx_prune.recovery.losses import held_out_losses, training_loss
-from mlx_prune.recovery.files import STATE_FILE
 from mlx_prune.recovery.training import Training
 
 
