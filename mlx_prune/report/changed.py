@@ -113,18 +113,25 @@ def changed_answers(data: StudyData, most: int = MOST) -> ChangedAnswers:
         ]
     if not data.paired:
         return NOTHING_CHANGED
+    compressed = [one for outcomes in data.paired for one in outcomes.configurations[1:]]
+    silent = tuple(one for one in compressed if not data.compared(one, OVERALL))
     if not found:
-        reason = data.asked.missing if not known else ""
-        return ChangedAnswers((), reason or ("" if recorded else "The records hold no option probabilities."))
+        return ChangedAnswers((), _why_nothing(data, recorded), silent)
     wanted: dict[Configuration, list[str]] = {}
     for by, chosen in found:
         for configuration in (by.configuration, by.configuration.dense):
             wanted.setdefault(configuration, []).extend(one.item for one in chosen)
     answers = {one: answers_to(RunFolder(paths[one]), items) for one, items in wanted.items() if one in paths}
     shown = tuple(_with_answers(data, by, chosen, answers) for by, chosen in found)
-    compressed = [one for outcomes in data.paired for one in outcomes.configurations[1:]]
-    silent = tuple(one for one in compressed if not data.compared(one, OVERALL))
     return ChangedAnswers(shown, data.asked.missing, silent)
+
+
+def _why_nothing(data: StudyData, recorded: bool) -> str:
+    if not data.asked.by_id and data.asked.missing:
+        return data.asked.missing
+    if not recorded:
+        return "The records hold no option probabilities."
+    return "Too few answers were understood, of the dense model or of all others, to show any that changed."
 
 
 def _of_model(

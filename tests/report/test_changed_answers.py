@@ -76,6 +76,8 @@ def test_a_card_shows_roles_probabilities_and_what_was_said(study):
     assert ROLES[role_of(one, place)] == "stereotyped"
     answer = one.now.answers[0]
     spoken = replace(one.now, answers=(replace(answer, response=" B. The\nelder", option=1),))
+    twice = replace(spoken, answers=(*spoken.answers * 2, replace(answer, response="A", option=0)))
+    assert [answer.text for answer in said(one, twice)] == ["2 × “B. The elder” B", "A"]
     silent = replace(one.now, answers=(replace(answer, response="um", option=None),))
     assert said(one, spoken)[0].text == "“B. The elder” B"
     assert (said(one, silent)[0].text, said(one, silent)[0].style) == ("“um” –", "n")
@@ -144,3 +146,7 @@ def test_models_of_too_few_answers_are_named_and_left_out(study):
     html = answers_part(demanding, read_about(folder), ROOM)
     assert "too few answers were understood: wanda 70 %." in html
     assert "<summary>wanda" not in html
+    nothing = changed_answers(read_study(folder, min_answered=1.0))
+    html = answers_part(nothing, read_about(folder), ROOM)
+    assert "Too few answers were understood" in html
+    assert "<details" not in html

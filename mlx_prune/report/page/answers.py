@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -82,8 +83,14 @@ def options(changed: ChangedItem) -> list[Option]:
 
 
 def said(changed: ChangedItem, side: ItemAnswers) -> list[Said]:
-    """The answers of one side, seed by seed."""
-    return [Said(_CLASSES[role_of(changed, answer.option)], _text(answer)) for answer in side.answers]
+    """The answers of one side, seed by seed; where sentences were said, each once, with how often."""
+    found = [Said(_CLASSES[role_of(changed, one.option)], _text(one)) for one in side.answers]
+    if all(len(one.text) == 1 for one in found):
+        return found
+    return [
+        one if times == 1 else Said(one.style, f"{times} × {one.text}")
+        for one, times in Counter(found).items()
+    ]
 
 
 def _text(answer: GivenAnswer) -> str:
