@@ -27,6 +27,7 @@ BBQ_CATEGORIES = (
     "SES",
     "Sexual_orientation",
 )
+STUDY_CATEGORIES = ("Age", "Gender_identity", "Race_ethnicity", "Religion", "SES")
 _CANONICAL = {category.lower(): category for category in BBQ_CATEGORIES}
 _SUFFIXES = {".jsonl", ".parquet"}
 _SHARD = re.compile(r"-\d+-of-\d+$")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from mlx_prune.bbq.folder import BBQ_CATEGORIES
+from collections.abc import Sequence
+
+from mlx_prune.bbq.folder import BBQ_CATEGORIES, STUDY_CATEGORIES, canonical_category
 from mlx_prune.bbq.item import Item
 from mlx_prune.bbq.rows import item_from_elfsong
 from mlx_prune.errors import DataError, one_line
@@ -12,6 +14,16 @@ HUB_DATASET = "Elfsong/BBQ"
 # The data files have not changed since their upload; pinned so that they cannot change under a study either.
 HUB_REVISION = "56cd2dcb60a10288b4f1a9c8cff6cf120141c08a"
 HUB_CATEGORIES = BBQ_CATEGORIES
+# Questions by category, half of them ambiguous (Parrish et al. 2022, table 2).
+_COUNTS = dict(
+    zip(
+        BBQ_CATEGORIES,
+        (3680, 1556, 5672, 3080, 1576, 6880, 11160, 15960, 1200, 6864, 864),
+        strict=True,
+    )
+)
+# Of those, how many carry reversed labels, half of them ambiguous (:mod:`mlx_prune.bbq.stereotypes`).
+_FAULTS = {"Gender_identity": 200, "SES": 240}
 
 
 def read_hub_category(
@@ -42,3 +54,14 @@ def read_hub_category(
     if len({item.item_id for item in items}) != len(items):
         raise DataError(f"{path} {split} holds the same example_id twice; give another copy.")
     return items
+
+
+def hub_count(
+    categories: Sequence[str] | None, condition: str, limit: int | None, exclude_label_faults: bool
+) -> int:
+    """How many questions of the data set are asked, without reading it; see :func:`.load_items`."""
+    chosen = [canonical_category(name) for name in categories or STUDY_CATEGORIES]
+    faults = _FAULTS if exclude_label_faults else {}
+    total = sum(_COUNTS.get(name, 0) - faults.get(name, 0) for name in dict.fromkeys(chosen))
+    total = total if condition == "all" else total // 2
+    return total if limit is None else min(limit, total)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from mlx_prune.bbq.folder import BBQ_CATEGORIES, canonical_category, category_files, read_category
+from mlx_prune.bbq.folder import (
+    BBQ_CATEGORIES,
+    STUDY_CATEGORIES,
+    canonical_category,
+    category_files,
+    read_category,
+)
 from mlx_prune.bbq.item import CONTEXTS, Item
 from mlx_prune.bbq.subset import limit_items
 from mlx_prune.bbq.wording import Wording, wording_of
@@ -14,7 +20,6 @@ from mlx_prune.paths import expanded
 
 __all__ = ["CONDITIONS", "STUDY_CATEGORIES", "Item", "load_items"]
 
-STUDY_CATEGORIES = ("Age", "Gender_identity", "Race_ethnicity", "Religion", "SES")
 CONDITIONS = (*CONTEXTS, "all")
 
 

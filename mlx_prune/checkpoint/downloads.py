@@ -11,7 +11,7 @@ from mlx_prune.errors import CheckpointError, one_line
 
 # Beside the weights: never pickles, and nothing that runs unless the caller trusts remote code. The README
 # tells the license.
-_HUB_FILES = [
+HUB_FILES = [
     "*.json",
     "*.model",
     "*.tiktoken",
@@ -45,7 +45,7 @@ def download(hub_id: str, *, trust_remote_code: bool) -> Path:
         RepositoryNotFoundError,
     )
 
-    patterns = [*_HUB_FILES, "*.py"] if trust_remote_code else _HUB_FILES
+    patterns = [*HUB_FILES, "*.py"] if trust_remote_code else HUB_FILES
     try:
         folder = Path(snapshot_download(hub_id, allow_patterns=patterns))
         # Of this very commit: the branch may have moved on. Below other folders lie copies in other formats.

@@ -24,6 +24,7 @@ from mlx_prune.cli.terminal.table import simple_table
 
 if TYPE_CHECKING:
     from mlx_prune.study.config import StudyConfig
+    from mlx_prune.study.plan import StudyPlan
 
 
 @click.command("study", short_help="A grid of models and recipes, resumable.")
@@ -33,7 +34,13 @@ if TYPE_CHECKING:
 )
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Study folder.")
 @click.option(
-    "--dry-run", is_flag=True, help="Show the grid with records, time, disk and memory; run nothing."
+    "--dry-run",
+    is_flag=True,
+    help="Show the grid with records, memory, disk and downloads, and the time if parts are finished; load, "
+    "download and run nothing.",
+)
+@click.option(
+    "--measure", is_flag=True, help="With --dry-run: load the models after all, and time a short sample."
 )
 @click.option("--model", metavar="MODEL", help="In place of the file's only model: a folder or a Hub id.")
 @bbq_option
@@ -53,6 +60,7 @@ def command(
     preset: str | None,
     out: Path,
     dry_run: bool,
+    measure: bool,
     model: str | None,
     bbq: str | None,
     wording: str | None,
@@ -76,6 +84,8 @@ def command(
         raise click.UsageError("Give a study file or a --preset, one of the two.")
     if dry_run:
         refuse_ignored(context, ("min_answered",), "a dry run shows no rates")
+    else:
+        refuse_ignored(context, ("measure",), "it is for --dry-run")
     if config_file is not None:
         config = read_config(config_file)
     else:
@@ -83,7 +93,10 @@ def command(
         config = read_preset(preset)
     config = config.with_sources(model=model, bbq=bbq, calibration=calibration, text=text, wording=wording)
     if dry_run:
-        _plan(config_file or preset or "", config, out, jobs, trust_remote_code, as_json)
+        from mlx_prune.study.side_by_side import at_once
+
+        how = (measure, trust_remote_code)
+        _plan(config_file or preset or "", config, out, at_once(config, jobs), how, as_json)
         return
     from mlx_prune.cli.tables.study import legend, study_rows, study_table
 
@@ -123,32 +136,56 @@ def run_with_view(
 
 
 def _plan(
-    title: object, config: StudyConfig, out: Path, jobs: int | None, trust_remote_code: bool, as_json: bool
+    title: object, config: StudyConfig, out: Path, jobs: int, how: tuple[bool, bool], as_json: bool
 ) -> None:
     from mlx_prune.study.plan import plan_study
-    from mlx_prune.study.side_by_side import at_once
 
-    jobs = at_once(config, jobs)
+    measure, trust = how
     with progress_bars() as progress:
-        plan = plan_study(config, out, trust_remote_code=trust_remote_code, progress=progress)
+        plan = plan_study(config, out, measure=measure, trust_remote_code=trust, progress=progress)
     if as_json:
         emit_json(plan)
         return
-    table = simple_table(f"Study {title}", ["model"], ["runs", "left", "records", "time", "memory", "disk"])
+    columns = ["runs", "left", "records", "time", "memory", "disk", "download"]
+    table = simple_table(f"Study {title}", ["model"], columns)
     for model in plan.models:
         table.add_row(
             model.model,
             str(model.configurations),
             str(model.unfinished),
             words.count(model.records),
-            words.duration(model.seconds),
+            words.NONE if model.seconds is None else words.duration(model.seconds),
             words.size(model.memory_bytes),
             words.size(model.disk_bytes),
+            "here" if model.download_bytes == 0 else words.size(model.download_bytes),
         )
     screen = console()
     screen.print(table)
-    screen.print(
-        f"{plan.records:,} records, about {words.duration(plan.seconds)} for what is left, measured on "
-        f"{plan.sampled} questions of each dense model, plus latency."
-        + (f" That is one configuration after the other; {jobs} will run at once." if jobs > 1 else ""),
-    )
+    for sentence in _plan_sentences(plan, jobs):
+        screen.print(sentence)
+
+
+def _plan_sentences(plan: StudyPlan, jobs: int) -> list[str]:
+    said = [model.note for model in plan.models if model.note]
+    for name, size in (plan.checkpoints or {}).items():
+        if size != 0:
+            said.append(f"The checkpoint {name} would be downloaded ({words.size(size)}).")
+    if plan.data:
+        said.append(
+            f"Of data, {words.names(plan.data)} would come from the Hub, unless they are in its cache."
+        )
+    if plan.seconds is None:
+        time = "the time is told where parts of this study are finished, or with --measure"
+    elif plan.sampled:
+        time = (
+            f"about {words.duration(plan.seconds)} for what is left, measured on {plan.sampled} questions "
+            "of each dense model, plus latency"
+        )
+    elif any(model.unfinished for model in plan.models):
+        rest = "for the answers that are left, at the rate of the finished ones"
+        time = f"about {words.duration(plan.seconds)} {rest}"
+    else:
+        time = "all of them finished"
+    if plan.seconds and jobs > 1:
+        time += f", one configuration after the other; {jobs} will run at once"
+    return [*said, f"{plan.records:,} records; {time}."]

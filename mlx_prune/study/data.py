@@ -88,6 +88,12 @@ def wording(config: StudyConfig) -> Wording:
     return found if config.prompt is None else dataclasses.replace(found, prompt=config.prompt)
 
 
+def from_the_hub(config: StudyConfig) -> tuple[str, ...]:
+    """The data that come from the Hub, as the study names them."""
+    sources = [str(source) for source in _needed(config).values() if source is not None]
+    return tuple(source for source in sources if source in _FROM_THE_HUB or is_hub(source))
+
+
 def data_warnings(config: StudyConfig) -> tuple[str, ...]:
     """Sentences about embedded data that a model other than the embedded one is measured on."""
     sources = _needed(with_named_data(config))
