@@ -11,6 +11,7 @@ import pytest
 from mlx_prune.bbq.check import check_items
 from mlx_prune.bbq.wording import FIELDS, VALUES, Wording, read_wording
 from mlx_prune.bbq.words import INSTRUCTION, PromptWords
+from mlx_prune.study.template import study_template
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -51,3 +52,8 @@ def test_every_key_of_a_file_of_words_is_named() -> None:
     assert set(example["values"]) == set(VALUES)
     assert set(FIELDS) <= set(re.findall(r"`(\w+)`", page("questions")))
     assert INSTRUCTION in page("questions")
+
+
+def test_the_studys_file_is_the_one_that_the_command_writes() -> None:
+    (text,) = blocks("study", "toml")
+    assert text == study_template()

@@ -15,8 +15,8 @@ class Calibration:
 
     Attributes:
         source: "demo" (invented text that comes with the package), "c4" (from the Hub, pinned revision),
-            another data set of the Hub (:data:`~mlx_prune.hub_data.FORM`), or a text or JSONL file. None is
-            "demo" for the embedded model; any other needs a name.
+            another data set of the Hub (hub:ORG/NAME[@REVISION][:CONFIG][/SPLIT][#COLUMN]), or a text or
+            JSONL file. None is "demo" for the embedded model; any other needs a name.
         samples: Number of sequences; None takes what the text holds, at most 128.
         sequence_length: Tokens per sequence; None takes what the text and the model allow, at most 2048.
     """

@@ -32,7 +32,14 @@ if TYPE_CHECKING:
 @click.option(
     "--preset", metavar="NAME", help="One that comes with the package: demo, frontier, smollm2, aiiot2026."
 )
-@click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, help="Study folder.")
+@click.option(
+    "-o", "--output", "out", type=click.Path(path_type=Path), help="Study folder; of --init, the file."
+)
+@click.option(
+    "--init",
+    is_flag=True,
+    help="Write a study.toml with every key, its default and what it means; run nothing.",
+)
 @click.option(
     "--dry-run",
     is_flag=True,
@@ -58,7 +65,8 @@ def command(
     context: click.Context,
     config_file: Path | None,
     preset: str | None,
-    out: Path,
+    out: Path | None,
+    init: bool,
     dry_run: bool,
     measure: bool,
     model: str | None,
@@ -80,6 +88,11 @@ def command(
     from mlx_prune.study.data import data_warnings
     from mlx_prune.study.presets import preset as read_preset
 
+    if init:
+        _init(context, out or Path("study.toml"), as_json)
+        return
+    if out is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
     if (config_file is None) == (preset is None):
         raise click.UsageError("Give a study file or a --preset, one of the two.")
     if dry_run:
@@ -114,6 +127,22 @@ def command(
     say(f"Records are in {out}; `mlxprune report {out}` makes tables, figures and a page.")
     for warning in warnings:
         warn(warning)
+
+
+def _init(context: click.Context, file: Path, as_json: bool) -> None:
+    """Write a file to fill in."""
+    from mlx_prune.store import write_atomically
+    from mlx_prune.study.template import study_template
+
+    given_here = {parameter.name or "" for parameter in context.command.params} - {"init", "out", "as_json"}
+    refuse_ignored(context, given_here, "--init writes a file of defaults")
+    if file.exists():
+        raise click.UsageError(f"{file} is there already; name another file with -o.")
+    write_atomically(file, study_template().encode())
+    if as_json:
+        emit_json({"file": file})
+    else:
+        say(f"Wrote {file}; `mlxprune study {file} -o FOLDER --dry-run` shows what it would take.")
 
 
 def run_with_view(

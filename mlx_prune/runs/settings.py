@@ -62,9 +62,10 @@ class Generation:
 
     Attributes:
         seeds: One answer per item and seed.
-        temperature: As in :class:`~mlx_prune.generation.interface.GenerationSettings`, like the next two.
+        temperature: Of the sampling; 0 takes the most probable token.
         max_tokens: Longest answer, in tokens.
-        noise: "item" or "seed".
+        noise: "item" draws noise of its own for every question; "seed" one for all questions of a seed, as
+            the study did.
         engine: "batched", or "sequential", which measures the time of each answer.
         batch_size: Items in flight at once; None chooses from the model's size and the free memory.
         dtype: "auto", "float32", "bfloat16" or "float16", for a model that is still to be loaded.

@@ -32,7 +32,7 @@ class Grid:
     """The recipes every model is put through, beside its dense self.
 
     Attributes:
-        methods: Method labels (:mod:`mlx_prune.labels`): "wanda", "width+repair", "wanda+q4", "q4".
+        methods: Method labels: "wanda", "width+repair", "wanda+q4", "q4".
         sparsities: Target sparsities in percent: weights set to zero, or neurons or blocks removed. A
             quantization alone runs once, at sparsity 0.
         patterns: N:M patterns, each run once per method that sets weights to zero one by one, in addition to
@@ -67,9 +67,14 @@ class Grid:
 
 @dataclass(frozen=True)
 class PerplexityMeasure:
-    """Held-out text for perplexity; ``None`` takes as much as the text allows (at most 256 x 512 tokens).
+    """Perplexity on held-out text.
 
-    Without a text it is the embedded one for the embedded model; any other needs a name.
+    Attributes:
+        enabled: Whether it is measured.
+        text: "tulu", "hub:ORG/NAME..." or a text or JSONL file; without one it is the embedded text for the
+            embedded model, and any other needs a name.
+        sequences: How many; without a number what the text holds, at most 256.
+        sequence_length: Tokens of each; without a number 512, or what the model takes.
     """
 
     enabled: bool = True
@@ -100,7 +105,13 @@ class DivergenceMeasure:
 
 @dataclass(frozen=True)
 class LatencyMeasure:
-    """Per-item latency against the dense model, interleaved."""
+    """Time of an answer against the dense model, in turn with it.
+
+    Attributes:
+        enabled: Whether it is measured.
+        items: Questions that are timed.
+        rounds: Times that each is.
+    """
 
     enabled: bool = True
     items: int = 20
@@ -134,11 +145,12 @@ class StudyConfig:
     """A whole study; every section has defaults, only ``models`` must be said.
 
     Attributes:
-        models: Dense models; a text stands for its path.
-        name: Of the study.
+        models: Dense models: folders, Hub ids or "demo"; or a table that gives each a name of its own.
+        name: Of the study, in its report.
         grid: What every model is put through.
-        checkpoints: What is there already, and is measured beside the grid.
         recover: How methods with ``+recover`` are trained back.
+        save_checkpoints: Keep each pruned model, under checkpoints/ in the study's folder.
+        checkpoints: Checkpoints that are there already, of any tool, and are measured beside the grid.
         layers: By a pattern of names of matrices or blocks, the sparsity of their own in percent, of all
             methods of the grid; 0 leaves them alone.
     """
