@@ -11,6 +11,7 @@ import pytest
 from mlx_prune.bbq.check import check_items
 from mlx_prune.bbq.wording import FIELDS, VALUES, Wording, read_wording
 from mlx_prune.bbq.words import INSTRUCTION, PromptWords
+from mlx_prune.runs.records import SCHEMA
 from mlx_prune.study.template import study_template
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -57,3 +58,9 @@ def test_every_key_of_a_file_of_words_is_named() -> None:
 def test_the_studys_file_is_the_one_that_the_command_writes() -> None:
     (text,) = blocks("study", "toml")
     assert text == study_template()
+
+
+def test_every_column_of_the_records_is_explained_with_its_type() -> None:
+    rows = re.findall(r"^\| (`.*?`) \| (\w+) \|", page("records"), re.MULTILINE)
+    told = [(name, kind) for names, kind in rows for name in re.findall(r"`(\w+)`", names)]
+    assert told == [(field.name, str(field.type)) for field in SCHEMA]
