@@ -33,11 +33,12 @@ class BitFormat(Protocol):
     """How weights are stored in few bits, :class:`~mlx_prune.pruning.methods.quantize.Quantization` for one.
 
     Attributes:
-        label: Its token in a method label: "q4", "q4-g32", "mxfp4".
+        label: Its token in a method label: "q4", "q4-g32", "mxfp4", "q4+gptq".
         mode: A format of MLX.
         bits: Per weight.
         group_size: Weights that share a scale.
         arguments: As given to ``mlxprune prune``.
+        learned: Whether it looks at a calibration text, of a dense model only.
     """
 
     @property
@@ -54,6 +55,9 @@ class BitFormat(Protocol):
 
     @property
     def arguments(self) -> str: ...  # noqa: D102
+
+    @property
+    def learned(self) -> bool: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -121,9 +125,14 @@ def parse_label(text: str) -> Label:
     if text == DENSE:
         return Label(DENSE)
     words = text.split("+")
-    last = _quantization(words[-1])
+    # How bits were chosen is a second word: "q4+gptq".
+    last, taken = _quantization("+".join(words[-2:])), 2
+    if last is None or len(words) < 2:
+        last, taken = _quantization(words[-1]), 1
     if last is not None:
-        words = words[:-1]
+        words = words[:-taken]
+        if words and last.learned:
+            raise RecipeError(f"In {text!r}, {last.label} is of a dense model; it does not follow pruning.")
     recovered = words[-1:] == [RECOVER]
     if recovered:
         words = words[:-1]
@@ -193,6 +202,8 @@ def extend(label: str, quantization: BitFormat) -> str:
     found = parse_label(label)
     if found.quantization is not None:
         raise RecipeError(f"{label} is quantized already.")
+    if quantization.learned and found.base != DENSE:
+        raise RecipeError(f"{quantization.label} is of a dense model, and does not follow {label}.")
     return str(replace(found, quantization=quantization))
 
 

@@ -30,7 +30,7 @@ class Costs:
     """What a model costs.
 
     Attributes:
-        parameters: Of the network, tied ones once.
+        parameters: Of the network, tied ones once; of quantized layers the weights that are packed.
         bytes: Of its weight files.
         flops_per_token: See :func:`flops_per_token`.
     """
@@ -43,10 +43,19 @@ class Costs:
 def costs_of(network: nn.Module, config: dict[str, Any], shards: Shards) -> Costs:
     """Count what a network holds; its weights are not evaluated."""
     return Costs(
-        sum(values.size for values in weights_of(network).values()),
+        _parameters(network),
         shards.nbytes,
         flops_per_token(network, config),
     )
+
+
+def _parameters(network: nn.Module) -> int:
+    total = sum(values.size for values in weights_of(network).values())
+    for _, module in network.named_modules():
+        if "scales" in module:
+            stored = sum(module[name].size for name in ("weight", "scales", "biases") if name in module)
+            total += module.weight.size * 32 // module.bits - stored
+    return total
 
 
 def flops_per_token(network: nn.Module, config: dict[str, Any]) -> int:

@@ -32,6 +32,7 @@ class Inspection(ZerosOfMatrices):
         matrices: Every prunable matrix of the blocks; of a stack of experts, each expert's.
         others: Matrices of the blocks that are never pruned, routers of experts for one; not counted.
         record: What was done to it, or None where nothing is recorded.
+        bits_per_weight: Bits on disk over parameters, of the whole model.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Inspection(ZerosOfMatrices):
     matrices: tuple[MatrixZeros, ...]
     others: tuple[MatrixZeros, ...]
     record: PruningRecord | None
+    bits_per_weight: float
 
     @property
     def left_dense(self) -> tuple[str, ...]:
@@ -74,6 +76,7 @@ class Inspection(ZerosOfMatrices):
             "actual_sparsity": round(100 * self.actual_sparsity, 6),
             "total_prunable_params": sum(m.params for m in self.matrices),
             "zero_params": sum(m.zeros for m in self.matrices),
+            "bits_per_weight": self.bits_per_weight,
             "projections": self.projections,
             "blocks": self.blocks,
             "left_dense": list(self.left_dense),
@@ -104,6 +107,7 @@ def inspect(
     checkpoint = Checkpoint.open(model, trust_remote_code=trust_remote_code)
     network = checkpoint.network()
     report = progress or silent
+    bits = 8 * checkpoint.shards.nbytes / checkpoint.costs(network).parameters
     modules = [entry for entry in block_modules(network) if weight_matrix(entry[3]) is not None]
     total = max((block for block, *_ in modules), default=-1) + 1
     left_out = other_projections(network)
@@ -125,4 +129,4 @@ def inspect(
         if number + 1 == len(modules) or modules[number + 1][0] != block:
             report(Progress("inspect", block + 1, total, f"block {block}"))
     record = PruningRecord.find(checkpoint.path)
-    return Inspection(str(model), checkpoint.path, tuple(found), tuple(others), record)
+    return Inspection(str(model), checkpoint.path, tuple(found), tuple(others), record, bits)

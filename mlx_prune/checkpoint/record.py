@@ -52,7 +52,12 @@ class Removed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Quantized(msgspec.Struct, frozen=True, kw_only=True):
-    """What quantization did: format, layers it touched and left, zeros of the weights before and after."""
+    """What quantization did: format, layers it touched and left, zeros of the weights before and after.
+
+    Attributes:
+        quantizer: One that looked at the calibration text; None where weights were rounded.
+        bits_used: Of the layers, ascending, where they may differ.
+    """
 
     mode: str
     bits: int
@@ -62,6 +67,8 @@ class Quantized(msgspec.Struct, frozen=True, kw_only=True):
     bits_per_weight: float
     zeros_before: int
     zeros_kept: int
+    quantizer: str | None = None
+    bits_used: list[int] = []
 
 
 class CalibrationText(msgspec.Struct, frozen=True, kw_only=True):

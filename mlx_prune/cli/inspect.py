@@ -36,6 +36,7 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
     zeros = sum(matrix.zeros for matrix in found.matrices)
     total = sum(matrix.params for matrix in found.matrices)
     say(f"Actual sparsity {words.percent(found.actual_sparsity, 2)}: {zeros:,} zeros of {total:,} weights.")
+    say(f"{words.fixed(found.bits_per_weight, 2)} bits per weight on disk, of the whole model.")
     if found.left_dense:
         say(f"Left dense: {', '.join(found.left_dense)}.")
     if found.others:

@@ -83,21 +83,24 @@ def read_request(context: click.Context, method: str, options: dict[str, Any]) -
     """
     chosen = methods()[method]
     pruning = methods(MASK, STRUCTURE).values()
-    refuse_ignored(context, {"dtype", *_taken(*pruning)} - _taken(chosen), chosen.does)
     formats = list(methods(QUANTIZATION).values())
+    # What a quantizer that looks at a text takes as well.
+    text = {*options_of(Calibration), "seed"} if given(context, "quantizer") and chosen in formats else set()
+    refuse_ignored(context, {"dtype", *_taken(*pruning)} - _taken(chosen) - text, chosen.does)
     quantization = None
     for form in formats:
         if method == form.name or any(given(context, name) for name in form.options):
-            quantization = form.recipe(**_values(form, options))
+            measured = _measured(options) if form is chosen else {}
+            quantization = form.recipe(**_values(form, options), **measured)
     if chosen in formats:
         return Request(None, quantization)
+    if quantization is not None and quantization.learned:
+        raise click.UsageError("--quantizer goes with -m quantize, of a dense model.", context)
     if options["sparsity"] is None and options["pattern"] is None:
         hint = " or a pattern (--pattern 2:4)" if "pattern" in chosen.options else ""
         raise click.UsageError(f"Give a sparsity (-s 50){hint}.", context)
     values = _values(chosen, options)
-    source, samples, length = (options[name] for name in options_of(Calibration))
-    if (source, samples, length) != (None, None, None):
-        values["calibration"] = Calibration(source, samples, length)
+    values |= {name: value for name, value in _measured(options).items() if name == "calibration"}
     if values["sparsity"] is not None:
         from mlx_prune.pruning.recipe import fraction_from_percent
 
@@ -110,6 +113,15 @@ def _taken(*several: Method) -> set[str]:
     found = {name for method in several for name in method.options}
     measured = {*options_of(Calibration), "dtype"}
     return found | measured if any("statistics" in method.options for method in several) else found
+
+
+def _measured(options: dict[str, Any]) -> dict[str, Any]:
+    """The text that was named, and the seed, as far as they were."""
+    source, samples, length = (options[name] for name in options_of(Calibration))
+    found: dict[str, Any] = {} if options.get("seed") is None else {"seed": options["seed"]}
+    if (source, samples, length) != (None, None, None):
+        found["calibration"] = Calibration(source, samples, length)
+    return found
 
 
 def _values(method: Method, options: dict[str, Any]) -> dict[str, Any]:

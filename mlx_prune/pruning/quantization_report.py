@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mlx_prune import words
 from mlx_prune.checkpoint.costs import CONTEXT, Costs
+from mlx_prune.checkpoint.invented import calibration_warnings
 from mlx_prune.checkpoint.record import PruningRecord, Quantized
 from mlx_prune.checkpoint.zeros import zeros_by
 from mlx_prune.environment import device, versions
@@ -19,6 +21,7 @@ from mlx_prune.pruning.zero_survival import Survival
 
 # Longer lists of layers are cut.
 _NAMED = 4
+_TEXT_OPTIONS = (("calibration", "source"), ("samples", "samples"), ("sequence-length", "sequence_length"))
 # Of a pruned source's record, what describes its own files or measurements of it.
 _NOT_CARRIED = ("results", "matrix_zeros", "fingerprint", "layout", "quantization")
 
@@ -37,6 +40,9 @@ class Conversion:
         costs: Of the model before; quantization changes its bytes alone.
         bytes_after: Of the weight files now.
         seconds: How long it took.
+        text: What the quantizer looked at, as recorded; None where it rounded.
+        bits_used: Of the layers, ascending.
+        notes: What else a user should see.
     """
 
     quantization: BitFormat
@@ -48,6 +54,9 @@ class Conversion:
     costs: Costs
     bytes_after: int
     seconds: float
+    text: dict[str, Any] | None = None
+    bits_used: Sequence[int] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +122,8 @@ class QuantizationReport:
     def rows(self) -> list[tuple[str, str]]:
         """What a person should read of it, as names and values."""
         record, done = self.record, self.quantized
-        bits = f"{done.mode}, {done.bits} bits, groups of {done.group_size}"
+        used = words.names([str(bits) for bits in done.bits_used or (done.bits,)])
+        bits = f"{done.mode}, {used} bits, groups of {done.group_size}"
         found = [("method", self.label)]
         if record.target_sparsity:
             pattern = f" ({record.pattern})" if record.pattern else ""
@@ -155,10 +165,16 @@ def quantization_record(
     carried = {} if source is None else source.without(*_NOT_CARRIED).entries
     made = source.command if source is not None else bare_command(model, METHOD.name)
     command = {} if made is None else {"command": f"{made} {quantization.arguments}"}
+    if done.text is not None:
+        about = {**done.text, "source": Path(str(done.text["source"])).name}
+        chosen = [f"--{name} {about[key]}" for name, key in _TEXT_OPTIONS]
+        command["command"] = " ".join([command["command"], *chosen])
     # Of a smaller model, sparsity counts what the dense one had.
     dense = source.total_prunable_params if source is not None and source.smaller else None
     total = weights if dense is None else dense
-    warnings = list(carried.get("warnings") or ())
+    warnings = [*(carried.get("warnings") or ()), *done.notes]
+    if done.text is not None:
+        warnings += calibration_warnings(model, done.text)
     if done.indivisible:
         warnings.append(
             f"{len(done.indivisible):,} layers are not quantized, because groups of "
@@ -183,6 +199,11 @@ def quantization_record(
         "seed": None,
         "calibration": None,
         **carried,
+        **(
+            {}
+            if done.text is None
+            else {"calibration": done.text, "seed": getattr(quantization, "seed", None)}
+        ),
         "method": label,
         **command,
         "actual_sparsity": round(100 * (total - weights + zeros) / total, 6),
@@ -196,6 +217,8 @@ def quantization_record(
             "mode": quantization.mode,
             "bits": quantization.bits,
             "group_size": quantization.group_size,
+            "quantizer": getattr(quantization, "quantizer", None),
+            "bits_used": list(done.bits_used),
             "layers": done.layers,
             "left": list(done.left),
             "bits_per_weight": round(8 * done.bytes_after / costs.parameters, 4),

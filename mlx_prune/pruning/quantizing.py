@@ -9,13 +9,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.utils import quantize_model, save_config, save_model
 
+from mlx_prune.activations.text import CalibrationTokens, calibration_tokens, for_model
 from mlx_prune.checkpoint.config import CONFIG_FILE, is_quantized
 from mlx_prune.checkpoint.dimensions import build
 from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
@@ -26,10 +27,15 @@ from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.labels import DENSE, BitFormat, extend
 from mlx_prune.progress import ProgressCallback, silent
+from mlx_prune.pruning.methods.quantize import Quantization
 from mlx_prune.pruning.quantization_report import Conversion, QuantizationReport, quantization_record
 from mlx_prune.pruning.saving import check_same, publish
 from mlx_prune.pruning.zero_survival import compare_zeros
 
+_NOTHING_LEARNED = (
+    "DWQ learned nothing that the stored type holds: the scales are those of rounding. Its steps are small, "
+    "one for each batch of the text; give it thousands of --samples."
+)
 _STORED_TYPES = ("float16", "bfloat16", "float32")
 
 
@@ -42,6 +48,12 @@ class _Quantized:
     layers: int
     left: tuple[str, ...]
     indivisible: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def bits_used(self) -> list[int]:
+        """Of the layers, ascending."""
+        return sorted({module.bits for _, module in self.network.named_modules() if "scales" in module})
 
 
 def quantize_checkpoint(
@@ -84,12 +96,15 @@ def quantize_checkpoint(
     source = PruningRecord.find(checkpoint.path)
     label = extend(DENSE if source is None else source.method or "", quantization)
     origin = origin or f"{checkpoint.quick_hash} {source and source.fingerprint}"
+    text = _text(checkpoint, quantization)
+    if text is not None:
+        origin += f" {text.tokens_sha256} {getattr(quantization, 'seed', None)}"
     if out.exists() and not force:
         return finished(out, origin, quantization)
     started = time.perf_counter()
     with output_folder(out, source=checkpoint.path, force=force) as folder:
         folder.restart()
-        done = _quantize(checkpoint, quantization)
+        done = _quantize(checkpoint, quantization, text, progress or silent)
         _write_weights(folder, checkpoint, done)
         written = Checkpoint(folder.partial, checkpoint.trust_remote_code)
         before, after = checkpoint.network(), written.network()
@@ -106,6 +121,9 @@ def quantize_checkpoint(
             costs=costs,
             bytes_after=written.shards.nbytes,
             seconds=round(time.perf_counter() - started, 3),
+            text=None if text is None else text.describe(),
+            bits_used=done.bits_used,
+            notes=done.notes,
         )
         record = quantization_record(
             source,
@@ -118,13 +136,23 @@ def quantize_checkpoint(
     return QuantizationReport(record)
 
 
-def _quantize(source: Checkpoint, quantization: BitFormat) -> _Quantized:
-    """The quantized network, nothing of it evaluated yet."""
-    network, config = source.network_and_config("stored")
-    if any("scales" in module for _, module in network.named_modules()):
-        raise quantized_already(source.path)
-    config = {key: value for key, value in config.items() if key != "quantization"}  # null, if there at all
-    _store_as_declared(network, config)
+def _text(source: Checkpoint, quantization: BitFormat) -> CalibrationTokens | None:
+    """What the quantizer looks at; None where it rounds."""
+    if not isinstance(quantization, Quantization) or quantization.calibration is None:
+        return None
+    calibration = for_model(quantization.calibration, source.given)
+    return calibration_tokens(
+        calibration, source.tokenizer().tokenizer, source.config, quantization.seed or 0
+    )
+
+
+def _quantize(
+    source: Checkpoint, quantization: BitFormat, text: CalibrationTokens | None, progress: ProgressCallback
+) -> _Quantized:
+    """The quantized network; where it is rounded, nothing of it is evaluated yet."""
+    if text is not None:
+        return _learned(source, cast(Quantization, quantization), text, progress)
+    network, config = _stored(source)
     layers = dict(_quantizable(network))
     group = quantization.group_size
     assert group is not None
@@ -134,11 +162,56 @@ def _quantize(source: Checkpoint, quantization: BitFormat) -> _Quantized:
             f"No layer of {source.path} has an input size that is a multiple of {group}, so nothing would be "
             "quantized; choose a smaller group size or another mode."
         )
-    # It prints to stdout, which is the caller's.
-    with contextlib.redirect_stdout(io.StringIO()):
-        network, config = quantize_model(network, config, group, quantization.bits, mode=quantization.mode)
+    network, config = _rounded(source, quantization)
     kept = [name for name, _ in _quantizable(network)]
     return _Quantized(network, config, len(layers) - len(kept), tuple(kept), tuple(indivisible))
+
+
+def _stored(source: Checkpoint) -> tuple[nn.Module, dict[str, Any]]:
+    """The dense network in the type of its files, and a configuration that tells of no quantization."""
+    network, config = source.network_and_config("stored")
+    if any("scales" in module for _, module in network.named_modules()):
+        raise quantized_already(source.path)
+    config = {key: value for key, value in config.items() if key != "quantization"}  # null, if there at all
+    _store_as_declared(network, config)
+    return network, config
+
+
+def _rounded(source: Checkpoint, quantization: BitFormat) -> tuple[nn.Module, dict[str, Any]]:
+    """The network rounded by mlx-lm, and its configuration."""
+    network, config = _stored(source)
+    # It prints to stdout, which is the caller's.
+    with contextlib.redirect_stdout(io.StringIO()):
+        found: tuple[nn.Module, dict[str, Any]] = quantize_model(
+            network, config, quantization.group_size, quantization.bits, mode=quantization.mode
+        )
+    return found
+
+
+def _learned(
+    source: Checkpoint, quantization: Quantization, text: CalibrationTokens, progress: ProgressCallback
+) -> _Quantized:
+    """By one of the quantizers that look at a text, in the type of the source's files again."""
+    from mlx_prune.pruning.learned import quantize_learned
+
+    count = len(dict(_quantizable(source.network())))
+    network, config = quantize_learned(source, quantization, text.tokens, progress)
+    network.set_dtype(getattr(mx, source.stored_dtype))
+    _store_as_declared(network, config)
+    mx.eval(network.parameters())
+    kept = [name for name, _ in _quantizable(network)]
+    notes: tuple[str, ...] = ()
+    if quantization.quantizer == "dwq" and _as_rounded(source, network, quantization):
+        notes = (_NOTHING_LEARNED,)
+    return _Quantized(network, config, count - len(kept), tuple(kept), (), notes)
+
+
+def _as_rounded(source: Checkpoint, network: nn.Module, quantization: Quantization) -> bool:
+    """Whether a network holds the very scales and offsets that rounding gives."""
+    rounded = dict(tree_flatten(_rounded(source, quantization)[0].parameters()))
+    return all(
+        bool(mx.array_equal(rounded[name], value)) for name, value in tree_flatten(network.parameters())
+    )
 
 
 def _quantizable(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -37,6 +37,7 @@ class StudyData:
             infinite where the perplexity overflowed.
         size_bytes: Size on disk, where there is a checkpoint.
         latencies: Rows of ``latency.json``, where a time was measured.
+        bits_per_weight: Bits on disk over parameters, where these were counted.
         min_answered: Share of answers that must be understood for a rate to be compared.
         states: How far every configuration is; those that are not complete are not among the runs.
         asked: The questions' texts, as far as they are known.
@@ -50,6 +51,7 @@ class StudyData:
     perplexity_interval: Mapping[Configuration, tuple[float, float]]
     size_bytes: Mapping[Configuration, float]
     latencies: Mapping[Configuration, LatencyRow]
+    bits_per_weight: Mapping[Configuration, float] = field(default_factory=dict)
     min_answered: float = MIN_ANSWERED
     states: tuple[RunState, ...] = ()
     asked: AskedItems = field(default_factory=lambda: AskedItems({}))
@@ -147,6 +149,9 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
         perplexity_interval={name: row.figure.interval for name, row in perplexities.items()},
         size_bytes={name: row.size_bytes for name, row in study.sizes.items() if row.size_bytes is not None},
         latencies=dict(study.latencies.items()),
+        bits_per_weight={
+            name: row.bits_per_weight for name, row in study.sizes.items() if row.bits_per_weight is not None
+        },
         min_answered=min_answered,
         states=tuple(states),
         asked=asked_items(complete, study),

@@ -108,8 +108,14 @@ def _needed(config: StudyConfig) -> dict[Data, str | Path | None]:
     needed: dict[Data, str | Path | None] = {QUESTIONS: config.bbq.source}
     if config.perplexity.enabled:
         needed[HELD_OUT_TEXT] = config.perplexity.text
-    recipes = (recipe_of(config, name) for name in config.configurations(config.models[0].label))
+    names = config.configurations(config.models[0].label)
+    recipes = (recipe_of(config, name) for name in names)
+    bits = (name.label.quantization for name in names if not name.is_named)
     learned = config.recovers and config.recover.data is None
-    if learned or any(recipe is not None and recipe.calibration is not None for recipe in recipes):
+    if (
+        learned
+        or any(recipe is not None and recipe.calibration is not None for recipe in recipes)
+        or any(form is not None and form.learned for form in bits)
+    ):
         needed[CALIBRATION_TEXT] = config.calibration.source
     return needed

@@ -19,6 +19,7 @@ from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.job import write_copy
 from mlx_prune.pruning.mask_report import PruneReport
+from mlx_prune.pruning.methods.quantize import Quantization
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.recovery.job import recover
 from mlx_prune.shares import memory_sharers
@@ -177,6 +178,9 @@ class ModelMaker:
         dtype = "auto"
         if recipe is not None and recipe.calibration is not None:
             dtype = self._config.generation.dtype
+        if isinstance(quantization, Quantization) and quantization.learned:
+            text, seed = self._config.calibration, self._config.grid.seed
+            quantization = dataclasses.replace(quantization, calibration=text, seed=seed)
         if quantization is not None and recipe is not None:
             # What this configuration is without the quantization may lie there already.
             pruned = self._study.checkpoint(dataclasses.replace(name, prune_method=name.label.pruned))

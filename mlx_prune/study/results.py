@@ -98,9 +98,15 @@ class DivergenceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SizeRow(msgspec.Struct, frozen=True):
-    """Bytes of the weight files."""
+    """Bytes of the weight files, and the parameters that they hold, where these were counted."""
 
     size_bytes: _Count | None
+    parameters: _Count | None = None
+
+    @property
+    def bits_per_weight(self) -> float | None:
+        """Bits on disk over parameters, of the whole model."""
+        return 8 * self.size_bytes / self.parameters if self.size_bytes and self.parameters else None
 
 
 class _Rows(msgspec.Struct, frozen=True):

@@ -152,9 +152,9 @@ def _left(
         # Sizes that were not recorded are those of the dense files.
         from mlx_prune.checkpoint.open import Checkpoint
 
-        nbytes = Checkpoint(model.path, trust_remote_code).shards.nbytes
+        dense = Checkpoint(model.path, trust_remote_code)
         for name in unsized:
-            sizes.put(name, SizeRow(nbytes))
+            sizes.put(name, SizeRow(dense.shards.nbytes, dense.costs().parameters))
     return left
 
 

@@ -96,7 +96,8 @@ class Work:
         if made.record is not None:
             # Results that a kept checkpoint already shows are another measurement's.
             made.record.without("results").with_entries(model=name.model).write(run)
-        self.sizes.put(name, SizeRow(made.size_bytes))
+        parameters = made.loaded.checkpoint.costs(made.loaded.model).parameters
+        self.sizes.put(name, SizeRow(made.size_bytes, parameters))
         evaluate(
             made.loaded,
             run,

@@ -12,10 +12,11 @@ from mlx_prune.report.tables.table import Interval
 from mlx_prune.stats.levels import SIGNIFICANCE
 
 FRONTIER_LEGEND = (
-    "gone: % of weights zero or removed. size, time: relative to dense; zeros alone change no time. answ. %: "
-    "answers understood; rates of too few stand in brackets, struck out. bias: change of SRS - anti from "
-    "dense. emerg.: share of unbiased items that become biased, above what dense does when asked afresh. "
-    "Below: simultaneous 95 % intervals; * beyond chance. dominated by: no worse, and better in something."
+    "gone: % of weights zero or removed. size, time: relative to dense; bits: on disk, per weight; zeros "
+    "alone change no time. answ. %: answers understood; rates of too few stand in brackets, struck out. "
+    "bias: change of SRS - anti from dense. emerg.: share of unbiased items that become biased, above what "
+    "dense does when asked afresh. Below: simultaneous 95 % intervals; * beyond chance. dominated by: no "
+    "worse, and better in something."
 )
 
 
@@ -26,6 +27,7 @@ def frontier_table(rows: Sequence[Frontier]) -> FittedTable:
     table.add_column("version")
     optional: dict[str, tuple[Callable[[Frontier], str], bool]] = {
         "size": (_size, any(row.size_ratio is not None for row in rows)),
+        "bits": (_bits, any(row.bits_per_weight is not None for row in rows)),
         "time": (_time, any(row.latency.value is not None for row in rows)),
         "ppl": (_perplexity, any(row.perplexity.value is not None for row in rows)),
     }
@@ -57,6 +59,10 @@ def frontier_table(rows: Sequence[Frontier]) -> FittedTable:
 
 def _size(row: Frontier) -> str:
     return words.fixed(row.size_ratio, 2)
+
+
+def _bits(row: Frontier) -> str:
+    return words.fixed(row.bits_per_weight, 2)
 
 
 def _time(row: Frontier) -> str:

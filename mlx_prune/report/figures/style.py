@@ -84,11 +84,12 @@ class MethodStyle:
 _OTHERS = ((MUTED, ">", "--"), (MUTED, "<", "-."))
 # Of checkpoints with names of their own; no method is drawn with these markers.
 _NAMED_TONES = (BLUE, VERMILION, GREEN, AMBER, VIOLET, PINK, CYAN)
-_NAMED_MARKERS = ("p", "X", "<", "h", ">", "P")
+_NAMED_MARKERS = ("p", "<", "h", ">")
 _named: ContextVar[tuple[str, ...]] = ContextVar("names", default=())
 _MODIFIED_LINE = (0, (4, 1, 1, 1, 1, 1))
 _QUANTIZED_LINE = (0, (1, 1))
 _RECOVERED_FILL = "top"
+_LEARNED = {"dwq": "d", "awq": "X", "gptq": "P"}
 _BITS = {8: "full", 6: "top", 4: "left", 3: "bottom", 2: "none"}
 
 
@@ -124,6 +125,8 @@ def method_style(method: str) -> MethodStyle:
         return MethodStyle(tone.light, look.marker, own_line, fill, tone.light)
     if kind == QUANTIZED:
         marker = look.marker if label.quantization.mode == "affine" else "H"
+        if label.quantization.learned:
+            marker = _LEARNED.get(label.quantization.label.rpartition("+")[2], "8")
         return MethodStyle(tone.light, marker, look.line, _BITS[label.quantization.bits or 8], tone.light)
     return MethodStyle(tone.light, look.marker, _QUANTIZED_LINE, fill, INK.light)
 

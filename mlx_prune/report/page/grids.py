@@ -233,6 +233,7 @@ FRONTIER: tuple[Column[Frontier], ...] = (
     Column("target %", lambda row: fixed(row.configuration.sparsity or None, 0)),
     Column("actual %", _actual),
     Column("size", lambda row: fixed(row.size_ratio)),
+    Column("bits", lambda row: fixed(row.bits_per_weight, 2)),
     Column("time", lambda row: fixed(row.latency.value)),
     Column("its interval", _time_interval),
     Column("perplexity", lambda row: perplexity(row.perplexity.value)),

@@ -56,6 +56,7 @@ class Frontier(Rated):
 
     size_bytes: int | None
     size_ratio: float | None = column("size on disk relative to dense")
+    bits_per_weight: float | None = column("bits on disk over parameters, of the whole model", default=None)
     latency: Interval = column(
         "time of an answer relative to dense", names=("latency_ratio", "latency_low", "latency_high")
     )
@@ -116,6 +117,7 @@ def _model_rows(
             **rated(data, name),
             size_bytes=None if size is None else int(size),
             size_ratio=ratio,
+            bits_per_weight=data.bits_per_weight.get(name),
             **_latency(name, ratio, times.get(name), timed=bool(times)),
             perplexity=_perplexity(data, name),
             srs=overall.srs,
