@@ -17,6 +17,7 @@ from mlx_prune.cli.demo import print_result
 from mlx_prune.cli.demo_result import FILE, DemoResult, other_versions, state_of
 from mlx_prune.cli.main import run
 from mlx_prune.cli.terminal.browser import show_page
+from mlx_prune.report.figures.draw import FIGURES
 from mlx_prune.report.words.finding import Finding
 from mlx_prune.study.config import Grid, PerplexityMeasure, StudyConfig
 from mlx_prune.study.presets import preset
@@ -33,6 +34,8 @@ SMALL = dataclasses.replace(
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mlx_prune.study.presets.preset", lambda name: SMALL)
+    # Drawing them all would be most of the time; the report's own tests do.
+    monkeypatch.setattr("mlx_prune.report.figures.draw.FIGURES", FIGURES[:1])
 
 
 def shown(arguments: list[Any], capsys: Capture) -> str:
@@ -50,12 +53,12 @@ def test_quick_says_what_it_leaves_out_plain_carries_on_and_a_finished_demo_is_s
 ) -> None:
     out = tmp_path / "study"
     monkeypatch.setenv("COLUMNS", "80")
-    quick = shown(["demo", "--quick", "-o", out], capsys)
+    quick = shown(["demo", "--quick", "-o", out, "--jobs", 1], capsys)
     assert f"--quick left out 1 pruned model (50 %); `mlxprune demo -o {out}` adds them." in quick
     first = {path: path.stat().st_mtime_ns for path in out.rglob("records/*")}
     assert {path.parent.parent.name for path in first} == {"dense-s0", "magnitude-s30", "magnitude-s70"}
 
-    plain = shown(["demo", "-o", out], capsys)
+    plain = shown(["demo", "-o", out, "--jobs", 1], capsys)
     assert "left out" not in plain
     assert "magnitude 50 %" in plain
     assert all(path.stat().st_mtime_ns == before for path, before in first.items())

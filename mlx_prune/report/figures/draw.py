@@ -258,13 +258,21 @@ def draw_figures(tables: Tables, *, progress: ProgressCallback = silent) -> list
     drawn = []
     for count, kind in enumerate(FIGURES):
         progress(Progress("figures", count, len(FIGURES), kind.name))
-        with _garbage_kept():
-            wide, narrow = draw(kind, tables, WIDE), draw(kind, tables, NARROW)
-            if wide is not None and narrow is not None:
-                png, svg = render(wide, "png"), render(wide, "svg")
-                drawn.append(DrawnFigure(kind, png, svg, render(narrow, "svg")))
+        wide = _drawn(kind, tables, WIDE, ("png", "svg"))
+        narrow = _drawn(kind, tables, NARROW, ("svg",))
+        if wide is not None and narrow is not None:
+            drawn.append(DrawnFigure(kind, *wide, *narrow))
     progress(Progress("figures", len(FIGURES), len(FIGURES)))
     return drawn
+
+
+def _drawn(kind: FigureKind, tables: Tables, layout: Layout, formats: tuple[str, ...]) -> list[bytes] | None:
+    """A figure in some formats; it is gone from memory when this returns, which many panels fill."""
+    with _garbage_kept():
+        figure = draw(kind, tables, layout)
+        found = None if figure is None else [render(figure, name) for name in formats]
+        del figure
+    return found
 
 
 @contextmanager
