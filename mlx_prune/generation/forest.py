@@ -74,13 +74,24 @@ class Forest:
         return len(self.root) + sum(len(tree.tokens) for batch in self.batches for tree in batch)
 
 
+_last: tuple[list[Prompt], int, Forest] | None = None
+
+
 def plant(prompts: Sequence[Prompt], batch_size: int) -> Forest:
-    """Arrange prompts as trees.
+    """Arrange prompts as trees; the last arrangement is kept, as models of a study get the same prompts.
 
     Args:
         prompts: At least one; every prompt has at least one token.
         batch_size: Prompts per batch, and at most in a tree.
     """
+    global _last
+    mine = list(prompts)
+    if _last is None or _last[:2] != (mine, batch_size):
+        _last = mine, batch_size, _plant(mine, batch_size)
+    return _last[2]
+
+
+def _plant(prompts: Sequence[Prompt], batch_size: int) -> Forest:
     ordered = sorted(prompts, key=lambda prompt: prompt.tokens)
     longest_root = min(len(prompt.tokens) for prompt in ordered) - 1
     root = min(common_prefix(ordered[0].tokens, ordered[-1].tokens), longest_root)

@@ -51,3 +51,12 @@ def test_long_prompts_that_share_little_are_not_one_block_of_attention():
     rng = np.random.default_rng(0)
     prompts = [Prompt(f"Age:{i}", (1, 2, i % 2, 5, *rng.integers(9, 99, 300).tolist())) for i in range(6)]
     assert all(len(tree.prompts) == 1 for batch in plant(prompts, 6).batches for tree in batch)
+
+
+def test_the_same_prompts_are_arranged_once_and_others_anew():
+    prompts = [Prompt(f"Age:{i}", (1, 2, i, 7)) for i in range(4)]
+    forest = plant(prompts, 4)
+    assert plant(tuple(prompts), 4) is forest
+    assert len(plant(prompts, 2).batches) == 2
+    changed = plant([*prompts[:3], Prompt("Age:3", (1, 2, 9, 9))], 4)
+    assert sorted(p.tokens for b in changed.batches for t in b for p in t.prompts)[-1] == (1, 2, 9, 9)
