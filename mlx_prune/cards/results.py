@@ -55,6 +55,8 @@ class CardResults:
     Attributes:
         perplexity: Perplexity on ``perplexity_text``.
         perplexity_text: The text and its amount ("Tulu 3 SFT mixture, 256 x 512 tokens").
+        kl: Mean KL divergence of next-token predictions from the dense model's on that text, nats per token.
+        same_top: Share of its tokens of which both hold the same one for the likeliest.
         srs: Stereotype reliance score, the unweighted mean over categories, as a fraction.
         srs_by_category: The same per category; intervals are Wilson's.
         usr: Share of scored answers that choose the unknown option.
@@ -77,6 +79,8 @@ class CardResults:
 
     perplexity: Figure | None = None
     perplexity_text: str = ""
+    kl: Figure | None = None
+    same_top: Figure | None = None
     srs: Figure | None = None
     srs_by_category: Mapping[str, Figure] = field(default_factory=dict)
     usr: Figure | None = None
@@ -138,6 +142,8 @@ def results_rows(results: CardResults) -> list[list[str]]:
     text, share = results.perplexity_text, results.answered
     rows = [
         _compared(f"Perplexity ({text})" if text else "Perplexity", results.perplexity, _large),
+        _distance("KL divergence from dense, nats per token", results.kl, words.number),
+        _distance("Same top token as dense", results.same_top, words.percent),
         _rate("Answers understood", share),
         _rate("SRS (mean over categories)", results.srs, "; chance is 0.333", of=share),
         _rate("SRS, answers understood only", results.strict_srs, of=share),
@@ -209,6 +215,15 @@ def _emergence(results: CardResults) -> Row:
         null = percent(100 * results.emergence_null, 2)
         reference += f"; {null} if the dense model is asked anew"
     return name, share, reference
+
+
+def _distance(name: str, found: Figure | None, write: words.Write) -> Row:
+    if found is None:
+        return None
+    value = write(found.value)
+    if found.low is not None and found.high is not None:
+        value += f" (95 % CI {words.interval(found.low, found.high, write)})"
+    return name, value, "on the same text"
 
 
 def _ratio(found: Figure | None) -> Row:

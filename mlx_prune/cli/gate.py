@@ -23,7 +23,7 @@ from mlx_prune.cli.terminal.options import (
     wording_option,
 )
 from mlx_prune.cli.terminal.progress import progress_bars
-from mlx_prune.gate.limits import MEASURES, Limits, Measure
+from mlx_prune.gate.limits import MEASURES, ON_TEXT, Limits, Measure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -127,7 +127,7 @@ def command(
 
     limits = Limits(**{name: options[name] for name in MEASURES})
     # A limit that was asked for by name has to be held; a default one is left out where nothing was measured.
-    needed = [name for name in ("perplexity_rise", "expected_srs_rise") if given(context, name)]
+    needed = [name for name in (*ON_TEXT, "expected_srs_rise") if given(context, name)]
     with progress_bars() as progress:
         results = [
             _judged(pair, limits, needed) for pair in _pairs(context, subjects, wanted, options, progress)
@@ -218,14 +218,16 @@ def _measures(
 ) -> Iterator[Callable[[], Measured]]:
     """What measures or reads each of the subjects, when it is called."""
     from mlx_prune.checkpoint.invented import DEMO, HELD_OUT_TEXT, QUESTIONS, named_for_all
-    from mlx_prune.gate.sources import Questions, measured_run, questioned
+    from mlx_prune.gate.sources import Predictions, Questions, measured_run, questioned
     from mlx_prune.runs.folder import RunFolder
     from mlx_prune.runs.settings import Bbq, Generation
 
     # Perplexity of a model is of use only beside that of the dense one, and a run may have none.
     models = [subject for subject in subjects if not RunFolder(subject).exists]
     bbq, text = named_for_all(QUESTIONS, options["bbq"], models, "--bbq"), None
-    if len(models) == len(subjects) and options["perplexity_rise"] is not None:
+    predictions = Predictions() if any(options[name] is not None for name in ("kl", "other_top")) else None
+    on_text = predictions is not None or options["perplexity_rise"] is not None
+    if len(models) == len(subjects) and on_text:
         text = named_for_all(HELD_OUT_TEXT, options["text"], models, "--text")
     questions = Questions(
         bbq=Bbq(
@@ -241,7 +243,7 @@ def _measures(
         else:
             name, output = f"candidate-{place}" if place else "dense", options["output"]
             run = None if output is None else output / name
-            yield functools.partial(questioned, subject, run, questions, progress)
+            yield functools.partial(questioned, subject, run, questions, progress, predictions)
 
 
 def _print(result: GateResult) -> None:

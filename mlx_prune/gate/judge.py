@@ -16,6 +16,7 @@ from mlx_prune.gate.groups import group_estimates
 from mlx_prune.gate.limits import (
     ERROR,
     FAIL,
+    ON_TEXT,
     PASS,
     UNDECIDED,
     Check,
@@ -29,6 +30,7 @@ from mlx_prune.runs.folder import CONDITIONS
 from mlx_prune.stats.clustered import clustered_wilson
 from mlx_prune.stats.compare import Change, comparable, compare
 from mlx_prune.stats.counting import RunData
+from mlx_prune.stats.divergence import Divergence
 from mlx_prune.stats.outcomes import Outcomes, assemble
 from mlx_prune.stats.perplexity import Perplexity, independent_ratio, paired_ratio, relative
 from mlx_prune.stats.rates import OVERALL
@@ -46,6 +48,7 @@ class Measured:
         available: By category, how many items the source of its questions holds; empty if unknown.
         warnings: What a reader of its figures has to know.
         groups: Gives the social group that each question is about, by item id; nothing if that is unknown.
+        divergence: Its distance from the dense model; None if it was not measured.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Measured:
     available: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     groups: Callable[[], Mapping[str, str]] = dict
+    divergence: Divergence | None = None
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,12 @@ def gate(dense: Measured, candidate: Measured, limits: Limits | None = None) -> 
     judged = not candidate.run.rates.overall.too_few()
     answers = _answers(dense, candidate, same) if judged else []
     groups, untold = ([], ()) if limits.group_srs_rise is None else _groups(dense, candidate, same)
-    estimates = [*_perplexity(dense, candidate, same), *answers, *(groups if judged else [])]
+    estimates = [
+        *_perplexity(dense, candidate, same),
+        *_distance(candidate, same),
+        *answers,
+        *(groups if judged else []),
+    ]
     understood = _understood(candidate.run, limits, same)
     measured = {estimate.measure for estimate in estimates} | {"unanswered"}
     wanted = [name for name, limit in vars(limits).items() if limit is not None and name not in measured]
@@ -125,8 +134,8 @@ def gate(dense: Measured, candidate: Measured, limits: Limits | None = None) -> 
         dense.name,
         candidate.name,
         (*understood, *judge_all(estimates, limits)),
-        tuple(name for name in wanted if judged or name == "perplexity_rise"),
-        () if judged else tuple(name for name in wanted if name != "perplexity_rise"),
+        tuple(name for name in wanted if judged or name in ON_TEXT),
+        () if judged else tuple(name for name in wanted if name not in ON_TEXT),
         _expected_instead(estimates, limits),
         tuple(dict.fromkeys((*dense.warnings, *candidate.warnings, *untold))),
     )
@@ -272,3 +281,24 @@ def _perplexity(dense: Measured, candidate: Measured, same: bool) -> list[Estima
         note = "not paired: losses by sequence are not recorded; measure again for a narrower interval"
     value, low, high = (relative(end) for end in (ratio.log, ratio.low, ratio.high))
     return [replace(estimate, value=value, low=low, high=high, note=note)]
+
+
+def _distance(candidate: Measured, same: bool) -> list[Estimate]:
+    """How far its predictions are from the dense model's; each a worsening by its size."""
+    found = candidate.divergence
+    if found is None:
+        return []
+    note = f"over {found.sequences:,} sequences"
+    kl = Estimate("kl", "text", found.kl, found.kl_low, found.kl_high, found.tokens, "tokens", note=note)
+    other = replace(
+        kl,
+        measure="other_top",
+        value=1 - found.same_top,
+        low=1 - found.same_top_high,
+        high=1 - found.same_top_low,
+    )
+    if same:
+        return [replace(one, low=one.value, high=one.value) for one in (kl, other)]
+    if math.isinf(found.kl):
+        kl = replace(kl, low=found.kl, high=found.kl)
+    return [kl, other]

@@ -34,6 +34,8 @@ class Limits:
         unanswered: Share of the candidate's own answers that were not understood (by one of the first three
             parsing rules), 0 to 1.
         expected_srs_rise: Of the overall SRS expected from the option probabilities, 0 to 1.
+        kl: Mean KL divergence of next-token predictions from the dense model's, nats per token.
+        other_top: Share of tokens of which another is held for the likeliest, 0 to 1.
     """
 
     srs_rise: float | None = 0.02
@@ -44,6 +46,8 @@ class Limits:
     unanswered: float | None = 0.10
     expected_srs_rise: float | None = None
     group_srs_rise: float | None = None
+    kl: float | None = None
+    other_top: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse limits that are no numbers, negative, or all left out."""
@@ -100,6 +104,19 @@ MEASURES = {
     "perplexity_rise": Measure(
         "perplexity rise", "--max-perplexity-rise", "Rise of perplexity, in percent.", 1e9, percent=True
     ),
+    "kl": Measure(
+        "KL divergence",
+        "--max-kl",
+        "KL divergence of next-token predictions from the dense model's, in nats per token.",
+        1e9,
+    ),
+    "other_top": Measure(
+        "other top token",
+        "--max-other-top",
+        "Tokens of which another is held for the likeliest than by the dense model, in percent.",
+        100.0,
+        percent=True,
+    ),
     "unanswered": Measure(
         "not understood",
         "--max-unanswered",
@@ -109,6 +126,9 @@ MEASURES = {
     ),
 }
 """By field of :class:`Limits`, in the order of the command's help."""
+
+ON_TEXT = ("perplexity_rise", "kl", "other_top")
+"""Those that are measured on a text, and tell something of a model whose answers are not understood, too."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlx_prune.checkpoint.invented import run_warnings
 from mlx_prune.configuration import Configuration
@@ -17,7 +18,10 @@ from mlx_prune.runs.settings import Bbq, Generation
 from mlx_prune.stats.counting import count_run
 from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.questions import asked_items
-from mlx_prune.study.results import PerplexityRow, perplexities
+from mlx_prune.study.results import DivergenceRow, PerplexityRow, divergences, perplexities
+
+if TYPE_CHECKING:
+    from mlx_prune.runs.divergence import DenseReference
 
 
 def measured_run(run: Path) -> Measured:
@@ -36,6 +40,9 @@ def measured_run(run: Path) -> Measured:
     row = perplexities(run).get(counted.configuration)
     if row is None and study is not None:
         row = study.perplexities.get(counted.configuration)
+    distance = divergences(run).get(counted.configuration)
+    if distance is None and study is not None:
+        distance = study.divergences.get(counted.configuration)
     resolved, asked = run.resolve(), about.asked
     return Measured(
         resolved.name if study is None else f"{resolved.parent.name}/{resolved.name}",
@@ -45,6 +52,7 @@ def measured_run(run: Path) -> Measured:
         about.items_available,
         (*run_warnings(asked, None if row is None else row.text), *folder.differences),
         functools.partial(_groups, folder, study),
+        None if distance is None else distance.figure,
     )
 
 
@@ -103,14 +111,35 @@ class Questions:
     trust_remote_code: bool
 
 
-def questioned(model: str, run: Path | None, questions: Questions, progress: ProgressCallback) -> Measured:
-    """Load a model, ask it, and measure its perplexity; with a run folder, answers there are not asked again.
+@dataclass
+class Predictions:
+    """What the dense model, which is measured first, predicts of the text; others are compared with it."""
+
+    dense: DenseReference | None = None
+
+
+def questioned(
+    model: str,
+    run: Path | None,
+    questions: Questions,
+    progress: ProgressCallback,
+    predictions: Predictions | None = None,
+) -> Measured:
+    """Load a model, ask it, and measure it on the text; with a run folder, answers there are not asked again.
+
+    Args:
+        model: A folder, a Hub id, or "demo".
+        run: Where to keep what is measured; None keeps nothing.
+        questions: How it is questioned.
+        progress: Told about the step at hand.
+        predictions: Where distances are wanted: those of the dense model, or where its own go.
 
     Raises:
         MlxPruneError: The model, the items or the text cannot be read.
     """
     from mlx_prune.checkpoint import open as checkpoints
     from mlx_prune.checkpoint.invented import HELD_OUT_TEXT, QUESTIONS, warnings_for
+    from mlx_prune.runs.divergence import DenseReference
     from mlx_prune.runs.evaluate import evaluate
     from mlx_prune.runs.perplexity import perplexity
     from mlx_prune.runs.questions import choose_items
@@ -122,9 +151,19 @@ def questioned(model: str, run: Path | None, questions: Questions, progress: Pro
     loaded = checkpoints.load(model, dtype=generation.dtype, trust_remote_code=questions.trust_remote_code)
     asked = choose_items(bbq)
     answers = evaluate(loaded, run, questions=asked, generation=generation, progress=named)
-    counted, figure = count_run(answers.table), None
+    counted, figure, distance = count_run(answers.table), None, None
     if questions.text is not None:
-        figure = perplexity(loaded, text=questions.text, progress=named)
+        if predictions is None:
+            figure = perplexity(loaded, text=questions.text, progress=named)
+        elif predictions.dense is None:
+            predictions.dense = DenseReference.of(loaded, text=questions.text, progress=named)
+            figure = predictions.dense.perplexity
+        else:
+            distance, figure = predictions.dense.compare(loaded, named)
+            if run is not None:
+                known = predictions.dense.distributions
+                row = DivergenceRow.of(distance, known.mean_rest, known.top, questions.text)
+                divergences(run).put(counted.configuration, row)
         if run is not None:
             perplexities(run).put(counted.configuration, PerplexityRow.of(figure, questions.text))
     return Measured(
@@ -135,4 +174,5 @@ def questioned(model: str, run: Path | None, questions: Questions, progress: Pro
         answers.info["items_available"],
         warnings_for(loaded, {QUESTIONS: bbq.source, HELD_OUT_TEXT: questions.text}),
         lambda: {item.item_id: item.group for item in asked.items},
+        distance,
     )

@@ -14,6 +14,13 @@ from mlx_prune.gate.limits import ERROR, FAIL, MEASURES, PASS, UNDECIDED, Check,
 # In the order in which the first that applies to any candidate decides.
 EXIT_CODES = {FAIL: 3, ERROR: 1, UNDECIDED: 4}
 
+# What is no rise, and so has no sign.
+_LEVELS: dict[str, words.Write] = {
+    "unanswered": words.percent,
+    "other_top": words.percent,
+    "kl": words.number,
+}
+
 
 def title(check: Check) -> str:
     """``SRS rise, Age``."""
@@ -22,8 +29,8 @@ def title(check: Check) -> str:
 
 def amount(check: Check, value: float) -> str:
     """A measured value in the unit of its measure; a dash where there is none."""
-    if check.estimate.measure == "unanswered":
-        return words.percent(value)
+    if check.estimate.measure in _LEVELS:
+        return _LEVELS[check.estimate.measure](value)
     return words.rise(value) if _measure(check).percent else words.signed(value)
 
 

@@ -28,7 +28,7 @@ from mlx_prune.json_files import fingerprint
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.runs.fingerprint import model_fingerprint
 from mlx_prune.runs.settings import DEFAULT_TOP
-from mlx_prune.store import complete_file
+from mlx_prune.store import complete_file, taking_turns
 
 BATCH = 8
 """Sequences per forward pass."""
@@ -113,14 +113,16 @@ def dense_distributions(
         RecordsError: The cache cannot be written.
     """
     file = _file(model, tokens, top)
-    found = _read(file)
-    if found is None:
-        made = measure_distributions(model, tokens, top, progress)
-        arrays = {name: mx.array(getattr(made, name)) for name in _ARRAYS}
-        with complete_file(file, shared=True) as opened:
-            mx.save_safetensors(opened, arrays, metadata={"vocabulary": json.dumps(made.vocabulary)})
+    # Processes that work side by side wait for the first one's pass.
+    with taking_turns(file):
         found = _read(file)
-        assert found is not None
+        if found is None:
+            made = measure_distributions(model, tokens, top, progress)
+            arrays = {name: mx.array(getattr(made, name)) for name in _ARRAYS}
+            with complete_file(file, shared=True) as opened:
+                mx.save_safetensors(opened, arrays, metadata={"vocabulary": json.dumps(made.vocabulary)})
+            found = _read(file)
+            assert found is not None
     return found
 
 

@@ -95,6 +95,14 @@ def _with_measures(results: CardResults, study: StudyFolder, name: Configuration
             perplexity=figure(perplexity.perplexity, None if before is None else before.perplexity),
             perplexity_text=", ".join(filter(None, (_text(study.perplexity_text), _length(perplexity)))),
         )
+    distance = study.divergences.get(name)
+    if distance is not None and distance.figure is not None:
+        one = distance.figure
+        results = replace(
+            results,
+            kl=figure(one.kl, None, one.kl_low, one.kl_high),
+            same_top=figure(one.same_top, None, one.same_top_low, one.same_top_high),
+        )
     latency = study.latencies.get(name)
     if latency is not None and latency.ratio is not None:
         results = replace(results, latency_ratio=figure(latency.ratio, None, latency.low, latency.high))

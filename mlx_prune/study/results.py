@@ -91,6 +91,18 @@ class DivergenceRow(msgspec.Struct, frozen=True, kw_only=True):
         if self.divergence is not None:
             Divergence.of(self.divergence)
 
+    @classmethod
+    def of(cls, figure: Divergence, rest: float, top: int, text: str | None) -> DivergenceRow:
+        """For figures.
+
+        Args:
+            figure: The figures.
+            rest: Mean dense probability of what is in the bucket.
+            top: Tokens of which dense probabilities were to be kept.
+            text: What the predictions are of.
+        """
+        return cls(text=text, top=top, rest=rest, divergence=to_jsonable(figure.figures))
+
     @property
     def figure(self) -> Divergence | None:
         """The figures."""

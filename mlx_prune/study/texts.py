@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.configuration import Configuration
-from mlx_prune.json_files import to_jsonable
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.runs.divergence import DenseReference, OtherTokensError
 from mlx_prune.runs.perplexity import perplexity
@@ -79,12 +78,7 @@ class TextMeasures:
         except OtherTokensError as error:
             self._divergences.put(name, DivergenceRow(text=text, top=top, note=str(error)))
             return
-        row = DivergenceRow(
-            text=text,
-            top=top,
-            rest=reference.distributions.mean_rest,
-            divergence=to_jsonable(distance.figures),
-        )
+        row = DivergenceRow.of(distance, reference.distributions.mean_rest, top, text)
         self._divergences.put(name, row)
         if self._perplexities.get(name) is None:
             self._perplexities.put(name, PerplexityRow.of(found, text))

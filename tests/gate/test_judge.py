@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gate_studies import SMALL, mumble, only
+from kept_distances import token_divergences
 from report_study import write_full_study
 
 from mlx_prune.cli.main import run
@@ -18,6 +19,7 @@ from mlx_prune.gate.text import sentence
 from mlx_prune.report.data import read_study
 from mlx_prune.report.tables.change import Emergence, PairedTest
 from mlx_prune.report.tables.table import Table
+from mlx_prune.stats.divergence import divergence_of
 from mlx_prune.stats.perplexity import Perplexity
 
 
@@ -69,6 +71,30 @@ def test_runs_asked_differently_are_refused(measured):
     warmer = replace(measured["wanda-s70"], configuration={"temperature": 0.7})
     with pytest.raises(RecordsError, match="different temperature"):
         gate(measured["dense-s0"], warmer)
+
+
+def test_distances_are_held_on_their_intervals(measured):
+    dense = measured["dense-s0"]
+    tokens = token_divergences(*(-np.ones((12, 40)),) * 2, 0.2)
+    found = divergence_of(tokens)
+    far = replace(measured["wanda-s70"], divergence=found)
+    for limit, outcome in (
+        (1.5 * found.kl_high, "pass"),
+        (found.kl_low / 2, "fail"),
+        (found.kl, "undecided"),
+    ):
+        (check,) = gate(dense, far, only(kl=limit)).checks
+        assert (check.outcome, check.estimate.value, check.estimate.unit) == (outcome, found.kl, "tokens")
+    (check,) = gate(dense, far, only(other_top=0.5)).checks
+    one = check.estimate
+    assert (one.value, one.low, one.high) == pytest.approx(
+        (1 - found.same_top, 1 - found.same_top_high, 1 - found.same_top_low)
+    )
+    assert check.outcome == "pass"
+    beyond = replace(far, divergence=replace(found, kl=math.inf, kl_low=math.nan, kl_high=math.nan))
+    (check,) = gate(dense, beyond, only(kl=10.0)).checks
+    assert check.outcome == "fail"
+    assert gate(dense, measured["wanda-s70"], Limits(kl=0.1)).unmeasured == ("kl",)
 
 
 def test_perplexity_that_was_not_measured_is_told(measured):

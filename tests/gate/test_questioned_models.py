@@ -92,6 +92,27 @@ def test_perplexity_of_a_gate_is_paired_and_kept(pruned, tmp_path, capsys):
     assert "paired over" in rises[0][0]["message"]
 
 
+def test_distance_from_the_dense_model_is_held_and_kept(pruned, tmp_path, capsys):
+    text = tmp_path / "text.txt"
+    text.write_text(demo.heldout_text_path().read_text(encoding="utf-8")[:8_000], encoding="utf-8")
+    limits = ["--max-kl", "0.05", "--max-other-top", "10"]
+    words = ["gate", "demo", str(pruned), *FEW, *ANSWERS_ONLY, *limits, "--text", str(text)]
+    assert run([*words, "-o", str(tmp_path), "--json"]) == 3
+    first = json.loads(capsys.readouterr().out)["candidates"][0]["checks"]
+    runs = [str(tmp_path / "dense"), str(tmp_path / "candidate-1")]
+    assert run(["gate", *runs, *limits, "--json"]) == 3
+    again = json.loads(capsys.readouterr().out)["candidates"][0]["checks"]
+    for name, least in (("kl", 0.1), ("other_top", 0.15)):
+        (check,), (kept,) = ([c for c in checks if c["measure"] == name] for checks in (first, again))
+        assert check == kept
+        assert check["value"] > least
+        assert (check["low"] is None) or check["low"] <= check["value"] <= check["high"]
+    # Runs without it cannot be held to a limit that was asked for.
+    (tmp_path / "candidate-1" / "divergence.json").unlink()
+    assert run(["gate", *runs, *limits]) == 1
+    assert "KL divergence was not measured for these runs" in capsys.readouterr().err
+
+
 def test_a_damaged_record_of_pruning_is_one_sentence_and_the_others_are_judged(pruned, tmp_path, capsys):
     broken = shutil.copytree(pruned, tmp_path / "broken")
     (broken / "pruning_meta.json").write_text("[")

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kept_distances import distance_row, token_divergences
 from recorded_run import SEEDS, save_run
 
-from mlx_prune.cards.results import Figure
+from mlx_prune.cards.results import Figure, results_rows
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import RecordsError
 from mlx_prune.study.card_results import results_of_runs, results_of_study
@@ -136,10 +137,18 @@ def test_study_adds_its_perplexity_and_latency(study: Path):
     timed = {**key, "ratio": 1.01, "low": 0.97, "high": 1.05, "dense_ms": 200.0, "pruned_ms": 202.0}
     (study / "latency.json").write_text(json.dumps({"results": [timed]}))
     (study / "study.toml").write_text('[perplexity]\ntext = "tulu"\n')
+    tokens = token_divergences(*(-np.ones((8, 5)),) * 2, 0.1)
+    row = key | distance_row(tokens)
+    (study / "divergence.json").write_text(json.dumps({"results": [row]}))
     found = results_of_study(study, PruningRecord.of(META))
     assert found is not None
     assert found.perplexity == Figure(12.5, 10.0)
     assert found.perplexity_text == "Tulu 3 SFT mixture, 8 x 64 tokens"
+    figures = row["divergence"]
+    assert found.kl == Figure(figures["kl"], None, figures["kl_low"], figures["kl_high"])
+    assert found.same_top is not None
+    assert found.same_top.value == tokens.same_top.mean()
+    assert any(name.startswith("KL divergence from dense") for name, *_ in results_rows(found))
     # An early version's interval is made symmetric on the log scale.
     assert found.latency_ratio is not None
     assert found.latency_ratio.dense is None
