@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Inches of a line; and how much of one the points of all configurations are spread over.
 _LINE, _SPREAD = 0.23, 0.62
-_FAINT = 0.4
+_FAINT = 0.5
 
 
 def groups(tables: Tables, layout: Layout) -> Figure | None:
