@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from kept_texts import keep_texts
 from report_study import GRID, write_full_study
 
 from mlx_prune.cli.report import command
@@ -34,6 +35,7 @@ sys.exit(run(["report", sys.argv[1], "--json"]))
 def reported(tmp_path_factory):
     """A study whose report a process without MLX wrote, and what that process printed."""
     folder = write_full_study(tmp_path_factory.mktemp("study"), items=24, grid=SMALL)
+    keep_texts(folder)
     made = subprocess.run(
         [sys.executable, "-c", WITHOUT_MLX, str(folder)], capture_output=True, text=True, check=False
     )
@@ -44,7 +46,9 @@ def reported(tmp_path_factory):
 def test_a_report_is_made_where_mlx_is_not_installed(reported):
     folder, printed = reported
     assert printed["page"] == str(folder / "report.html")
-    assert (folder / "report.html").stat().st_size > 50_000
+    page = (folder / "report.html").read_text()
+    assert len(page) > 50_000
+    assert "<article>" in page
 
 
 def test_every_file_named_is_there_and_no_other(reported):
@@ -52,7 +56,11 @@ def test_every_file_named_is_there_and_no_other(reported):
     assert {str(path) for path in folder.glob("tables/*")} == set(printed["tables"])
     assert {str(path) for path in folder.glob("figures/*")} == set(printed["figures"])
     names = {path.name for path in folder.glob("figures/*")}
-    assert names == {f"{kind.name}.{suffix}" for kind in FIGURES for suffix in ("png", "svg")}
+    tables = {path.stem for path in folder.glob("tables/*.csv")}
+    drawn = [kind.name for kind in FIGURES if tables.issuperset(kind.needs)]
+    assert names == {f"{name}.{suffix}" for name in drawn for suffix in ("png", "svg")}
+    assert "groups" in drawn
+    assert len(drawn) >= 15
 
 
 def test_the_rows_of_the_frontier_are_printed_as_json(reported):
