@@ -197,6 +197,19 @@ def overall_changes(
     return _each(paired_difference(*pair, stratum, confidence=confidence))
 
 
+def srs_between(outcomes: Outcomes, before: int, after: int) -> Change:
+    """Change of SRS, the unweighted mean over categories, between any two configurations of a model.
+
+    Args:
+        outcomes: The model's answers.
+        before: Number of the one configuration.
+        after: Number of the other.
+    """
+    pair = [before, after]
+    counts = outcomes.counts(STEREOTYPED)[pair], outcomes.parsed()[pair]
+    return overall_changes(outcomes, *counts)[0]
+
+
 def _changes(
     outcomes: Outcomes, numerator: NDArray[Any], denominator: NDArray[Any]
 ) -> dict[str, list[Change]]:

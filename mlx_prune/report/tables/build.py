@@ -42,6 +42,7 @@ from mlx_prune.report.tables.rates import (
     Rate,
     Size,
 )
+from mlx_prune.report.tables.recovery import Recovered
 from mlx_prune.report.tables.study import (
     DoseResponse,
     EvaluationGap,
@@ -83,6 +84,7 @@ FURTHER_TABLES: tuple[Any, ...] = (
     LatencyRatio,
     Changing,
     GroupRate,
+    Recovered,
     Distance,
     Uncertainty,
 )
@@ -111,6 +113,7 @@ class Tables(Mapping[str, Table[Any]]):
     overall: Table[Overall]
     paired_tests: Table[PairedTest]
     groups: Table[GroupRate]
+    recovery: Table[Recovered]
     divergence: Table[Distance]
     uncertainty: Table[Uncertainty]
     direction: Table[Direction]

@@ -18,6 +18,7 @@ from mlx_prune.report.words.groups import groups_sentence
 from mlx_prune.report.words.latency import latency_sentence
 from mlx_prune.report.words.meaning import UNNOTICED_PERPLEXITY, meaning_of, perplexity_changes
 from mlx_prune.report.words.predictions import change_of_perplexity, divergence_sentence, uncertainty_sentence
+from mlx_prune.report.words.recovery import recovery_sentence
 from mlx_prune.stats.levels import SIGNIFICANCE
 from mlx_prune.stats.rates import OVERALL
 
@@ -90,6 +91,7 @@ def _find(tables: Tables) -> Finding:
         _emergence(tables),
         _tests(tables),
         groups_sentence(tables),
+        recovery_sentence(tables),
         latency_sentence(tables),
         *undominated_sentences(tables),
         changing_sentence(tables),
