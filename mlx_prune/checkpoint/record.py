@@ -109,6 +109,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
         held_out: Losses in nats per token, perplexity and divergence from the teacher, by "teacher",
             "pruned" and "recovered".
         rank: Of the updates; None where weights were trained.
+        first_step: What was done before training, if anything; "taken" says whether it was kept.
         command: That recovers the checkpoint again.
         fingerprint: Of all that the result follows from.
     """
@@ -123,8 +124,21 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     recover_time_s: float
     held_out: dict[str, dict[str, float | None]]
     rank: int | None = None
+    first_step: dict[str, Any] | None = None
     command: str | None = None
     fingerprint: str | None = None
+
+    @property
+    def did(self) -> str:
+        """What was done, for a sentence about the model."""
+        parts = []
+        if self.first_step is not None and self.first_step.get("taken"):
+            parts.append("kept weights fitted to the dense model's outputs by least squares")
+        if self.steps:
+            what = "kept weights" if self.full else f"updates of rank {self.rank}"
+            goal = "the dense model's next-token distributions" if self.loss == "distill" else "next tokens"
+            parts.append(f"{what} trained on {goal} for {self.steps:,} steps")
+        return ", then ".join(parts) or "nothing that helped was found, so the weights are the pruned ones"
 
     def perplexity(self, of: str) -> float | None:
         """On the held-out part: of the "teacher", the "pruned" or the "recovered" model."""

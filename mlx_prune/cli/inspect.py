@@ -61,13 +61,10 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
 
 def _recovered(found: Recovered) -> str:
     """What a recovery did, in a sentence."""
-    data = found.data
-    how = "its kept weights" if found.full else f"updates of rank {found.rank}"
-    whom = f" towards {found.teacher}" if found.teacher else ""
     before, after = (words.magnitude(found.perplexity(of)) for of in ("pruned", "recovered"))
     return (
-        f"Recovered: {found.steps:,} steps on {how}{whom}, on {data.get('source')}; perplexity on its "
-        f"held-out part {before} before, {after} after."
+        f"Recovered on {found.data.get('source')}: {found.did}; perplexity on its held-out part "
+        f"{before} before, {after} after."
     )
 
 

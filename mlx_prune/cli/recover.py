@@ -107,11 +107,11 @@ def recovery_rows(record: PruningRecord) -> Rows:
     """What a recovery did, for a person."""
     found = record.recovery
     assert found is not None
-    what = "the kept weights" if found.full else f"updates of rank {found.rank}"
-    goal = f"distilled from {found.teacher}" if found.teacher else "next-token loss"
     data = found.data
     rows = [
-        ("recovered", f"{record.method} {words.percentage(record.target_sparsity, None)}: {what}, {goal}"),
+        ("method", f"{record.method} {words.percentage(record.target_sparsity, None)}"),
+        ("recovered", found.did),
+        *([("teacher", found.teacher)] if found.teacher else []),
         (
             "data",
             f"{data['source']}, {data['sequences']:,} x {data['sequence_length']} tokens; "

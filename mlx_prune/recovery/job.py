@@ -162,6 +162,7 @@ def _open(
 
 def _run(job: Job, folder: OutputFolder, progress: ProgressCallback) -> PruningRecord:
     started = time.monotonic()
+    mx.reset_peak_memory()
     teacher = None if job.teacher is None else job.teacher.network(job.compute, lazy=False)
     done = _train(job, folder, teacher, progress)
     mx.clear_cache()

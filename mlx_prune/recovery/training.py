@@ -81,7 +81,6 @@ class Training:
             RecordsError: The state cannot be written.
         """
         done, total = self.progressed, self.settings.steps
-        mx.reset_peak_memory()
         saved = started = time.monotonic()
         earlier = done.seconds
         step_of = nn.value_and_grad(self.network, training_loss)
@@ -103,6 +102,7 @@ class Training:
                 loss, tokens = self._step(step_of)
                 rate = tokens / max(1e-9, time.monotonic() - begun)
                 progress(Progress("recover", done.step, total, f"loss {loss:.4f}, {rate:,.0f} tokens/s"))
+        done.peak_memory_bytes = max(done.peak_memory_bytes, mx.get_peak_memory())
         self.network.update(tree_unflatten(list(self._best.items())))
         self.network.eval()
 

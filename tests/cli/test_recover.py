@@ -46,13 +46,14 @@ def test_recovers_towards_the_model_on_record(models, tmp_path, capsys):
         "--sequence-length 16"
     )
     card = (out / "README.md").read_text()
-    assert "**Recovery**: updates of rank 2 were trained and merged after pruning" in card
-    assert "of text.txt (SHA-256 of the text " in card
+    assert f"**Recovery**: {PruningRecord.read(out).recovery.did}; no zero was filled" in card
+    assert "Learned from: text.txt, 180 tokens over all steps (SHA-256 of the text " in card
+    assert recovery["peak_memory_bytes"] > 0
     assert recovery["command"] in card
     capsys.readouterr()
     assert run(["inspect", str(out)]) == 0
     printed = " ".join(capsys.readouterr().out.split())
-    assert "Recovered: " in printed
+    assert "Recovered on " in printed
     assert "The weights agree with the record." in printed
 
 
@@ -74,7 +75,7 @@ def test_a_person_reads_what_was_gained(models, tmp_path, capsys):
     assert run([str(word) for word in words]) == 0
     printed = " ".join(capsys.readouterr().out.split())
     for said in (
-        "magnitude+recover 50 %: updates of rank 2",
+        "magnitude+recover 50 %",
         "perplexity, dense",
         "perplexity, recovered",
         "the same as",
