@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mlx_prune.checkpoint.matrices import (
     block_modules,
     dense_matrix,
+    is_stack,
     let_go,
     other_projections,
     weight_matrix,
@@ -33,6 +35,7 @@ class Inspection(ZerosOfMatrices):
         others: Matrices of the blocks that are never pruned, routers of experts for one; not counted.
         record: What was done to it, or None where nothing is recorded.
         bits_per_weight: Bits on disk over parameters, of the whole model.
+        experts: Experts of each block that holds any, by its index.
     """
 
     model: str
@@ -41,6 +44,19 @@ class Inspection(ZerosOfMatrices):
     others: tuple[MatrixZeros, ...]
     record: PruningRecord | None
     bits_per_weight: float
+    experts: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def kept_experts(self) -> dict[int, list[int]]:
+        """Indices in the dense model of each block's experts, where it is recorded that some went."""
+        removed = (None if self.record is None else self.record.entries.get("removed")) or {}
+        entry = removed.get("experts")
+        if entry is None:
+            return {}
+        return {
+            block: [expert for expert in range(entry["before"]) if expert not in gone]
+            for block, gone in zip(entry["blocks"], entry["removed"], strict=True)
+        }
 
     @property
     def left_dense(self) -> tuple[str, ...]:
@@ -62,6 +78,11 @@ class Inspection(ZerosOfMatrices):
         total = sum(m.params for m in self.matrices)
         if expected is not None and expected != total:
             found.append(f"{META_FILE} records {expected:,} prunable weights, the blocks hold {total:,}.")
+        for block, kept in self.kept_experts.items():
+            if len(kept) != self.experts.get(block, 0):
+                found.append(
+                    f"Block {block}: {len(kept)} experts recorded, {self.experts.get(block, 0)} found."
+                )
         for name, entry in (record.projections or {}).items():
             here = self.projections.get(name)
             if here is not None and here["zeros"] != entry.zeros:
@@ -80,6 +101,10 @@ class Inspection(ZerosOfMatrices):
             "projections": self.projections,
             "blocks": self.blocks,
             "left_dense": list(self.left_dense),
+            "experts": {
+                block: {"count": count, "kept": self.kept_experts.get(block)}
+                for block, count in self.experts.items()
+            },
             "not_counted": zeros_by(self.others, "projection"),
             "recorded": None if self.record is None else self.record.entries,
             "disagreements": list(self.disagreements),
@@ -111,6 +136,7 @@ def inspect(
     modules = [entry for entry in block_modules(network) if weight_matrix(entry[3]) is not None]
     total = max((block for block, *_ in modules), default=-1) + 1
     left_out = other_projections(network)
+    experts = {block: module.num_experts for block, _, _, module in modules if is_stack(module)}
     found: list[MatrixZeros] = []
     others: list[MatrixZeros] = []
     for number, (block, name, projection, module) in enumerate(modules):
@@ -129,4 +155,5 @@ def inspect(
         if number + 1 == len(modules) or modules[number + 1][0] != block:
             report(Progress("inspect", block + 1, total, f"block {block}"))
     record = PruningRecord.find(checkpoint.path)
-    return Inspection(str(model), checkpoint.path, tuple(found), tuple(others), record, bits)
+    matrices, left = tuple(found), tuple(others)
+    return Inspection(str(model), checkpoint.path, matrices, left, record, bits, experts)

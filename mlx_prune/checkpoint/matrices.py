@@ -139,7 +139,7 @@ def matrices_of(block: int, name: str, projection: str, module: nn.Module) -> li
     if isinstance(module, nn.Linear | nn.QuantizedLinear):
         rows, columns = _unpacked(module)
         return [PrunableLinear(name, block, projection, rows, columns, module)]
-    if isinstance(module, SwitchLinear | QuantizedSwitchLinear):
+    if is_stack(module):
         experts, rows, columns = _unpacked(module)
         return [
             PrunableLinear(f"{name}[{expert}]", block, projection, rows, columns, module, expert)
@@ -199,7 +199,7 @@ def _routers(model: nn.Module) -> set[str]:
     """
     experts: dict[int, int] = {}
     for block, _, _, module in block_modules(model):
-        if isinstance(module, SwitchLinear | QuantizedSwitchLinear):
+        if is_stack(module):
             experts[block] = max(experts.get(block, 0), module.num_experts)
     return {
         name
@@ -208,6 +208,11 @@ def _routers(model: nn.Module) -> set[str]:
         and module.weight.shape[0] <= 2 * experts.get(block, 0)
         and not _ROUTER_NAMES.isdisjoint(projection.split("."))
     }
+
+
+def is_stack(module: nn.Module) -> bool:
+    """Whether a layer holds a matrix of every expert."""
+    return isinstance(module, SwitchLinear | QuantizedSwitchLinear)
 
 
 def weights_of(network: nn.Module) -> dict[str, mx.array]:

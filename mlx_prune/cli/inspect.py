@@ -13,6 +13,8 @@ from mlx_prune.cli.terminal.progress import progress_bars
 from mlx_prune.cli.terminal.table import simple_table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mlx_prune.checkpoint.record import Recovered
     from mlx_prune.cli.terminal.table import FittedTable
 
@@ -33,6 +35,8 @@ def command(model: str, trust_remote_code: bool, as_json: bool) -> None:
     out = console()
     out.print(_table("By projection", "projection", found.projections))
     out.print(_table("By block", "block", found.blocks))
+    if found.experts:
+        out.print(_experts(found.experts, found.kept_experts))
     zeros = sum(matrix.zeros for matrix in found.matrices)
     total = sum(matrix.params for matrix in found.matrices)
     say(f"Actual sparsity {words.percent(found.actual_sparsity, 2)}: {zeros:,} zeros of {total:,} weights.")
@@ -66,6 +70,14 @@ def _recovered(found: Recovered) -> str:
         f"Recovered on {found.data.get('source')}: {found.did}; perplexity on its held-out part "
         f"{before} before, {after} after."
     )
+
+
+def _experts(counts: Mapping[int, int], kept: Mapping[int, list[int]]) -> FittedTable:
+    table = simple_table("Experts", ["block"], ["experts", *(["of the dense model's"] if kept else [])])
+    for block, count in counts.items():
+        own = [words.ranges(kept[block])] if block in kept else [""] if kept else []
+        table.add_row(str(block), str(count), *own)
+    return table
 
 
 def _table(title: str, key: str, zeros: dict[str, dict[str, int]]) -> FittedTable:

@@ -7,18 +7,21 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_experts import save_tiny_experts
 from tiny_models import save_tiny_model
 from watched_study import states
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import RecipeError
+from mlx_prune.pruning.experts.recipe import SCORES
 from mlx_prune.pruning.job import prune_and_quantize, write_pruned
 from mlx_prune.pruning.methods.quantize import Quantization
 from mlx_prune.pruning.quantizing import quantize_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.structured_recipe import StructuredRecipe
 from mlx_prune.report.data import read_study
+from mlx_prune.report.write import report_tables
 from mlx_prune.runs.fingerprint import model_fingerprint
 from mlx_prune.study.config import (
     Bbq,
@@ -96,6 +99,27 @@ def test_every_kind_of_method_is_measured_on_what_its_files_would_hold(
     assert sizes["width"] == (alone / "width-s50" / "model.safetensors").stat().st_size < sizes["dense"]
     assert sizes["magnitude+q4-g32"] == sizes["q4-g32"] < sizes["dense"] / 3
     assert sizes["depth+mxfp4"] < sizes["q4-g32"]
+
+
+def test_a_mixture_loses_experts_by_every_score_in_one_grid(config: StudyConfig, tmp_path: Path) -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 16, "moe_intermediate_size": 32}
+    model = save_tiny_experts(tmp_path / "mixture", "qwen3_moe", **sizes)
+    words = ("", "+ean", "+frequency", "+weight-norm", "+random", "+unguarded", "+random+q4-g32")
+    methods = tuple(f"experts{word}" for word in words)
+    grid = Grid(methods=methods, sparsities=(40.0,), seed=3)
+    run_study(dataclasses.replace(config, models=(str(model),), grid=grid), tmp_path / "study")
+    data = read_study(tmp_path / "study")
+    size = {c.prune_method: value for c, value in data.size_bytes.items()}
+    assert size.keys() == {"dense", *methods}
+    assert all(size[method] < size["dense"] for method in methods)
+    assert size["experts+random+q4-g32"] < size["experts"] / 2
+    runs = tmp_path / "study" / "runs" / "mixture"
+    meta = {m: json.loads((runs / f"{m}-s40" / "pruning_meta.json").read_text()) for m in methods[:-1]}
+    assert [meta[method]["score"] for method in methods[:5]] == list(SCORES)
+    assert (meta["experts+random"]["seed"], meta["experts+random"]["calibration"]) == (3, None)
+    tables = report_tables(tmp_path / "study")
+    frontier = {row["prune_method"]: row for row in tables["frontier"].rows}
+    assert all(frontier[method]["size_ratio"] < 1 for method in methods)
 
 
 def test_saved_checkpoints_are_kept_with_their_figures_and_serve_the_next_step(

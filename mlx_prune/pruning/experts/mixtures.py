@@ -14,11 +14,11 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx_lm.models.switch_layers import QuantizedSwitchLinear, SwitchGLU, SwitchLinear, SwitchMLP
+from mlx_lm.models.switch_layers import SwitchGLU, SwitchMLP
 
 from mlx_prune.checkpoint.config import experts_per_token
 from mlx_prune.checkpoint.dimensions import build
-from mlx_prune.checkpoint.matrices import block_modules, blocks, weights_of
+from mlx_prune.checkpoint.matrices import block_modules, blocks, is_stack, weights_of
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.errors import RecipeError
 
@@ -118,7 +118,7 @@ def routing_of(checkpoint: Checkpoint, network: nn.Module) -> Routing:
     Raises:
         RecipeError: The blocks hold no experts, or the configuration does not count them with one number.
     """
-    sizes = {module.num_experts for _, _, _, module in block_modules(network) if _is_stack(module)}
+    sizes = {module.num_experts for _, _, _, module in block_modules(network) if is_stack(module)}
     if not sizes:
         raise RecipeError(
             f"{checkpoint.path} is no mixture of experts, so there are no experts to remove; use width or "
@@ -197,7 +197,7 @@ def _by_mixture(
     modules = dict(network.named_modules())
     for block in range(len(blocks(network))):
         layers = {layer: rows for (index, layer), rows in found.items() if index == block}
-        stacks = tuple(layer for layer in layers if _is_stack(modules[layer]))
+        stacks = tuple(layer for layer in layers if is_stack(modules[layer]))
         if not layers:
             continue
         banks = {layer.rpartition(".")[0] for layer in stacks}
@@ -210,10 +210,6 @@ def _by_mixture(
         parameters = {name: size for rows in layers.values() for name, size in rows.items()}
         watched = isinstance(modules[bank], SwitchGLU | SwitchMLP)
         yield Mixture(block, bank if watched else None, bank.rpartition(".")[0], stacks, count, parameters)
-
-
-def _is_stack(module: nn.Module) -> bool:
-    return isinstance(module, SwitchLinear | QuantizedSwitchLinear)
 
 
 def _fewer_rows(before: tuple[int, ...], after: tuple[int, ...], removed: int) -> bool:

@@ -97,7 +97,11 @@ def test_a_quantized_source_is_cut_and_not_dequantized(tmp_path, architecture, m
     removed = dict(zip(experts["blocks"], experts["removed"], strict=True))
     with experts_hidden(network, mixtures, removed):
         assert_close(np.array(stock(mx.array(TOKENS))), np.array(network(mx.array(TOKENS))))
-    assert inspect(tmp_path / "out").disagreements == ()
+    found = inspect(tmp_path / "out")
+    assert found.disagreements == ()
+    everything = set(range(experts["before"]))
+    assert found.kept_experts == {block: sorted(everything - set(gone)) for block, gone in removed.items()}
+    assert found.experts == dict.fromkeys(removed, experts["after"])
 
 
 def test_a_quantized_source_is_not_quantized_again_and_nothing_is_pruned_before(tmp_path):
