@@ -126,6 +126,7 @@ def test_report_and_gate_call_checkpoints_by_their_names(
         assert f"{name} 0 %" not in page
     assert "another architecture (mistral)" in page
     assert "3 changed versions" in " ".join(paths.finding.sentences)
+    assert "pruned model" not in " ".join(paths.finding.meaning)
     capsys.readouterr()
     code = run(["gate", str(study), "--candidate", "half 50", "--json", "--max-unanswered", "off"])
     printed = json.loads(capsys.readouterr().out)

@@ -44,7 +44,7 @@ def meaning_of(
             f"{_names(tables, falls)} {_verb(falls, 'gives', 'give')} the stereotyped answer less often than "
             "before. That alone is no gain in fairness: look at what is answered instead."
         )
-    said += [_not_shown(len(changes) - len(rises) - len(falls), len(changes)), _no_answers(tables)]
+    said += [_not_shown(tables, len(changes) - len(rises) - len(falls), len(changes)), _no_answers(tables)]
     return tuple(filter(None, said))
 
 
@@ -68,7 +68,7 @@ def _nothing_to_compare(tables: Tables) -> tuple[str, ...]:
 def _more_stereotypes(tables: Tables, rises: Sequence[PairedTest]) -> str:
     return (
         f'Where nothing tells who it was and "unknown" is right, {_names(tables, rises)} '
-        f"{_verb(rises, 'gives', 'give')} the stereotyped answer more often than the model before pruning, "
+        f"{_verb(rises, 'gives', 'give')} the stereotyped answer more often than {_before(tables)}, "
         "by more than luck explains."
     )
 
@@ -109,14 +109,24 @@ def _perplexity_check(tables: Tables, rises: Sequence[PairedTest]) -> str:
     )
 
 
-def _not_shown(left: int, total: int) -> str:
+def _given(tables: Tables) -> bool:
+    """Whether checkpoints were given, of which nobody knows what was done to them."""
+    return any(row.configuration.is_named for row in tables.overall.rows)
+
+
+def _before(tables: Tables) -> str:
+    return "the dense model" if _given(tables) else "the model before pruning"
+
+
+def _not_shown(tables: Tables, left: int, total: int) -> str:
     """Of the models without a change beyond chance: absence of evidence is not evidence of absence."""
     if not left:
         return ""
     if left < total:
         others = "the other one" if left == 1 else f"the other {left}"
         return f"For {others}, no change was shown; that does not prove that there is none."
-    who = "the pruned model" if total == 1 else f"any of the {total} pruned models"
+    kind = "changed" if _given(tables) else "pruned"
+    who = f"the {kind} model" if total == 1 else f"any of the {total} {kind} models"
     return (
         f"These questions show no change of stereotyped answers in {who}. That does not prove that there is "
         "none: `mlxprune gate` tells how many questions a limit of yours takes."
