@@ -93,7 +93,7 @@ def local_folder(model: str | Path) -> Path | None:
 
 def _of_hub(model: str) -> Preview:
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, NotASafetensorsRepoError
+    from huggingface_hub.errors import NotASafetensorsRepoError
     from huggingface_hub.hf_api import RepoFile
 
     api = HfApi()
@@ -108,7 +108,7 @@ def _of_hub(model: str) -> Preview:
             counts = {str(name): count for name, count in told.items()}
         except NotASafetensorsRepoError:
             return Preview(None, None, None, None, f"{model} on the Hub has no safetensors files.")
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:  # the Hub's client passes on errors of its network library
         return Preview(None, None, None, None, f"The Hub cannot be asked about {model} ({one_line(error)}).")
     packed = counts.get(_PACKED, 0)
     return Preview(

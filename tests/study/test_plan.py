@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -132,6 +135,22 @@ def test_the_hub_is_asked_for_sizes_and_nothing_is_downloaded(hub: HubServer, tm
     total, after = json.loads(fetched.stdout)
     assert found["download_bytes"] == total
     assert after == 0
+
+
+def test_without_a_network_the_sizes_are_not_known(tmp_path: Path) -> None:
+    with HubServer() as hub:
+        environment = hub.environment(tmp_path / "home")
+    # Nobody listens there any more.
+    told = subprocess.run(
+        [sys.executable, "-c", ASK, "org/model"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (found,) = json.loads(told.stdout)
+    assert found["note"].startswith("The Hub cannot be asked about org/model (")
+    assert (found["n_bytes"], found["download_bytes"]) == (None, None)
 
 
 def test_packed_words_of_a_quantized_model_count_as_what_they_hold(tmp_path: Path) -> None:
