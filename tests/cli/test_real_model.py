@@ -71,7 +71,20 @@ def test_perplexity_orders_methods_as_the_literature_does(
 
 
 @pytest.mark.timeout(3600)
-def test_answers_of_real_questions_become_a_report(
+def test_fewer_bits_lie_farther_from_the_dense_model(
+    model: Path, texts: tuple[Path, Path], tmp_path: Path, capsys: Capture
+) -> None:
+    bits = {count: tmp_path / f"q{count}" for count in (8, 4)}
+    for count, folder in bits.items():
+        assert run(["prune", str(model), "-o", str(folder), "-m", "quantize", "--bits", str(count)]) == 0
+    text = ["--text", texts[1], "--sequences", "4", "--sequence-length", "128"]
+    rows = done(["divergence", model, model, bits[8], bits[4], *text], capsys)["models"]
+    itself, eight, four = (row["divergence"]["kl"] for row in rows)
+    assert 0 <= itself < 1e-6 < eight < four
+
+
+@pytest.mark.timeout(3600)
+def test_answers_of_real_questions_end_in_a_page(
     model: Path, real_data: Path, pruned: dict[str, Path], tmp_path: Path, capsys: Capture
 ) -> None:
     asked = ["--bbq", real_data / "bbq", "--condition", "all", "--limit", "40", "--verify", "5"]
@@ -80,3 +93,5 @@ def test_answers_of_real_questions_become_a_report(
     assert dense["records"] == half["records"] == 200
     assert dense["verification"]["identical"] == half["verification"]["identical"] == 5
     assert done(["inspect", pruned["wanda"]], capsys)["actual_sparsity"] == pytest.approx(0.5, abs=1e-4)
+    done(["compare", tmp_path / "dense", tmp_path / "wanda", "-o", tmp_path / "compared"], capsys)
+    assert "wanda 50 %" in (tmp_path / "compared" / "report.html").read_text(encoding="utf-8")
