@@ -97,13 +97,15 @@ def test_finding_limits_citation_and_exact_versions_are_on_it(page):
         assert text in page
 
 
-def test_what_the_finding_means_stands_below_it(study, page):
+def test_what_the_finding_means_stands_before_its_details(study, page):
     from mlx_prune.report.words.finding import find
 
     _, tables = study
     found = find(tables)
     shown = page.split('id="finding"')[1].split("</section>")[0]
-    assert shown.index("What this means") > shown.index('class="finding"')
+    parts = ("headline", "What this means", "In detail", found.paragraph[:40])
+    places = [shown.index(part) for part in parts]
+    assert places == sorted(places)
     # As a browser shows it: commands as code, without the marks of a terminal.
     text = html.unescape(re.sub("</?code>", "`", shown))
     assert " ".join(found.meaning) in text
