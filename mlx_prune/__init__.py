@@ -34,6 +34,7 @@ _EXPORTS: dict[str, str] = {
     "QuantizationReport": "mlx_prune.pruning.quantization_report",
     "Rates": "mlx_prune.stats.rates",
     "Recipe": "mlx_prune.pruning.recipe",
+    "Recovery": "mlx_prune.recovery.settings",
     "StructuredRecipe": "mlx_prune.pruning.structured_recipe",
     "StructuredReport": "mlx_prune.pruning.structure_report",
     "bench": "mlx_prune.latency.run",
@@ -51,6 +52,7 @@ _EXPORTS: dict[str, str] = {
     "prune_structured": "mlx_prune.pruning.structure.prune",
     "quantize_checkpoint": "mlx_prune.pruning.quantizing",
     "rates": "mlx_prune.stats.rates:from_table",
+    "recover": "mlx_prune.recovery.job",
     "run_study": "mlx_prune.study.runner",
     "save": "mlx_prune.pruning.saving",
     "write_report": "mlx_prune.report.write",
@@ -76,6 +78,7 @@ __all__ = [
     "QuantizationReport",
     "Rates",
     "Recipe",
+    "Recovery",
     "StructuredRecipe",
     "StructuredReport",
     "__version__",
@@ -94,6 +97,7 @@ __all__ = [
     "prune_structured",
     "quantize_checkpoint",
     "rates",
+    "recover",
     "run_study",
     "save",
     "write_report",
@@ -124,6 +128,8 @@ if TYPE_CHECKING:
     from mlx_prune.pruning.structure.prune import prune_structured
     from mlx_prune.pruning.structure_report import StructuredReport
     from mlx_prune.pruning.structured_recipe import StructuredRecipe
+    from mlx_prune.recovery.job import recover
+    from mlx_prune.recovery.settings import Recovery
     from mlx_prune.report.open import open_study
     from mlx_prune.report.write import write_report
     from mlx_prune.runs.divergence import divergence
