@@ -17,6 +17,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_prune.errors import CheckpointError
 from mlx_prune.generation import plain, probe
+from mlx_prune.generation.dequantized import dequantized
 from mlx_prune.generation.draws import Drawing
 from mlx_prune.generation.finite import NotFiniteError, not_finite
 from mlx_prune.generation.head import find_backbone
@@ -80,7 +81,8 @@ class BatchedEngine:
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[list[PromptAnswers]]:
         """Answer every prompt once per seed; batches come longest shared beginning first.
 
-        From the first batch to the last it runs inside mlx-lm's wired limit, as mlx-lm's own generation does.
+        From the first batch to the last it runs inside mlx-lm's wired limit, as mlx-lm's own generation does,
+        and on a CPU with the values of quantized layers.
 
         Raises:
             CheckpointError: The model's logits are not numbers.
@@ -88,7 +90,7 @@ class BatchedEngine:
         if not prompts:
             return
         try:
-            with wired_limit(self._model):
+            with dequantized(self._model), wired_limit(self._model):
                 yield from self._answer(prompts)
         except NotFiniteError as error:
             raise CheckpointError(not_finite(self._model, f"near {error}")) from None

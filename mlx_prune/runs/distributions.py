@@ -22,6 +22,7 @@ from mlx_prune.caches import DISTRIBUTIONS, cache_folder
 from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.environment import backend, versions
 from mlx_prune.errors import DataError
+from mlx_prune.generation.dequantized import dequantized
 from mlx_prune.generation.finite import not_finite
 from mlx_prune.generation.slices import SlicedLogits
 from mlx_prune.json_files import fingerprint
@@ -117,7 +118,8 @@ def dense_distributions(
     with taking_turns(file):
         found = _read(file)
         if found is None:
-            made = measure_distributions(model, tokens, top, progress)
+            with dequantized(model.model):
+                made = measure_distributions(model, tokens, top, progress)
             arrays = {name: mx.array(getattr(made, name)) for name in _ARRAYS}
             with complete_file(file, shared=True) as opened:
                 mx.save_safetensors(opened, arrays, metadata={"vocabulary": json.dumps(made.vocabulary)})

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.errors import DataError
+from mlx_prune.generation.dequantized import dequantized
 from mlx_prune.generation.slices import SlicedLogits
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.runs.distributions import (
@@ -96,7 +97,8 @@ class DenseReference:
             OtherTokensError: It has other tokens.
             DataError: Its logits are not numbers.
         """
-        found = self.by_token(model, progress)
+        with dequantized(model.model):
+            found = self.by_token(model, progress)
         return divergence_of(found), perplexity_of_losses(-found.model_log, self.tokens)
 
     def by_token(self, model: LoadedModel, progress: ProgressCallback = silent) -> TokenDivergences:

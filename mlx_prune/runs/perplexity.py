@@ -21,6 +21,7 @@ from mlx_prune.checkpoint.invented import HELD_OUT_TEXT, named
 from mlx_prune.checkpoint.limits import limits_of
 from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.errors import DataError, one_line
+from mlx_prune.generation.dequantized import dequantized
 from mlx_prune.generation.finite import not_finite
 from mlx_prune.generation.whole import whole_forward
 from mlx_prune.hub_data import is_hub
@@ -69,7 +70,9 @@ def perplexity(
             takes, or the model's losses are not numbers.
     """
     tokens = held_out_tokens(model, text=text, sequences=sequences, sequence_length=sequence_length)
-    return perplexity_of_tokens(whole_forward(model.model), tokens, batch_size=batch_size, progress=progress)
+    with dequantized(model.model):
+        forward = whole_forward(model.model)
+        return perplexity_of_tokens(forward, tokens, batch_size=batch_size, progress=progress)
 
 
 def held_out_tokens(
