@@ -22,6 +22,18 @@ from mlx_prune.checkpoint.matrices import blocks
 from mlx_prune.errors import CheckpointError, MlxPruneError
 
 
+class NotBlockByBlock(CheckpointError):
+    """A model whose activations cannot be measured one block at a time.
+
+    Attributes:
+        reason: Why, without what to do instead; that depends on what the activations were for.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{reason}; prune this model by magnitude or at random.")
+        self.reason = reason
+
+
 @dataclass(frozen=True)
 class BlockCall:
     """What a model hands to one block besides the hidden states."""
@@ -50,11 +62,11 @@ def capture(model: nn.Module, tokens: mx.array) -> Captured:
         every block.
 
     Raises:
-        CheckpointError: The model does more between its blocks than pass hidden states along.
+        NotBlockByBlock: The model does more between its blocks than pass hidden states along.
     """
     hidden, calls = _standing_aside(model, lambda: model(tokens))
     if any(_stateful(call) for call in calls):
-        raise CheckpointError(_unusual(model))
+        raise NotBlockByBlock(_unusual(model))
     mx.eval(hidden, [leaf for call in calls for leaf in _arrays(call)])
     return Captured(hidden, calls)
 
@@ -66,7 +78,7 @@ def refuse_shared_caches(model: nn.Module) -> None:
     run alone has none.
 
     Raises:
-        CheckpointError: Two blocks are handed one cache.
+        NotBlockByBlock: Two blocks are handed one cache.
     """
     caches = make_prompt_cache(model)
     try:
@@ -75,9 +87,9 @@ def refuse_shared_caches(model: nn.Module) -> None:
         return  # as `capture` will say
     handed = [{id(leaf) for _, leaf in tree_flatten([call.args, call.kwargs])} for call in calls]
     if any(sum(id(cache) in leaves for leaves in handed) > 1 for cache in caches):
-        raise CheckpointError(
+        raise NotBlockByBlock(
             f"Blocks of {type(model).__module__} read each other's keys and values, so activations cannot be "
-            "measured block by block; prune this model by magnitude or at random."
+            "measured block by block"
         )
 
 
@@ -90,10 +102,10 @@ def _standing_aside(model: nn.Module, forward: Callable[[], Any]) -> tuple[mx.ar
 
     def stand_aside(block: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if order[id(block)] != len(calls) or not args or not isinstance(args[0], mx.array):
-            raise CheckpointError(_unusual(model))
+            raise NotBlockByBlock(_unusual(model))
         # The very same array must come back: anything done to it in between would be lost in a replay.
         if received and args[0] is not received[0]:
-            raise CheckpointError(_unusual(model))
+            raise NotBlockByBlock(_unusual(model))
         received.append(args[0])
         calls.append(BlockCall(args[1:], kwargs))
         return args[0]
@@ -104,9 +116,9 @@ def _standing_aside(model: nn.Module, forward: Callable[[], Any]) -> tuple[mx.ar
         except MlxPruneError:
             raise
         except Exception as error:  # the model's own code, surprised by a block that stood aside
-            raise CheckpointError(_unusual(model)) from error
+            raise NotBlockByBlock(_unusual(model)) from error
     if len(calls) != len(network):
-        raise CheckpointError(_unusual(model))
+        raise NotBlockByBlock(_unusual(model))
     return received[0], tuple(calls)
 
 
@@ -114,13 +126,13 @@ def replay(block: nn.Module, hidden: mx.array, call: BlockCall) -> mx.array:
     """Run one block on hidden states ([batch, length, width]); the result is lazy.
 
     Raises:
-        CheckpointError: The block returns something else than hidden states.
+        NotBlockByBlock: The block returns something else than hidden states.
     """
     out = block(hidden, *call.args, **call.kwargs)
     if not isinstance(out, mx.array) or out.shape != hidden.shape:
-        raise CheckpointError(
+        raise NotBlockByBlock(
             f"{type(block).__name__} returns more than hidden states, so activations cannot be measured "
-            "block by block; prune this model by magnitude or at random."
+            "block by block"
         )
     return out
 
@@ -188,5 +200,5 @@ def share_equal_arrays(call: BlockCall, other: BlockCall) -> BlockCall:
 def _unusual(model: nn.Module) -> str:
     return (
         f"{type(model).__module__} does more between its blocks than pass hidden states along, so "
-        "activations cannot be measured block by block; prune this model by magnitude or at random."
+        "activations cannot be measured block by block"
     )

@@ -12,6 +12,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_prune import distributed
+from mlx_prune.activations.blocks import NotBlockByBlock
 from mlx_prune.checkpoint.config import CONFIG_FILE
 from mlx_prune.checkpoint.folder import OutputFolder, copy_side_files, output_folder
 from mlx_prune.checkpoint.matrices import (
@@ -24,6 +25,7 @@ from mlx_prune.checkpoint.matrices import (
 )
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.record import Change, PruningRecord
+from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import choice
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.pruning.calibration_pass import HIDDEN_LIMIT, CalibrationPass
@@ -110,7 +112,10 @@ def prune_experts(
         job = _Pruning(plan, recipe, folder, state, progress or silent)
         if data is not None:
             linears = prunable_linears(source.network, quantized=True)
-            job.measure(CalibrationPass(source, data, folder.partial, hidden_limit, linears))
+            try:
+                job.measure(CalibrationPass(source, data, folder.partial, hidden_limit, linears))
+            except NotBlockByBlock as error:
+                raise CheckpointError(f"{error.reason}; choose --score weight-norm or random.") from error
         elif recipe.score == "weight-norm":
             job.weigh()
         return job.write(kernels)

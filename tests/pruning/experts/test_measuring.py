@@ -17,6 +17,8 @@ from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import CheckpointError, RecipeError
 from mlx_prune.pruning.experts.measuring import measure_block
 from mlx_prune.pruning.experts.mixtures import mixtures_of, routing_of
+from mlx_prune.pruning.experts.prune import prune_experts
+from mlx_prune.pruning.experts.recipe import ExpertsRecipe
 from mlx_prune.pruning.experts.scores import ExpertSums, ean, frequency, reap
 
 
@@ -81,3 +83,23 @@ def test_a_block_that_does_more_than_weigh_and_add_is_refused(tmp_path, calibrat
     monkeypatch.setattr(MixtralSparseMoeBlock, "__call__", lambda self, x: mx.tanh(stock(self, x)))
     with pytest.raises(RecipeError, match="than to weigh and add them"):
         measured(model, data)
+
+
+def test_blocks_that_cannot_run_one_by_one_leave_the_scores_without_a_text(
+    tmp_path, calibration, monkeypatch
+):
+    from mlx_lm.models.mixtral import MixtralModel
+
+    def with_more_between(self, inputs, cache=None):
+        h = self.embed_tokens(inputs)
+        for layer in self.layers:
+            h = layer(2 * h, None, None)
+        return self.norm(h)
+
+    source = save_tiny_experts(tmp_path / "m", "mixtral")
+    monkeypatch.setattr(MixtralModel, "__call__", with_more_between)
+    with pytest.raises(CheckpointError, match=r"block by block; choose --score weight-norm or random\.$"):
+        prune_experts(source, tmp_path / "out", ExpertsRecipe("experts", 0.4, calibration=calibration))
+    assert not (tmp_path / "out").exists()
+    recipe = ExpertsRecipe("experts", 0.4, score="weight-norm")
+    assert prune_experts(source, tmp_path / "out", recipe).removed["experts"]["after"] == 3
