@@ -192,6 +192,7 @@ class Method(ABC):
 
 
 _methods: dict[str, Method] = {}
+_of_this_process: set[str] = set()
 _loaded = False
 
 
@@ -202,13 +203,21 @@ def register(method: Method) -> Method:
         RecipeError: There is another of this name, or the name cannot stand in a label.
     """
     _load()
-    return _add(method)
+    added = _add(method)
+    _of_this_process.add(method.name)
+    return added
 
 
 def forget(name: str) -> None:
     """Take a method out again."""
     _methods.pop(name, None)
+    _of_this_process.discard(name)
     _changed()
+
+
+def of_this_process() -> list[str]:
+    """Names of methods that were added by :func:`register`: another process does not know them."""
+    return sorted(_of_this_process)
 
 
 def methods(*kinds: str) -> dict[str, Method]:

@@ -21,7 +21,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mlx_prune import environment, shares
+from mlx_prune import environment, registry, shares
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecordsError, one_line
 from mlx_prune.paths import expanded
@@ -55,7 +55,8 @@ def at_once(config: StudyConfig, asked: int | None) -> int:
         asked: What the user wants; None for what cores and memory allow.
 
     Raises:
-        DataError: Several are asked for where the GPU computes or the clock runs.
+        DataError: Several are asked for where the GPU computes, the clock runs, or a method was registered in
+            this process alone.
     """
     if asked == 1:
         return 1
@@ -64,6 +65,10 @@ def at_once(config: StudyConfig, asked: int | None) -> int:
         alone = "times are measured on a machine that does nothing else; switch [latency] off"
     elif environment.backend() != "cpu":
         alone = "a model on the GPU uses all of it"
+    elif registry.of_this_process():
+        alone = (
+            f"other processes do not know the method {registry.of_this_process()[0]!r}; name an entry point"
+        )
     if asked is None:
         return 1 if alone else max(1, min(_MOST, environment.cores(), _fitting(config)))
     if alone:

@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from mlx_prune.checkpoint.shards import read_header
+from mlx_prune.runs.items import ITEMS_FILE
 
 TESTS = Path(__file__).resolve().parent.parent
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -94,6 +95,8 @@ def digest(folder: Path) -> dict[str, Any]:
             names = ("model", "prune_method", "sparsity", "pattern", "items", "rounds")
             rows = [{name: row.get(name) for name in names} for row in data.get("results", ())]
             found[name] = [rows, *(data.get(key) for key in ("settings", "interrupted", "workloads"))]
+        elif path.name == ITEMS_FILE:
+            found[name] = pq.read_table(path).to_pylist()
         elif path.suffix == ".parquet":
             run = found.setdefault(f"{Path(name).parent} answers", {})
             for row in pq.read_table(path).to_pylist():

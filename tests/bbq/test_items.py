@@ -156,7 +156,7 @@ def test_one_sentence_says_what_is_wrong_with_a_source(folder, tmp_path):
     (tmp_path / "hollow").mkdir()
     (tmp_path / "hollow" / "Age.jsonl").touch()
     for source, options, expected in (
-        (tmp_path / "absent", {}, "not a folder"),
+        (tmp_path / "absent", {}, "There is no folder"),
         (empty, {}, "no .jsonl or .parquet files"),
         (tmp_path / "hollow", {}, "holds no items"),
         (folder, {"categories": ["Age", "Agee"]}, "no category 'Agee'; it has Age, Nationality, Religion"),

@@ -21,7 +21,7 @@ from mlx_prune import registry
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.open import load
 from mlx_prune.cli.main import run
-from mlx_prune.errors import RecipeError
+from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.pruning.fields import SQUARE_SUMS
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.method import Mask, Structure
@@ -30,6 +30,8 @@ from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.structure import shallower
 from mlx_prune.registry import Look, option
 from mlx_prune.report.figures.style import MethodStyle, method_style
+from mlx_prune.study.config import LatencyMeasure, StudyConfig
+from mlx_prune.study.side_by_side import at_once
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,13 @@ def test_a_study_and_its_report_know_it(model: Path, tmp_path: Path, capsys: Cap
     assert "bottom+q4-g32 50 %" in page
     assert method_style("bottom") == MethodStyle("#00875f", "p", ":", "full", "#00875f")
     assert method_style("bottom+q4-g32").color == "#00875f"
+
+
+def test_a_study_of_it_is_not_given_to_processes_that_do_not_know_it(model: Path) -> None:
+    config = StudyConfig((str(model),), latency=LatencyMeasure(enabled=False))
+    assert at_once(config, None) == 1
+    with pytest.raises(DataError, match="do not know the method 'bottom'; name an entry point, or leave"):
+        at_once(config, 2)
 
 
 def test_statistics_and_patterns_are_handed_to_it(model: Path) -> None:
