@@ -63,12 +63,12 @@ def at_once(config: StudyConfig, asked: int | None) -> int:
     alone = ""
     if config.latency.enabled:
         alone = "times are measured on a machine that does nothing else; switch [latency] off"
-    elif environment.backend() != "cpu":
-        alone = "a model on the GPU uses all of it"
     elif registry.of_this_process():
         alone = (
             f"other processes do not know the method {registry.of_this_process()[0]!r}; name an entry point"
         )
+    elif environment.backend() != "cpu":
+        alone = "a model on the GPU uses all of it"
     if asked is None:
         return 1 if alone else max(1, min(_MOST, environment.cores(), _fitting(config)))
     if alone:

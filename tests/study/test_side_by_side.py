@@ -49,6 +49,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> StudyConfig:
     )
 
 
+@pytest.mark.skipif(environment.backend() != "cpu", reason="a GPU takes one configuration at a time")
 def test_two_processes_leave_what_one_leaves_and_carry_on_after_one_was_killed(
     config: StudyConfig, tmp_path: Path
 ) -> None:
@@ -90,6 +91,7 @@ def test_two_processes_leave_what_one_leaves_and_carry_on_after_one_was_killed(
         assert "SRS" in (other.parent / "README.md").read_text()
 
 
+@pytest.mark.skipif(environment.backend() != "cpu", reason="a GPU takes one configuration at a time")
 def test_what_a_process_refuses_is_told_as_its_own_sentence(config: StudyConfig, tmp_path: Path) -> None:
     broken = tmp_path / "tiny"
     save_tiny_model(broken, "llama")

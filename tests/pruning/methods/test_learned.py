@@ -95,8 +95,10 @@ def test_what_is_written_runs_in_stock_mlx_lm_near_the_dense_model(
     assert report.bits_per_weight == pytest.approx(bits, rel=1e-3)
     stock, _ = mlx_lm.load(str(tmp_path / "out"))
     tokens = mx.array(np.random.default_rng(1).integers(5, 300, (3, 40)))
-    dense, ours = (np.array(load(path).model(tokens), np.float64) for path in (model, tmp_path / "out"))
-    stock.set_dtype(mx.float32)  # as we compute on a CPU
+    dense, ours = (
+        np.array(load(path, dtype="float32").model(tokens), np.float64) for path in (model, tmp_path / "out")
+    )
+    stock.set_dtype(mx.float32)
     np.testing.assert_allclose(np.array(stock(tokens)), ours, rtol=1e-3, atol=1e-3 * np.abs(ours).max())
     # Another model's logits have a correlation near 0 with these.
     assert np.corrcoef(dense.ravel(), ours.ravel())[0, 1] > 0.7
