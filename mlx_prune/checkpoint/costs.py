@@ -6,17 +6,23 @@ from it. From tensors without their zeros Core ML runs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_prune.checkpoint.config import experts_per_token
 from mlx_prune.checkpoint.dimensions import heads_of
-from mlx_prune.checkpoint.matrices import block_modules, blocks, weight_matrix, weights_of
+from mlx_prune.checkpoint.matrices import (
+    block_modules,
+    blocks,
+    unpacked_shape,
+    weight_matrix,
+    weights_of,
+)
 from mlx_prune.checkpoint.shards import Shards
 from mlx_prune.dtypes import FLOATS
 from mlx_prune.errors import RecipeError
@@ -62,15 +68,18 @@ def flops_per_token(network: nn.Module, config: dict[str, Any]) -> int:
     """Floating-point operations of one new token after a context of :data:`CONTEXT` tokens.
 
     Two per weight of every matrix that multiplies activations (the blocks' linear layers, of experts as many
-    as a token is routed to, and the output head, tied or not), and four per query feature and token of the
-    context for attention. Norms, activations and softmax are left out.
+    as a token is routed to, and the output head, tied or not), however few bits they are packed in, and four
+    per query feature and token of the context for attention. Norms, activations and softmax are left out.
     """
     total = 0
     for _, _, _, module in block_modules(network):
-        weight = weight_matrix(module)
-        if weight is not None:
-            total += 2 * (weight.size if weight.ndim == 2 else _active(weight, config))
-    tables = [module.weight.size for _, module in network.named_modules() if isinstance(module, nn.Embedding)]
+        if weight_matrix(module) is not None:
+            total += 2 * _met(unpacked_shape(module), config)
+    tables = [
+        math.prod(unpacked_shape(module))
+        for _, module in network.named_modules()
+        if isinstance(module, nn.Embedding | nn.QuantizedEmbedding)
+    ]
     total += 2 * max(tables, default=0)
     try:
         queries, _, size = heads_of(config)
@@ -79,10 +88,12 @@ def flops_per_token(network: nn.Module, config: dict[str, Any]) -> int:
     return total + 4 * CONTEXT * queries * size * len(blocks(network))
 
 
-def _active(weight: mx.array, config: dict[str, Any]) -> int:
-    """Weights of a stack of experts that one token meets."""
-    experts = weight.shape[0]
-    return int(weight.size // experts * min(experts_per_token(config) or experts, experts))
+def _met(shape: tuple[int, ...], config: dict[str, Any]) -> int:
+    """Weights of a matrix, or of a stack of experts' matrices, that one token meets."""
+    if len(shape) == 2:
+        return math.prod(shape)
+    experts, *matrix = shape
+    return math.prod(matrix) * min(experts_per_token(config) or experts, experts)
 
 
 def zstd_bytes(

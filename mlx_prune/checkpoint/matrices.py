@@ -137,10 +137,10 @@ def prunable_linears(model: nn.Module, *, quantized: bool = False) -> list[Pruna
 def matrices_of(block: int, name: str, projection: str, module: nn.Module) -> list[PrunableLinear]:
     """The prunable matrices of one layer: one, one for each expert of a stack, or none."""
     if isinstance(module, nn.Linear | nn.QuantizedLinear):
-        rows, columns = _unpacked(module)
+        rows, columns = unpacked_shape(module)
         return [PrunableLinear(name, block, projection, rows, columns, module)]
     if is_stack(module):
-        experts, rows, columns = _unpacked(module)
+        experts, rows, columns = unpacked_shape(module)
         return [
             PrunableLinear(f"{name}[{expert}]", block, projection, rows, columns, module, expert)
             for expert in range(experts)
@@ -148,7 +148,7 @@ def matrices_of(block: int, name: str, projection: str, module: nn.Module) -> li
     return []
 
 
-def _unpacked(module: nn.Module) -> tuple[int, ...]:
+def unpacked_shape(module: nn.Module) -> tuple[int, ...]:
     """The shape of a layer's weight; of a quantized one, as it dequantizes."""
     *shape, columns = module.weight.shape
     return (*shape, columns * 32 // module.bits if "scales" in module else columns)

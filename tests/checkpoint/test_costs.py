@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import mlx.core as mx
+import mlx.nn
 import numpy as np
 import pyarrow as pa
 import pytest
 from stored_bits import read_bits
+from tiny_experts import save_tiny_experts
 from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoint.costs import bitmask_bytes, zstd_bytes
@@ -119,3 +121,17 @@ def test_why_there_is_no_gguf_is_said(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({**config, "quantization": {"bits": 4, "group_size": 64}}))
     assert gguf_size(Checkpoint(folder)).note == "mlx-lm does not export quantized models to GGUF"
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mixtral"])
+def test_quantized_weights_are_multiplied_as_often_as_others(tmp_path: Path, architecture: str) -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 16, "num_attention_heads": 4}
+    save = save_tiny_experts if architecture == "mixtral" else save_tiny_model
+    dense = save(tmp_path / "m", architecture, **sizes, num_key_value_heads=2)
+    network = Checkpoint.open(dense).network()
+    whole = Checkpoint.open(dense).costs(network)
+    mlx.nn.quantize(network, group_size=32, bits=4)
+    assert any(isinstance(module, mlx.nn.QuantizedEmbedding) for module in network.modules())
+    found = Checkpoint.open(dense).costs(network)
+    assert found.flops_per_token == whole.flops_per_token
+    assert found.parameters == whole.parameters
