@@ -48,6 +48,36 @@ class Document:
             return self._template.tokens(self._messages, reply=False)
         return encode(self._tokenizer, self.text)
 
+    @cached_property
+    def prompt_length(self) -> int:
+        """How many of its tokens are in front of the assistant's last message, its opening words included.
+
+        Counted by comparing tokens: some templates open a reply that is asked for otherwise than one that is
+        there, by an empty stretch of thinking for instance.
+
+        Raises:
+            DataError: It is plain text, or does not end with a reply to something.
+        """
+        if self._template is None:
+            raise DataError(
+                f"{self.where} is plain text, which has no prompt to mask; give conversations (JSON lines of "
+                '"messages", or of "prompt" and "completion"), or leave --mask-prompt out.'
+            )
+        if len(self._messages) < 2 or self._messages[-1]["role"] != "assistant":
+            raise DataError(
+                f"{self.where}: the conversation does not end with a reply of the assistant, so "
+                "--mask-prompt would leave nothing of it; correct or drop it."
+            )
+        prompt = self._messages[:-1]
+        text = _rendered(self._template, prompt, self.where, reply=True)
+        if self._template.is_jinja:
+            opening = encode(self._tokenizer, text)
+        else:
+            opening = self._template.tokens(prompt, reply=True)
+        pairs = enumerate(zip(self.tokens, opening, strict=False))
+        shorter = min(len(self.tokens), len(opening))
+        return next((place for place, (one, other) in pairs if one != other), shorter)
+
 
 def documents(source: str | Path, tokenizer: Any) -> Iterator[Document]:
     """The documents of a source, one after the other.
@@ -128,6 +158,15 @@ def joined_tokens(taken: Sequence[Document], tokenizer: Any) -> list[int]:
     return ids + (encode(tokenizer, joined_text(plain)) if plain else [])
 
 
+def completion_marks(taken: Sequence[Document]) -> list[bool]:
+    """Of each of :func:`joined_tokens` of conversations, whether it is of a reply rather than of a prompt.
+
+    Raises:
+        DataError: A document is no conversation that ends with a reply.
+    """
+    return [place >= document.prompt_length for document in taken for place in range(len(document.tokens))]
+
+
 def digest(taken: Sequence[Document]) -> str:
     """SHA-256 of documents as one text, UTF-8."""
     return hashlib.sha256(joined_text(taken).encode()).hexdigest()
@@ -176,14 +215,16 @@ def _messages(found: Any, field: str, where: str) -> list[dict[str, str]]:
     return messages
 
 
-def _rendered(template: ChatTemplate | None, messages: Sequence[dict[str, str]], where: str) -> str:
+def _rendered(
+    template: ChatTemplate | None, messages: Sequence[dict[str, str]], where: str, *, reply: bool = False
+) -> str:
     if template is None:
         raise DataError(
             f"{where} holds a conversation, and the tokenizer has no chat template to write it with; "
             'give documents with a string field "text".'
         )
     try:
-        return template.text(messages, reply=False)
+        return template.text(messages, reply=reply)
     except CheckpointError as error:
         raise CheckpointError(f"{where}: {error}") from error
     except MlxPruneError:

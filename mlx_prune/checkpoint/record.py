@@ -110,6 +110,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
             "pruned" and "recovered".
         rank: Of the updates; None where weights were trained.
         first_step: What was done before training, if anything; "taken" says whether it was kept.
+        mask_prompt: Whether losses are of the replies in conversations alone.
         command: That recovers the checkpoint again.
         fingerprint: Of all that the result follows from.
     """
@@ -125,6 +126,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     held_out: dict[str, dict[str, float | None]]
     rank: int | None = None
     first_step: dict[str, Any] | None = None
+    mask_prompt: bool = False
     command: str | None = None
     fingerprint: str | None = None
 
@@ -137,6 +139,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
         if self.steps:
             what = "kept weights" if self.full else f"updates of rank {self.rank}"
             goal = "the dense model's next-token distributions" if self.loss == "distill" else "next tokens"
+            goal += " of replies alone" if self.mask_prompt else ""
             parts.append(f"{what} trained on {goal} for {self.steps:,} steps")
         return ", then ".join(parts) or "nothing that helped was found, so the weights are the pruned ones"
 

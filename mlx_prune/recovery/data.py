@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.text import calibration_tokens
-from mlx_prune.chat.documents import Document, digest, documents, enough_of, joined_tokens
+from mlx_prune.chat.documents import (
+    Document,
+    completion_marks,
+    digest,
+    documents,
+    enough_of,
+    joined_tokens,
+)
 from mlx_prune.checkpoint.limits import limits_of
 from mlx_prune.errors import DataError
 from mlx_prune.hub_data import is_hub
@@ -35,23 +42,32 @@ class TrainingData:
         held_out: The same, of the end of the text, on which nothing is learned.
         source: "demo", "c4", the file, or the data set of the Hub as it was named.
         sha256: Of the text that was read, UTF-8.
+        train_marks: [sequences, length], which tokens of ``train`` are to be learned; None for all.
+        held_out_marks: The same of ``held_out``.
     """
 
     train: NDArray[np.int32]
     held_out: NDArray[np.int32]
     source: str
     sha256: str
+    train_marks: NDArray[np.bool_] | None = None
+    held_out_marks: NDArray[np.bool_] | None = None
 
     @property
     def tokens_sha256(self) -> str:
-        """Of all token ids, so of tokenizer, lengths and parting, too."""
+        """Of all token ids, so of tokenizer, lengths and parting, too; and of what is learned of them."""
         found = hashlib.sha256(repr((self.train.shape, self.held_out.shape)).encode())
         for part in (self.train, self.held_out):
             found.update(np.ascontiguousarray(part, "<i4").tobytes())
+        for marks in (self.train_marks, self.held_out_marks):
+            found.update(b"" if marks is None else np.packbits(marks).tobytes())
         return found.hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """What is recorded beside a result."""
+        learned = (
+            {} if self.train_marks is None else {"completion_tokens": int(self.train_marks[:, 1:].sum())}
+        )
         return {
             "source": self.source,
             "sequences": len(self.train),
@@ -59,6 +75,7 @@ class TrainingData:
             "sequence_length": self.train.shape[1],
             "sha256": self.sha256,
             "tokens_sha256": self.tokens_sha256,
+            **learned,
         }
 
 
@@ -69,7 +86,8 @@ def training_data(
 
     Conversations are written by the chat template. All is tokenized as a whole and cut into consecutive
     stretches, each behind the tokenizer's BOS token where it puts one; the last tenth is held out. From C4
-    each sequence is of a document of its own.
+    each sequence is of a document of its own. Where prompts are masked, stretches of prompts alone are left
+    out.
 
     Args:
         source: "demo", "c4", a file of text or JSON lines, or a data set of the Hub (``hub:ORG/NAME``).
@@ -78,7 +96,8 @@ def training_data(
         settings: How many sequences are needed, and how long they are.
 
     Raises:
-        DataError: The text cannot be read or is too short, or a sequence is longer than the model takes.
+        DataError: The text cannot be read or is too short, or has no prompts to mask; a sequence is longer
+            than the model takes.
         CheckpointError: The tokenizer has tokens that the model has no embedding for.
     """
     limits = limits_of(config)
@@ -89,16 +108,25 @@ def training_data(
             f"The model takes at most {longest} tokens; choose a --sequence-length below {length}."
         )
     needed = max(1, settings.steps * settings.batch_size) + MOST_HELD_OUT
+    marks = None
     if source == "c4":
+        if settings.mask_prompt:
+            raise DataError("C4 is plain text, which has no prompt to mask; leave --mask-prompt out.")
         drawn = calibration_tokens(Calibration("c4", needed, length), tokenizer, config, settings.seed)
         sequences, name, sha256 = drawn.tokens, "c4", drawn.sha256
     else:
         taken, name = _documents(source, tokenizer, needed * length)
         sha256 = digest(taken)
         sequences = _cut(tokenizer, taken, length, settings.sequence_length is None, name)
+        if settings.mask_prompt:
+            sequences, marks = _with_replies(
+                sequences, completion_marks(taken), len(leading_token(tokenizer)), name
+            )
     limits.check(sequences, "a sequence of the text")
     held_out = min(MOST_HELD_OUT, max(1, round(HELD_OUT * len(sequences))))
-    return TrainingData(sequences[:-held_out], sequences[-held_out:], name, sha256)
+    parts = slice(None, -held_out), slice(-held_out, None)
+    own = (None, None) if marks is None else (marks[parts[0]], marks[parts[1]])
+    return TrainingData(sequences[parts[0]], sequences[parts[1]], name, sha256, *own)
 
 
 def _documents(source: str | Path, tokenizer: Any, tokens: int) -> tuple[list[Document], str]:
@@ -129,3 +157,19 @@ def _cut(
         )
     cut = ids[: count * body].reshape(count, body)
     return np.concatenate([np.tile(np.asarray(bos, np.int32), (count, 1)), cut], axis=1)
+
+
+def _with_replies(
+    sequences: NDArray[np.int32], marks: Sequence[bool], leading: int, source: str
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """The sequences in which a token of a reply is predicted, and which of their tokens are of replies."""
+    count, body = len(sequences), sequences.shape[1] - leading
+    cut = np.asarray(marks[: count * body], bool).reshape(count, body)
+    whole = np.concatenate([np.zeros((count, leading), bool), cut], axis=1)
+    learned = whole[:, 1:].any(axis=1)
+    if learned.sum() < 2:
+        raise DataError(
+            f"The replies of {source} fill too few sequences of {sequences.shape[1]} tokens: one to learn "
+            "from and one that is held out; give more conversations or shorter sequences."
+        )
+    return sequences[learned], whole[learned]

@@ -109,10 +109,11 @@ def take_first_step(
         _put(layers, arrays)
         return step
     started = time.monotonic()
-    before = held_out_losses(network, data.held_out, settings.batch_size, teacher)
+    held_out = data.held_out, settings.batch_size, teacher, data.held_out_marks
+    before = held_out_losses(network, *held_out)
     pruned = {name: module.weight for name, module in layers.items()}
     errors = fit_network(network, teacher, data, config, progress)
-    after = held_out_losses(network, data.held_out, settings.batch_size, teacher)
+    after = held_out_losses(network, *held_out)
     step = FirstStep(
         before,
         after,

@@ -230,7 +230,8 @@ def _dense_matrices(job: Job, teacher: Any) -> list[PrunableLinear] | None:
 
 
 def _measured(job: Job, network: Any, teacher: Any) -> HeldOut:
-    return held_out_losses(network, job.data.held_out, job.settings.batch_size, teacher)
+    data = job.data
+    return held_out_losses(network, data.held_out, job.settings.batch_size, teacher, data.held_out_marks)
 
 
 def _write(job: Job, folder: OutputFolder, layers: dict[str, nn.Module]) -> None:

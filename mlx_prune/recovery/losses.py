@@ -38,50 +38,63 @@ class HeldOut:
         return {"loss": self.text, "perplexity": value, "divergence": self.distill}
 
 
-def training_loss(network: nn.Module, tokens: mx.array, expected: mx.array | None) -> mx.array:
-    """The mean loss of a batch over its tokens, float32.
+def training_loss(
+    network: nn.Module, tokens: mx.array, expected: mx.array | None, marks: mx.array | None = None
+) -> mx.array:
+    """The mean loss of a batch over its tokens, or those that are marked, float32.
 
     Args:
         network: Maps tokens to logits.
         tokens: [batch, length].
         expected: The teacher's logits for all but the last token, [batch, length - 1, vocabulary]; None for
             the next-token loss.
+        marks: [batch, length], which tokens are to be learned (as mlx_lm.lora's --mask-prompt); None for all.
     """
     logits = network(tokens[:, :-1]).astype(mx.float32)
-    loss: mx.array
+    losses: mx.array
     if expected is None:
-        loss = nn.losses.cross_entropy(logits, tokens[:, 1:], reduction="mean")
+        losses = nn.losses.cross_entropy(logits, tokens[:, 1:])
     else:
-        loss = kl_div_loss(logits, expected.astype(mx.float32)).mean()
-    return loss
+        losses = kl_div_loss(logits, expected.astype(mx.float32))
+    if marks is None:
+        return losses.mean()
+    return mx.array((losses * marks[:, 1:]).sum() / marks[:, 1:].sum())
 
 
 def held_out_losses(
-    network: Any, sequences: NDArray[np.int32], batch_size: int, teacher: Any = None
+    network: Any,
+    sequences: NDArray[np.int32],
+    batch_size: int,
+    teacher: Any = None,
+    marks: NDArray[np.bool_] | None = None,
 ) -> HeldOut:
-    """Both losses on all held-out sequences.
+    """Both losses on all held-out sequences: means over tokens, or those that are marked.
 
     Args:
         network: Maps tokens to logits.
         sequences: [sequences, length].
         batch_size: Sequences per forward pass.
         teacher: Maps tokens to logits, too; None leaves the divergence out.
+        marks: [sequences, length], which tokens count; None for all.
 
     Raises:
         DataError: A loss is not a number.
     """
     text, divergence = 0.0, 0.0
+    counted = np.ones(sequences.shape, bool) if marks is None else marks
     for start in range(0, len(sequences), batch_size):
         tokens = mx.array(sequences[start : start + batch_size])
+        count = mx.array(counted[start : start + batch_size, 1:])
         logits = network(tokens[:, :-1]).astype(mx.float32)
-        text += nn.losses.cross_entropy(logits, tokens[:, 1:], reduction="sum").item()
+        text += (nn.losses.cross_entropy(logits, tokens[:, 1:]) * count).sum().item()
         if teacher is not None:
-            divergence += kl_div_loss(logits, teacher(tokens[:, :-1]).astype(mx.float32)).sum().item()
-    tokens_in_all = sequences.shape[0] * (sequences.shape[1] - 1)
-    found = HeldOut(text / tokens_in_all, None if teacher is None else divergence / tokens_in_all)
-    if math.isnan(found.text) or math.isnan(found.distill or 0.0):
+            found = kl_div_loss(logits, teacher(tokens[:, :-1]).astype(mx.float32))
+            divergence += (found * count).sum().item()
+    tokens_in_all = int(counted[:, 1:].sum())
+    losses = HeldOut(text / tokens_in_all, None if teacher is None else divergence / tokens_in_all)
+    if math.isnan(losses.text) or math.isnan(losses.distill or 0.0):
         raise DataError(
             "The losses on the held-out part are not numbers; try --dtype float32 or a smaller "
             "--learning-rate, and check that the checkpoints are sound."
         )
-    return found
+    return losses

@@ -62,6 +62,7 @@ def recovered_record(
         "learning_rate": settings.rate,
         "batch_size": settings.batch_size,
         "grad_checkpoint": settings.grad_checkpoint,
+        "mask_prompt": settings.mask_prompt,
         "seed": settings.seed,
         "data": data.describe(),
         "steps": progressed.best_step,

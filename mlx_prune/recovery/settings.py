@@ -28,6 +28,8 @@ class Recovery:
         sequence_length: Tokens of each; None takes 512, or what model and text allow.
         patience: Evaluations on the held-out part without a new best after which training ends.
         seed: Of the first values of the updates and of the order of the sequences.
+        mask_prompt: Learn, and judge, the assistant's last reply of each conversation alone, not the prompt
+            in front of it.
         grad_checkpoint: Compute each block again in the backward pass instead of keeping its activations.
     """
 
@@ -65,6 +67,12 @@ class Recovery:
         3, least=1, order=27, help="End after so many evaluations without a better held-out loss."
     )
     seed: int = option(0, least=0, order=28, help="Of first values and order of the sequences.")
+    mask_prompt: bool = option(
+        False,
+        order=28,
+        help="Of conversations (messages, or prompt and completion) learn the last reply alone, as "
+        "mlx_lm.lora does.",
+    )
     grad_checkpoint: bool = option(
         False, order=29, help="Less memory, more time: compute activations again in the backward pass."
     )

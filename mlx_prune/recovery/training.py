@@ -108,9 +108,12 @@ class Training:
 
     def _step(self, step_of: Any) -> tuple[float, int]:
         done = self.progressed
-        tokens = mx.array(self.data.train[self._batch(done.step)])
+        chosen, marks = self._batch(done.step), self.data.train_marks
+        tokens = mx.array(self.data.train[chosen])
         expected = None if self.teacher is None else mx.stop_gradient(self.teacher(tokens[:, :-1]))
-        loss, gradient = step_of(self.network, tokens, expected)
+        loss, gradient = step_of(
+            self.network, tokens, expected, None if marks is None else mx.array(marks[chosen])
+        )
         gradient, _ = optimizers.clip_grad_norm(gradient, _LARGEST_NORM)
         self._optimizer.learning_rate = self._rate(done.step)
         self._optimizer.update(self.network, gradient)
@@ -147,7 +150,10 @@ class Training:
     def _evaluate(self) -> None:
         done = self.progressed
         self.network.eval()
-        found = held_out_losses(self.network, self.data.held_out, self.settings.batch_size, self.teacher)
+        data = self.data
+        found = held_out_losses(
+            self.network, data.held_out, self.settings.batch_size, self.teacher, data.held_out_marks
+        )
         self.network.train()
         value = found.of(self.settings.loss)
         best = min((_held_out(entry).of(self.settings.loss) for entry in done.evaluations), default=math.inf)
