@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 import click
 
 from mlx_prune.cli.terminal.console import console, emit_json, say, warn
-from mlx_prune.cli.terminal.options import dtype_option, json_option, text_option, trust_option
+from mlx_prune.cli.terminal.options import (
+    dtype_option,
+    json_option,
+    sequences_options,
+    text_option,
+    trust_option,
+)
 from mlx_prune.cli.terminal.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -21,16 +27,7 @@ if TYPE_CHECKING:
 @click.argument("dense")
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @text_option
-@click.option(
-    "--sequences",
-    type=click.IntRange(min=1),
-    help="Number of sequences. [default: 256, or as many as the text holds]",
-)
-@click.option(
-    "--sequence-length",
-    type=click.IntRange(min=2),
-    help="Tokens per sequence. [default: 512, or what the model allows]",
-)
+@sequences_options
 @click.option(
     "--top",
     type=click.IntRange(min=1),

@@ -6,23 +6,20 @@ import click
 
 from mlx_prune import words
 from mlx_prune.cli.terminal.console import emit_json, say, warn
-from mlx_prune.cli.terminal.options import dtype_option, json_option, text_option, trust_option
+from mlx_prune.cli.terminal.options import (
+    dtype_option,
+    json_option,
+    sequences_options,
+    text_option,
+    trust_option,
+)
 from mlx_prune.cli.terminal.progress import progress_bars
 
 
 @click.command("perplexity", short_help="Perplexity on a held-out text.")
 @click.argument("model")
 @text_option
-@click.option(
-    "--sequences",
-    type=click.IntRange(min=1),
-    help="Number of sequences. [default: 256, or as many as the text holds]",
-)
-@click.option(
-    "--sequence-length",
-    type=click.IntRange(min=2),
-    help="Tokens per sequence. [default: 512, or what the model allows]",
-)
+@sequences_options
 @click.option("--batch-size", type=click.IntRange(1, 65_536), default=8, show_default=True)
 @dtype_option
 @trust_option

@@ -10,6 +10,7 @@ import contextlib
 import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Sized
+from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -37,10 +38,29 @@ _BATCH_TOKENS = 2048
 _HELD_OUT = 8
 _MIXED_BITS = (2, 3, 4, 5, 6, 8)
 
+_Quantized = tuple[nn.Module, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A network in the type that it runs in, and what to make of it."""
+
+    source: Checkpoint
+    network: nn.Module
+    config: dict[str, Any]
+    quantization: Quantization
+    tokens: NDArray[np.int32]
+
+    @property
+    def batch(self) -> int:
+        """Sequences whose logits are in memory at once."""
+        count, length = self.tokens.shape
+        return int(max(1, min(8, _BATCH_TOKENS // length, count)))
+
 
 def quantize_learned(
     source: Checkpoint, quantization: Quantization, tokens: NDArray[np.int32], progress: ProgressCallback
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> _Quantized:
     """Quantize a network by what a text makes it compute.
 
     Args:
@@ -62,7 +82,7 @@ def quantize_learned(
     work = {"gptq": _gptq, "awq": _awq, "dwq": _dwq, "dynamic": _dynamic}[str(quantization.quantizer)]
     with wired_limit(network), _quietly(progress):
         try:
-            return work(source, network, config, quantization, tokens)
+            return work(_Job(source, network, config, quantization, tokens))
         except (AttributeError, KeyError, NotImplementedError, TypeError, ValueError) as error:
             # Its functions walk the modules of architectures they were written for.
             raise RecipeError(
@@ -71,63 +91,49 @@ def quantize_learned(
             ) from error
 
 
-def _gptq(
-    source: Checkpoint,  # noqa: ARG001
-    network: nn.Module,
-    config: dict[str, Any],
-    quantization: Quantization,
-    tokens: NDArray[np.int32],
-) -> tuple[nn.Module, dict[str, Any]]:
+def _gptq(job: _Job) -> _Quantized:
     quantized, settings = gptq.gptq_quantize(
-        network,
-        mx.array(tokens),
-        quantization.bits,
-        quantization.group_size,
-        batch_size=_batch(tokens),
+        job.network,
+        mx.array(job.tokens),
+        job.quantization.bits,
+        job.quantization.group_size,
+        batch_size=job.batch,
         **_GPTQ_FALLBACK,
     )
-    return quantized, {**config, "quantization": settings}
+    return quantized, {**job.config, "quantization": settings}
 
 
-def _awq(
-    source: Checkpoint,
-    network: nn.Module,
-    config: dict[str, Any],
-    quantization: Quantization,
-    tokens: NDArray[np.int32],
-) -> tuple[nn.Module, dict[str, Any]]:
-    kind = config["model_type"]
+def _awq(job: _Job) -> _Quantized:
+    kind = job.config["model_type"]
     known = awq.AWQ_MODEL_CONFIGS.get(kind)
     if known is None:
         raise RecipeError(
-            f"mlx-lm's AWQ does not know {kind} models such as {source.path}, only "
+            f"mlx-lm's AWQ does not know {kind} models such as {job.source.path}, only "
             f"{', '.join(sorted(awq.AWQ_MODEL_CONFIGS))}; choose another quantizer."
         )
     awq.awq_quantize(
-        network,
-        mx.array(tokens),
+        job.network,
+        mx.array(job.tokens),
         known,
-        bits=quantization.bits,
-        group_size=quantization.group_size,
+        bits=job.quantization.bits,
+        group_size=job.quantization.group_size,
         **_AWQ_EMBEDDING,
     )
-    return network, awq.update_config(network, config)
+    return job.network, awq.update_config(job.network, job.config)
 
 
-def _dwq(
-    source: Checkpoint,
-    network: nn.Module,
-    config: dict[str, Any],
-    quantization: Quantization,
-    tokens: NDArray[np.int32],
-) -> tuple[nn.Module, dict[str, Any]]:
-    if len(tokens) < 2:
+def _dwq(job: _Job) -> _Quantized:
+    if len(job.tokens) < 2:
         raise RecipeError("DWQ learns on some sequences and checks on others; give two or more --samples.")
-    held_out = max(1, min(_HELD_OUT, len(tokens) // 4))
-    train, valid = ([(row.tolist(), 0) for row in part] for part in (tokens[held_out:], tokens[:held_out]))
-    teacher = source.network("auto")
-    network, config = quantize_model(network, config, quantization.group_size, quantization.bits)
-    batch = min(_batch(tokens), len(valid), len(train))
+    held_out = max(1, min(_HELD_OUT, len(job.tokens) // 4))
+    train, valid = (
+        [(row.tolist(), 0) for row in part] for part in (job.tokens[held_out:], job.tokens[:held_out])
+    )
+    teacher = job.source.network("auto")
+    network, config = quantize_model(
+        job.network, job.config, job.quantization.group_size, job.quantization.bits
+    )
+    batch = min(job.batch, len(valid), len(train))
     dwq.dwq_quantize(
         network,
         lambda inputs, *_, **__: teacher(inputs),
@@ -135,42 +141,36 @@ def _dwq(
         train,
         valid,
         batch_size=batch,
-        max_seq_length=tokens.shape[1],
-        seed=quantization.seed or 0,
-        dtype=getattr(mx, source.compute_dtype("auto")),
+        max_seq_length=job.tokens.shape[1],
+        seed=job.quantization.seed or 0,
+        dtype=getattr(mx, job.source.compute_dtype("auto")),
     )
     network.eval()
     return network, config
 
 
-def _dynamic(
-    source: Checkpoint,
-    network: nn.Module,
-    config: dict[str, Any],
-    quantization: Quantization,
-    tokens: NDArray[np.int32],
-) -> tuple[nn.Module, dict[str, Any]]:
-    target, group = quantization.bits_per_weight, quantization.group_size
+def _dynamic(job: _Job) -> _Quantized:
+    target, group = job.quantization.bits_per_weight, job.quantization.group_size
     assert target is not None
     assert group is not None
-    stored = source.network("stored")
+    stored = job.source.network("stored")
     # Scale and offset of every group, in the type that the weights are stored in.
-    extra = 2 * 8 * getattr(mx, source.stored_dtype).size / group
+    extra = 2 * 8 * getattr(mx, job.source.stored_dtype).size / group
     low = max((bits for bits in _MIXED_BITS if bits + extra < target), default=None)
     high = min((bits for bits in _MIXED_BITS if bits + extra > target), default=None)
     if low is None or high is None:
         least, most = _MIXED_BITS[0] + extra, _MIXED_BITS[-1] + extra
         raise RecipeError(
-            f"{target:g} bits per weight cannot be mixed for {source.path}: scales included, groups of "
+            f"{target:g} bits per weight cannot be mixed for {job.source.path}: scales included, groups of "
             f"{group} take from {least:g} to {most:g}."
         )
     sensitivities = dict(
         dynamic_quant.estimate_sensitivities(
-            network, mx.array(tokens), low, group, high, group, batch_size=_batch(tokens)
+            job.network, mx.array(job.tokens), low, group, high, group, batch_size=job.batch
         )
     )
     if not all(map(math.isfinite, sensitivities.values())):
-        raise CheckpointError(f"sensitivities of {source.path} are not finite; try dtype float32.")
+        raise CheckpointError(f"sensitivities of {job.source.path} are not finite; try dtype float32.")
     threshold = dynamic_quant.estimate_threshold(
         stored,
         sensitivities,
@@ -186,13 +186,8 @@ def _dynamic(
             return False
         return {"bits": high, "group_size": group} if sensitivities[path] > threshold else True
 
-    network, config = quantize_model(network, config, group, low, quant_predicate=chosen)
+    network, config = quantize_model(job.network, job.config, group, low, quant_predicate=chosen)
     return network, config
-
-
-def _batch(tokens: NDArray[np.int32]) -> int:
-    count, length = tokens.shape
-    return int(max(1, min(8, _BATCH_TOKENS // length, count)))
 
 
 def _require_divisible(source: Checkpoint, network: nn.Module, quantization: Quantization) -> None:

@@ -65,6 +65,21 @@ def text_option(function: F) -> F:
     return option(function)
 
 
+def sequences_options(function: F) -> F:
+    """Add ``--sequences`` and ``--sequence-length``: how much of a text is measured."""
+    number = click.option(
+        "--sequences",
+        type=click.IntRange(min=1),
+        help="Number of sequences. [default: 256, or as many as the text holds]",
+    )
+    length = click.option(
+        "--sequence-length",
+        type=click.IntRange(min=2),
+        help="Tokens per sequence. [default: 512, or what the model allows]",
+    )
+    return number(length(function))
+
+
 def thinking_option(function: F) -> F:
     """Add ``--thinking``: what to do about a model that reasons before it answers."""
     option = click.option(
