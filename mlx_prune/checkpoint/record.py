@@ -87,11 +87,14 @@ class Given(msgspec.Struct, frozen=True, kw_only=True):
         path: Folder or Hub id.
         hash: Of its weights (:attr:`.Checkpoint.quick_hash`).
         warnings: Sentences.
+        other_tokens: Whether a text is other tokens to it than to its dense model, so that perplexities per
+            token do not compare.
     """
 
     path: str
     hash: str
     warnings: list[str] = []
+    other_tokens: bool = False
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):

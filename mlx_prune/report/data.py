@@ -32,7 +32,7 @@ class StudyData:
     Attributes:
         runs: Sorted by model, dense first, then by method, sparsity and pattern.
         models: Answers by model.
-        perplexity: Where it was measured.
+        perplexity: Where it was measured, on the tokens that the dense model's is measured on.
         perplexity_interval: Its 95 % interval, the figure itself twice where no standard error was recorded;
             infinite where the perplexity overflowed.
         size_bytes: Size on disk, where there is a checkpoint.
@@ -119,6 +119,7 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
         RecordsError: If there are no records, no run is complete, or a file is damaged.
     """
     runs, complete, states = [], [], run_states(folder)
+    incomparable = set()
     for state in states:
         if state.path is not None and state.state == COMPLETE:
             # One run at a time in memory; what is kept of it is about ten bytes a record.
@@ -127,6 +128,8 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
             needed = (*NEEDED_COLUMNS, *UNSCALED) if run.configuration.is_dense else NEEDED_COLUMNS
             table, pruned = run.records(needed, encoded=True), run.pruned
             runs.append(count_run(table, None if pruned is None else pruned.actual_sparsity))
+            if pruned is not None and pruned.checkpoint is not None and pruned.checkpoint.other_tokens:
+                incomparable.add(run.configuration)
     if not runs:
         begun = sum(state.answers > 0 for state in states)
         if begun:
@@ -138,7 +141,7 @@ def read_study(folder: Path, *, min_answered: float = MIN_ANSWERED) -> StudyData
     runs.sort(key=lambda run: run.configuration.order)
     models = dict.fromkeys(run.configuration.model for run in runs)
     study = StudyFolder(folder)
-    perplexities = study.perplexities
+    perplexities = {name: row for name, row in study.perplexities.items() if name not in incomparable}
     return StudyData(
         runs=tuple(runs),
         models={

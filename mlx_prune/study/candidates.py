@@ -53,12 +53,14 @@ def describe(
     found = PruningRecord.find(checkpoint.path)
     if found is None or found.actual_sparsity is None:
         found = _counted(checkpoint, dense, progress)
+    cutting = differences(loaded.tokenizer, dense.tokenizer().tokenizer)
     return found.without("results").with_entries(
         model=name.model,
         checkpoint={
             "path": str(checkpoint.given),
             "hash": checkpoint.quick_hash,
-            "warnings": list(_differences(loaded, dense, name)),
+            "warnings": list(_warnings(loaded, dense, name, cutting)),
+            "other_tokens": cutting not in ([], [CHAT_TEMPLATE]),
         },
     )
 
@@ -103,17 +105,18 @@ def _prunable(checkpoint: Checkpoint) -> int:
     return sum(weight.size for weight in found if weight is not None)
 
 
-def _differences(loaded: LoadedModel, dense: Checkpoint, name: Configuration) -> Iterator[str]:
-    """What makes two models hard to compare, as sentences."""
+def _warnings(
+    loaded: LoadedModel, dense: Checkpoint, name: Configuration, cutting: list[str]
+) -> Iterator[str]:
+    """What makes two models hard to compare, as sentences; in ``cutting`` their tokenizers differ."""
     kind, before = (model.config.get("model_type") for model in (loaded, dense))
     if kind != before:
         yield (
             f"{name.name} is of another architecture ({kind}) than {name.model} ({before}): the two differ "
             "by more than what was done to one model."
         )
-    found = differences(loaded.tokenizer, dense.tokenizer().tokenizer)
-    if found:
+    if cutting:
         told = "it reads the same questions as other prompts"
-        if found != [CHAT_TEMPLATE]:
-            told += ", and its perplexity is per other tokens and not comparable"
-        yield f"{name.name} has another {words.names(found)} than {name.model}: {told}."
+        if cutting != [CHAT_TEMPLATE]:
+            told += ", and its perplexity is per other tokens, so it is not compared"
+        yield f"{name.name} has another {words.names(cutting)} than {name.model}: {told}."

@@ -147,8 +147,11 @@ def _emergence(pruned: RunData, dense: RunData) -> tuple[float | None, float | N
 
 
 def _is_of(record: PruningRecord, run: RunFolder) -> bool:
+    asked, pruned = run.configuration, run.pruned
+    if pruned is not None and pruned.checkpoint is not None:  # under a name of its own, which no recipe tells
+        return pruned.configuration == replace(record.configuration, model=asked.model)
     names = (Path(str(record.model)).name, base_model(record).name)
-    return run.configuration in [replace(record.configuration, model=name) for name in names]
+    return asked in [replace(record.configuration, model=name) for name in names]
 
 
 def _require_checkpoint(record: PruningRecord, run: RunFolder) -> None:

@@ -12,6 +12,7 @@ from tiny_models import CHAT_TEMPLATE, save_tiny_model
 from watched_study import states
 
 from mlx_prune.checkpoint.inspection import inspect
+from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.cli.main import run
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import CheckpointError, DataError, RecipeError, RecordsError
@@ -22,6 +23,7 @@ from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.report.data import read_study
 from mlx_prune.report.write import write_report
 from mlx_prune.runs.folder import RunFolder
+from mlx_prune.study.card_results import results_of_runs, results_of_study
 from mlx_prune.study.config import (
     Bbq,
     Generation,
@@ -32,6 +34,7 @@ from mlx_prune.study.config import (
     config_from_dict,
     config_to_dict,
 )
+from mlx_prune.study.folder import StudyFolder
 from mlx_prune.study.rows import StudyCheckpoint, StudyModel
 from mlx_prune.study.runner import run_study
 
@@ -96,6 +99,39 @@ def test_what_makes_a_checkpoint_hard_to_compare_is_said(study: Path) -> None:
     assert "another architecture (mistral) than base model (llama)" in architecture
     assert "another chat template" in template
     assert "vocabulary" not in template
+
+
+def test_card_of_a_checkpoint_shows_what_a_study_measured_under_its_name(
+    config: StudyConfig, study: Path
+) -> None:
+    record, runs = PruningRecord.read(Path(config.checkpoints[0].path)), study / "runs" / "base model"
+    found = results_of_study(study, record)
+    assert found is not None
+    assert found.perplexity is not None
+    assert found.perplexity.dense == pytest.approx(read_study(study).perplexity[Configuration("base model")])
+    assert found.items == results_of_runs(record, runs / "half 50-s0", runs / "dense-s0").items
+    with pytest.raises(RecordsError, match="another model"):
+        results_of_runs(record, runs / "bits-4-s0")
+
+
+def test_perplexity_on_other_tokens_is_kept_and_not_compared(config: StudyConfig, tmp_path: Path) -> None:
+    folder = save_tiny_model(tmp_path / "merged", "llama", **SIZES, **HEADS, seed=1)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["pre_tokenizer"] = {
+        "type": "Split",
+        "pattern": {"String": "e"},
+        "behavior": "Isolated",
+        "invert": False,
+    }
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    other = dataclasses.replace(config, checkpoints=(StudyCheckpoint("elsewise", str(folder)),))
+    study = run_study(dataclasses.replace(other, bbq=Bbq("demo", limit=4)), tmp_path / "study")
+    dense, elsewise = Configuration("base model"), Configuration("base model", "elsewise")
+    (warning,) = RunFolder(study / "runs" / "base model" / "elsewise-s0").differences
+    assert "so it is not compared" in warning
+    assert StudyFolder(study).perplexities.get(elsewise) is not None
+    data = read_study(study)
+    assert set(data.perplexity) == set(data.perplexities) == set(data.perplexity_interval) == {dense}
 
 
 def test_finished_checkpoints_are_not_measured_again_unless_their_weights_changed(
