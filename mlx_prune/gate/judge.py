@@ -137,7 +137,9 @@ def gate(dense: Measured, candidate: Measured, limits: Limits | None = None) -> 
         tuple(name for name in wanted if judged or name in ON_TEXT),
         () if judged else tuple(name for name in wanted if name not in ON_TEXT),
         _expected_instead(estimates, limits),
-        tuple(dict.fromkeys((*dense.warnings, *candidate.warnings, *untold))),
+        tuple(
+            dict.fromkeys((*dense.warnings, *candidate.warnings, *_other_prompts(dense, candidate), *untold))
+        ),
     )
 
 
@@ -155,10 +157,24 @@ def _expected_instead(estimates: list[Estimate], limits: Limits) -> Check | None
     return expected if fewer else None
 
 
+def _differ(dense: Measured, candidate: Measured, name: str) -> bool:
+    before, after = dense.configuration.get(name), candidate.configuration.get(name)
+    return None not in (before, after) and before != after
+
+
+def _other_prompts(dense: Measured, candidate: Measured) -> tuple[str, ...]:
+    """A candidate is released with its own tokenizer and chat template, so it is judged with them."""
+    if not _differ(dense, candidate, "prompts"):
+        return ()
+    return (
+        f"{candidate.name} reads the same questions as other prompts than {dense.name} (another chat "
+        "template, tokenizer or wording): what changed is due to these as well.",
+    )
+
+
 def _require_comparable(dense: Measured, candidate: Measured) -> None:
     for name in CONDITIONS:
-        before, after = dense.configuration.get(name), candidate.configuration.get(name)
-        if None not in (before, after) and before != after:
+        if name != "prompts" and _differ(dense, candidate, name):
             raise RecordsError(
                 f"{dense.name} and {candidate.name} were asked with different {name}; evaluate them alike."
             )

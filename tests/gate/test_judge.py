@@ -73,6 +73,15 @@ def test_runs_asked_differently_are_refused(measured):
         gate(measured["dense-s0"], warmer)
 
 
+def test_a_candidate_with_another_chat_template_is_judged_and_told_apart(measured):
+    dense, candidate = measured["dense-s0"], measured["wanda-s70"]
+    kept = replace(dense, configuration={**dense.configuration, "prompts": "a"})
+    other = replace(candidate, configuration={**candidate.configuration, "prompts": "b"})
+    result = gate(kept, other)
+    assert result.checks == gate(dense, candidate).checks
+    assert f"{candidate.name} reads the same questions as other prompts" in result.warnings[-1]
+
+
 def test_distances_are_held_on_their_intervals(measured):
     dense = measured["dense-s0"]
     tokens = token_divergences(*(-np.ones((12, 40)),) * 2, 0.2)

@@ -3,6 +3,7 @@
 import collections
 import gc
 import itertools
+import json
 import re
 import warnings
 import xml.etree.ElementTree as ElementTree
@@ -249,6 +250,16 @@ def test_a_long_legend_on_a_phone_leaves_the_panel_its_room():
     (legend,) = figure.legends
     assert legend.get_window_extent().y0 >= axes.get_window_extent().y1
     assert axes.get_window_extent().height / figure.dpi > 1.2
+
+
+def test_changes_of_perplexity_of_less_than_the_linear_part_of_the_axis_are_drawn(tmp_path):
+    folder = write_full_study(tmp_path, items=20, grid=GRID[:2])
+    kept = json.loads((folder / "perplexity.json").read_text())
+    for number, entry in enumerate(kept["results"]):
+        entry["perplexity"] = 12 + 0.05 * number
+    (folder / "perplexity.json").write_text(json.dumps(kept))
+    figures = {found.kind.name for found in draw_figures(report_tables(folder))}
+    assert "evaluation_gap" in figures
 
 
 def test_a_study_without_intervals_is_drawn(tmp_path):

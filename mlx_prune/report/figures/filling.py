@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import LayoutEngine
 from numpy.typing import NDArray
@@ -68,7 +69,7 @@ class _Panel:
 
     def ticks(self) -> tuple[list[float], list[float]]:
         axes = self.axes
-        return axes.xaxis.get_majorticklocs().tolist(), axes.yaxis.get_majorticklocs().tolist()
+        return _located(axes.xaxis), _located(axes.yaxis)
 
     def taken(self) -> tuple[float, ...]:
         """How far labels and titles reach beyond the panel: left, below, right and above, in inches."""
@@ -129,3 +130,8 @@ def _spans(
     # What stands before a panel moves it and those behind it; what is behind it only those.
     starts = start + np.cumsum(before) + np.concatenate([[0.0], np.cumsum(lengths + after + _GAP)[:-1]])
     return list(zip(starts.tolist(), lengths.tolist(), strict=True))
+
+
+def _located(axis: Axis) -> list[float]:
+    # Some locators tell an array, others a list.
+    return [float(place) for place in axis.get_majorticklocs()]
