@@ -3,6 +3,7 @@
 A label is a base and modifiers joined by "+", in one fixed order, so that a configuration has one name only:
 ``wanda``, ``wanda+owl``, ``width+heads+repair``, ``depth+contiguous``, ``q4``, ``wanda+q4``, ``width+mxfp4``;
 ``recover`` behind a pruning says that it was trained back, before any quantization: ``wanda+recover+q4``.
+At the end, behind a quantization, it says that adapters were trained beside the bits: ``wanda+q4+recover``.
 Records may come from other tools: what is asked of a method by its name takes an unknown one as a method of
 its own. Nothing here needs MLX.
 """
@@ -70,12 +71,14 @@ class Label:
         modifiers: Those of the base, in the order of a label.
         quantization: The last step, if any.
         recovered: Whether it was trained back after pruning.
+        adapted: Whether it was trained back after quantization, by adapters beside the bits.
     """
 
     base: str
     modifiers: tuple[str, ...] = ()
     quantization: BitFormat | None = None
     recovered: bool = False
+    adapted: bool = False
 
     @property
     def masked(self) -> bool:
@@ -99,6 +102,18 @@ class Label:
         return "+".join((self.base, *self.modifiers))
 
     @property
+    def trained(self) -> bool:
+        """Whether it was trained back at all."""
+        return self.recovered or self.adapted
+
+    @property
+    def untrained(self) -> Label:
+        """What was trained back: the label of the model before that step."""
+        if self.adapted:
+            return replace(self, adapted=False)
+        return replace(self, recovered=False, quantization=None)
+
+    @property
     def unquantized(self) -> str:
         """The label without the quantization: "wanda+owl+recover"."""
         return f"{self.pruned}+{RECOVER}" if self.recovered else self.pruned
@@ -107,9 +122,8 @@ class Label:
         """The label as it is recorded."""
         if self.quantization is None:
             return self.unquantized
-        if self.base == DENSE:
-            return self.quantization.label
-        return f"{self.unquantized}+{self.quantization.label}"
+        before = [] if self.base == DENSE else [self.unquantized]
+        return "+".join([*before, self.quantization.label, *([RECOVER] if self.adapted else [])])
 
 
 def parse_label(text: str) -> Label:
@@ -125,20 +139,22 @@ def parse_label(text: str) -> Label:
     if text == DENSE:
         return Label(DENSE)
     words = text.split("+")
+    trained = words[-1:] == [RECOVER]
+    words = words[:-1] if trained else words
     # How bits were chosen is a second word: "q4+gptq".
     last, taken = _quantization("+".join(words[-2:])), 2
     if last is None or len(words) < 2:
-        last, taken = _quantization(words[-1]), 1
+        last, taken = _quantization("+".join(words[-1:])), 1
     if last is not None:
         words = words[:-taken]
         if words and last.learned:
             raise RecipeError(f"In {text!r}, {last.label} is of a dense model; it does not follow pruning.")
-    recovered = words[-1:] == [RECOVER]
-    if recovered:
-        words = words[:-1]
+    adapted, recovered = trained and last is not None, trained and last is None
+    if words[-1:] == [RECOVER] and not trained:
+        words, recovered = words[:-1], True
     if RECOVER in words or (recovered and not words):
         raise RecipeError(
-            f"In {text!r}, {RECOVER} comes behind a method and its modifiers, and before a quantization."
+            f"In {text!r}, {RECOVER} comes once, behind a method and its modifiers, or behind a quantization."
         )
     base = words[0] if words else DENSE
     method = methods(MASK, STRUCTURE).get(base)
@@ -157,7 +173,7 @@ def parse_label(text: str) -> Label:
     for first, second in itertools.pairwise(found):
         if first.field == second.field:
             raise RecipeError(f"In {text!r}, {first.name} and {second.name} exclude each other.")
-    label = Label(base, tuple(word.name for word in found), last, recovered)
+    label = Label(base, tuple(word.name for word in found), last, recovered, adapted)
     if str(label) != text:
         raise RecipeError(f"{text!r} is written {str(label)!r}, so that a configuration has one name.")
     return label
@@ -210,8 +226,10 @@ def extend(label: str, quantization: BitFormat) -> str:
 def recovered_label(label: str) -> str:
     """The label of a model with this label after it was trained back; that of another tool stays."""
     found = known_label(label)
-    if found is None or found.base == DENSE or found.quantization is not None:
+    if found is None or found == Label(DENSE):
         return label
+    if found.quantization is not None:
+        return str(replace(found, adapted=True))
     return str(replace(found, recovered=True))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,14 +16,18 @@ _SAMPLES = 32
 _SAMPLE_BYTES = 1 << 16
 
 
-def quick_hash(shards: Shards) -> str:
+def quick_hash(shards: Shards, beside: Sequence[Path] = ()) -> str:
     """A hash of names, lengths, headers and evenly spaced samples of the weight files.
 
     Cheap at any size, and different whenever training, merging or conversion touched the weights; not proof
     against a change of single values.
+
+    Args:
+        shards: The weight files.
+        beside: Further files of safetensors that belong to them.
     """
     digest = hashlib.sha256()
-    for file in shards.files:
+    for file in (*shards.files, *beside):
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}\n".encode())
         with open(file, "rb") as opened:

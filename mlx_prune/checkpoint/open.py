@@ -17,6 +17,7 @@ from mlx_lm.utils import _decode_tagged_floats
 from mlx_lm.utils import load_model as _mlx_lm_load_model
 
 from mlx_prune.chat.tokenizer import OpenedTokenizer, open_tokenizer
+from mlx_prune.checkpoint.adapters import adapters_of, add_adapters
 from mlx_prune.checkpoint.config import CONFIG_FILE, check_plausible, entries_changed, read_config
 from mlx_prune.checkpoint.costs import Costs, costs_of
 from mlx_prune.checkpoint.downloads import download
@@ -88,8 +89,18 @@ class Checkpoint:
 
     @cached_property
     def quick_hash(self) -> str:
-        """What its weights are recognized by (:func:`~mlx_prune.checkpoint.hashes.quick_hash`)."""
-        return quick_hash(self.shards)
+        """What its weights, and adapters beside them, are recognized by (:func:`.quick_hash`)."""
+        return quick_hash(self.shards, [] if self.adapters is None else [self.adapters])
+
+    @property
+    def adapters(self) -> Path | None:
+        """Low-rank adapters that a recovery left beside quantized weights; :meth:`load` adds them."""
+        return adapters_of(self.path)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its weight files, and of adapters beside them."""
+        return self.shards.nbytes + (0 if self.adapters is None else self.adapters.stat().st_size)
 
     @property
     def stored_dtype(self) -> str:
@@ -107,7 +118,7 @@ class Checkpoint:
         return self.stored_dtype if dtype in ("auto", "stored") else dtype
 
     def network(self, dtype: str = "stored", *, lazy: bool = True) -> nn.Module:
-        """The network alone.
+        """The network alone, without adapters.
 
         Args:
             dtype: As in :func:`load`; or "stored", each weight in the type that the files hold it in.
@@ -175,6 +186,9 @@ class Checkpoint:
     def load(self, dtype: str = "auto", *, lazy: bool = False) -> LoadedModel:
         """Network and tokenizer; see :func:`load`."""
         network, config = self.network_and_config(dtype, lazy=lazy)
+        if self.adapters is not None:
+            add_adapters(network, self.path)
+            mx.eval([] if lazy else network.parameters())
         opened = self.tokenizer()
         return LoadedModel(
             self.name, self, network, opened.tokenizer, config, self.compute_dtype(dtype), opened.notes

@@ -113,6 +113,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
             "pruned" and "recovered".
         rank: Of the updates; None where weights were trained.
         first_step: What was done before training, if anything; "taken" says whether it was kept.
+        adapter_bytes: Of the file of updates that lie beside quantized weights; None where they were merged.
         mask_prompt: Whether losses are of the replies in conversations alone.
         command: That recovers the checkpoint again.
         fingerprint: Of all that the result follows from.
@@ -129,6 +130,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     held_out: dict[str, dict[str, float | None]]
     rank: int | None = None
     first_step: dict[str, Any] | None = None
+    adapter_bytes: int | None = None
     mask_prompt: bool = False
     command: str | None = None
     fingerprint: str | None = None
@@ -141,6 +143,8 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
             parts.append("kept weights fitted to the dense model's outputs by least squares")
         if self.steps:
             what = "kept weights" if self.full else f"updates of rank {self.rank}"
+            if self.adapter_bytes is not None:
+                what = f"adapters of rank {self.rank} beside the quantized weights"
             goal = "the dense model's next-token distributions" if self.loss == "distill" else "next tokens"
             goal += " of replies alone" if self.mask_prompt else ""
             parts.append(f"{what} trained on {goal} for {self.steps:,} steps")

@@ -70,7 +70,8 @@ def command(
     The kept weights of masks are fitted to the dense matrices' outputs by least squares. Then low-rank
     updates (with --full, the kept weights themselves) are trained on the dense model's next-token
     distributions and merged under the mask: every zero stays a zero, bit for bit. Both models are in memory.
-    The training carries on where it was stopped.
+    Of quantized weights every bit stays, and the updates lie beside them (adapters.safetensors), to be
+    loaded by mlx_lm.load(FOLDER, adapter_path=FOLDER). The training carries on where it was stopped.
     """
     from mlx_prune.checkpoint.invented import calibration_warnings
     from mlx_prune.recovery.job import recover
@@ -136,7 +137,15 @@ def recovery_rows(record: PruningRecord) -> Rows:
             closed = found.gap_closed if name == "recovered" else None
             end = "" if closed is None else f" ({words.percent(closed, 0)} of the gap closed)"
             rows.append((f"perplexity, {'dense' if name == 'teacher' else name}", shown + end))
-    if record.zero_params:
+    if found.adapter_bytes is not None:
+        rows.append(
+            (
+                "adapters",
+                f"{words.size(found.adapter_bytes)} beside the quantized weights, whose bits are the same; "
+                "mlx_lm.load(FOLDER, adapter_path=FOLDER) adds them, as mlxprune does",
+            )
+        )
+    elif record.zero_params:
         rows.append(("zeros", f"{words.count(record.zero_params)}, the same as before"))
     rows.append(("time", words.duration(found.recover_time_s)))
     rows.append(("peak memory", words.size(record.entries["recovery"]["peak_memory_bytes"])))

@@ -13,6 +13,7 @@ import mlx.nn as nn
 
 from mlx_prune import distributed
 from mlx_prune.cards.card import write_card
+from mlx_prune.checkpoint.adapters import add_adapters
 from mlx_prune.checkpoint.config import is_quantized
 from mlx_prune.checkpoint.folder import OutputFolder, output_folder
 from mlx_prune.checkpoint.invented import CALIBRATION_TEXT, named
@@ -21,10 +22,12 @@ from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.pruned_files import PrunedFiles
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError, RecipeError
+from mlx_prune.generation.dequantized import dequantized
 from mlx_prune.json_files import fingerprint
 from mlx_prune.kernels.zeroing import all_finite
 from mlx_prune.progress import ProgressCallback, silent
 from mlx_prune.pruning.saving import add_side_files, check_same
+from mlx_prune.recovery.beside import check_beside, write_beside
 from mlx_prune.recovery.data import TrainingData, training_data
 from mlx_prune.recovery.files import FIRST_STEP_FILE, STATE_FILE
 from mlx_prune.recovery.first_step import FirstStep, fits, take_first_step
@@ -59,6 +62,11 @@ class Job:
     compute: str
 
     @property
+    def beside(self) -> bool:
+        """Whether updates are adapters that stay beside the weights, which are quantized."""
+        return is_quantized(self.student.path, self.student.config)
+
+    @property
     def fingerprint(self) -> str:
         """What the result follows from: both models, tokens, settings and compute type."""
         return fingerprint(
@@ -86,13 +94,15 @@ def recover(
 ) -> PruningRecord:
     """Train a pruned checkpoint back into a new folder; every zero of its blocks stays a zero, bit for bit.
 
+    Of a quantized one the weights stay as they are, and mlx-lm's low-rank adapters are trained beside them.
+
     Student, teacher and the state of the optimizer are in memory. The state of the training is written beside
     the folder once a minute: the same call after a kill carries on, to the same weights. A folder that holds
     this very recovery already is left as it is.
 
     Args:
-        model: A folder that ``mlxprune prune`` wrote; of weights in floats, whole or smaller than the dense
-            model's.
+        model: A folder that ``mlxprune prune`` wrote; whole or smaller than the dense model, in floats or
+            quantized.
         out: The folder to write; it appears whole or not at all.
         data: The text to learn from: "demo", "c4", a file, or ``hub:ORG/NAME``; None is "demo" for what was
             pruned from the embedded model.
@@ -107,8 +117,8 @@ def recover(
         What is recorded in the folder's pruning_meta.json: the pruning, and the recovery as an entry.
 
     Raises:
-        CheckpointError: A model cannot be read, is quantized, or does not fit the other; the folder holds
-            something else, is in use or cannot be written.
+        CheckpointError: A model cannot be read, or does not fit the other; the folder holds something else,
+            is in use or cannot be written.
         DataError: The text is not named, cannot be read or is too short; a loss is not a number.
         RecipeError: A setting would be ignored, or several processes share the job.
     """
@@ -139,10 +149,7 @@ def _open(
     student = Checkpoint.open(model, trust_remote_code=trust_remote_code)
     record = PruningRecord.read(student.path)
     if is_quantized(student.path, student.config):
-        raise CheckpointError(
-            f"{student.path} is quantized; recover the pruned checkpoint first, and quantize the result "
-            "with `mlxprune prune -m quantize`."
-        )
+        check_beside(settings, student)
     if record.recovery is not None:
         raise CheckpointError(
             f"{student.path} was recovered already; recover the pruned checkpoint it was made from, with "
@@ -168,7 +175,10 @@ def _run(job: Job, folder: OutputFolder, progress: ProgressCallback) -> PruningR
     mx.clear_cache()
     # Measured on what was written, as it is stored.
     written = Checkpoint(folder.partial, job.student.trust_remote_code).network(job.compute, lazy=False)
-    losses = {"pruned": done.before, "recovered": _measured(job, written, teacher)}
+    if job.beside:
+        add_adapters(written, folder.partial)
+    with dequantized(written):
+        losses = {"pruned": done.before, "recovered": _measured(job, written, teacher)}
     if teacher is not None:
         losses["teacher"] = _measured(job, teacher, None)
     record = recovered_record(
@@ -179,6 +189,7 @@ def _run(job: Job, folder: OutputFolder, progress: ProgressCallback) -> PruningR
         data=job.data,
         progressed=done.progressed,
         first=done.first,
+        adapter_bytes=done.adapter_bytes,
         losses=losses,
         seconds=done.earlier + time.monotonic() - started,
         compute=job.compute,
@@ -195,27 +206,43 @@ def _run(job: Job, folder: OutputFolder, progress: ProgressCallback) -> PruningR
 
 @dataclass(frozen=True)
 class _Done:
-    """What training leaves besides weights: how it went, first losses, the seconds of earlier attempts."""
+    """What training leaves besides weights.
+
+    Attributes:
+        progressed: How it went.
+        first: What was done before it.
+        before: The first losses.
+        earlier: Seconds of earlier attempts.
+        adapter_bytes: Of adapters that were written beside the weights.
+    """
 
     progressed: Progressed
     first: FirstStep | None
     before: HeldOut
     earlier: float
+    adapter_bytes: int | None
 
 
 def _train(job: Job, folder: OutputFolder, teacher: Any, progress: ProgressCallback) -> _Done:
     """Train, and write the weights."""
     network = job.student.network(job.compute, lazy=False)
-    first = None
-    if fits(job.settings, prunable_linears(network), _dense_matrices(job, teacher)):
-        place = folder.partial, job.fingerprint
-        first = take_first_step(network, teacher, job.data, job.settings, job.student.config, place, progress)
-    layers = adapt(network, job.settings)
-    training = Training(network, teacher, job.data, job.settings, folder.partial, job.fingerprint)
-    earlier = training.progressed.seconds
-    training.run(progress)
-    _write(job, folder, layers)
-    return _Done(training.progressed, first, training.before if first is None else first.before, earlier)
+    first, written = None, None
+    with dequantized(network):
+        if not job.beside and fits(job.settings, prunable_linears(network), _dense_matrices(job, teacher)):
+            place = folder.partial, job.fingerprint
+            first = take_first_step(
+                network, teacher, job.data, job.settings, job.student.config, place, progress
+            )
+        layers = adapt(network, job.settings, beside=job.beside)
+        training = Training(network, teacher, job.data, job.settings, folder.partial, job.fingerprint)
+        earlier = training.progressed.seconds
+        training.run(progress)
+    if job.beside:
+        written = write_beside(job.student, folder, network, layers)
+    else:
+        _write(job, folder, layers)
+    before = training.before if first is None else first.before
+    return _Done(training.progressed, first, before, earlier, written)
 
 
 def _dense_matrices(job: Job, teacher: Any) -> list[PrunableLinear] | None:

@@ -12,10 +12,9 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
-from mlx_lm.models.switch_layers import SwitchLinear
 from mlx_lm.tuner.lora import LoRALinear, LoRASwitchLinear
 
-from mlx_prune.checkpoint.matrices import prunable_linears
+from mlx_prune.checkpoint.matrices import is_stack, prunable_linears, unpacked_shape
 from mlx_prune.kernels.zeroing import count_zeros, is_zero
 from mlx_prune.recovery.settings import Recovery
 
@@ -74,7 +73,7 @@ def merged(layer: nn.Module) -> mx.array:
     return mx.array(weight + mx.where(weight == 0, 0, update)).astype(weight.dtype)
 
 
-def adapt(network: nn.Module, settings: Recovery) -> dict[str, nn.Module]:
+def adapt(network: nn.Module, settings: Recovery, *, beside: bool = False) -> dict[str, nn.Module]:
     """Freeze a network and put layers that can be trained in the place of its prunable matrices.
 
     Layers without a zero become mlx-lm's own, which multiply by their factors one after the other.
@@ -82,28 +81,29 @@ def adapt(network: nn.Module, settings: Recovery) -> dict[str, nn.Module]:
     Args:
         network: Its weights are in memory. It is changed.
         settings: Rank, seed, and whether the weights themselves are trained.
+        beside: The updates are to stay beside the weights, which may be quantized: all are mlx-lm's own.
 
     Returns:
         The new layers by their path in the network.
     """
-    layers = {linear.layer: linear.module for linear in prunable_linears(network)}
+    layers = {linear.layer: linear.module for linear in prunable_linears(network, quantized=beside)}
     network.freeze()
     keys = mx.random.split(mx.random.key(settings.seed), len(layers))
     found = {
-        name: _trainable(module, settings, key)
+        name: _trainable(module, settings, key, beside)
         for (name, module), key in zip(layers.items(), keys, strict=True)
     }
     network.update_modules(tree_unflatten(list(found.items())))
     return found
 
 
-def _trainable(module: nn.Module, settings: Recovery, key: mx.array) -> nn.Module:
+def _trainable(module: nn.Module, settings: Recovery, key: mx.array, beside: bool) -> nn.Module:
     if settings.full:
         layer: nn.Module = FullLinear(module)
     else:
-        rows, columns = module.weight.shape[-2:]
-        experts = (module.num_experts,) if isinstance(module, SwitchLinear) else ()
-        masked = count_zeros(module.weight) > 0
+        rows, columns = unpacked_shape(module)[-2:]
+        experts = (module.num_experts,) if is_stack(module) else ()
+        masked = not beside and count_zeros(module.weight) > 0
         kind = {
             (False, False): LoRALinear,
             (False, True): MaskedLoRALinear,

@@ -34,6 +34,7 @@ def recovered_record(
     seconds: float,
     compute: str,
     fingerprint: str,
+    adapter_bytes: int | None = None,
 ) -> PruningRecord:
     """The record of a recovered checkpoint: that of the pruned one, and how it was trained.
 
@@ -51,6 +52,7 @@ def recovered_record(
         seconds: All of it took.
         compute: The type that was computed in.
         fingerprint: Of all that the result follows from.
+        adapter_bytes: Of the file of updates that were left beside the weights.
     """
     tokens = settings.batch_size * (data.train.shape[1] - 1)
     entry = {
@@ -63,6 +65,7 @@ def recovered_record(
         "batch_size": settings.batch_size,
         "grad_checkpoint": settings.grad_checkpoint,
         "mask_prompt": settings.mask_prompt,
+        "adapter_bytes": adapter_bytes,
         "seed": settings.seed,
         "data": data.describe(),
         "steps": progressed.best_step,

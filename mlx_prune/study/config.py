@@ -177,6 +177,11 @@ class StudyConfig:
         for method in self.grid.methods:
             if parse_label(method) == Label(DENSE):
                 raise RecipeError("the dense model is always part of a study; leave it out of the methods.")
+            if parse_label(method).adapted and self.recover.full:
+                raise RecipeError(
+                    f"[recover] full trains weights, and those of {method} are quantized; leave one of the "
+                    "two out."
+                )
             if self.layers and not parse_label(method).masked:
                 raise RecipeError(
                     f"[layers] is for methods that set single weights to zero, and {method} does not; leave "
@@ -191,7 +196,7 @@ class StudyConfig:
     @property
     def recovers(self) -> bool:
         """Whether a method of the grid is trained back."""
-        return any(parse_label(method).recovered for method in self.grid.methods)
+        return any(parse_label(method).trained for method in self.grid.methods)
 
     def checkpoint(self, name: Configuration) -> StudyCheckpoint | None:
         """The checkpoint that a configuration is, or None for one of the grid."""

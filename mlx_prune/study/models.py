@@ -141,7 +141,7 @@ class ModelMaker:
             written = Checkpoint(folder, self._dense.checkpoint.trust_remote_code)
             dense_beside = self._dense.beside_another(written.shards.nbytes)
             loaded = written.load(self._dense.dtype)
-            yield Made(loaded, dense_beside, written.shards.nbytes, record, folder=folder)
+            yield Made(loaded, dense_beside, written.nbytes, record, folder=folder)
             del loaded
             if not keep:
                 shutil.rmtree(folder)
@@ -154,7 +154,7 @@ class ModelMaker:
         beside = self._dense.beside_another(given.shards.nbytes)
         loaded = given.load(self._dense.dtype)
         record = describe(given, loaded, dense, name, progress)
-        return Made(loaded, beside, given.shards.nbytes, record, folder=given.path)
+        return Made(loaded, beside, given.nbytes, record, folder=given.path)
 
     def _masked(self, recipe: Recipe, progress: ProgressCallback) -> Made:
         statistics = None
@@ -171,7 +171,7 @@ class ModelMaker:
 
     def _write(self, folder: Path, name: Configuration, progress: ProgressCallback) -> PruningRecord:
         """Write the checkpoint of a configuration; what was done."""
-        if name.label.recovered:
+        if name.label.trained:
             return self._recover(folder, name, progress)
         recipe, quantization = recipe_of(self._config, name), name.label.quantization
         model = self._dense.checkpoint
@@ -191,19 +191,18 @@ class ModelMaker:
     def _recover(self, folder: Path, name: Configuration, progress: ProgressCallback) -> PruningRecord:
         """Write a configuration that is trained back, each step in a folder until the next is done."""
         label, steps = name.label, self._config.recover
-        pruned = self._folder_of(dataclasses.replace(name, prune_method=label.pruned), folder)
-        if not pruned.is_dir():
-            recipe = recipe_of(self._config, name)
-            dtype = "auto" if recipe is None or recipe.calibration is None else self._config.generation.dtype
-            write_copy(self._dense.checkpoint, pruned, recipe, None, dtype=dtype, progress=progress)
+        before = dataclasses.replace(name, prune_method=str(label.untrained))
+        untrained = self._folder_of(before, folder)
+        if not untrained.is_dir():
+            self._write(untrained, before, progress)
         # Student and teacher are in memory meanwhile.
         self._dense.let_go()
-        quantization = label.quantization
+        quantization = None if label.adapted else label.quantization
         recovered = folder
         if quantization is not None:
             recovered = self._folder_of(dataclasses.replace(name, prune_method=label.unquantized), folder)
         record = recover(
-            Checkpoint(pruned, self._dense.checkpoint.trust_remote_code),
+            Checkpoint(untrained, self._dense.checkpoint.trust_remote_code),
             recovered,
             data=steps.data or self._config.calibration.source,
             teacher=steps.teacher or self._dense.checkpoint,
@@ -214,7 +213,7 @@ class ModelMaker:
         if quantization is not None:
             written = Checkpoint(recovered, self._dense.checkpoint.trust_remote_code)
             record = write_copy(written, folder, None, quantization, progress=progress).record
-        for between in {pruned, recovered} - {folder}:
+        for between in {untrained, recovered} - {folder}:
             if between.parent == self._work:
                 shutil.rmtree(between)
         return record

@@ -207,7 +207,7 @@ def _measured(
         took.record_s * per_run
         + fixed
         + once * _passes(config, name)
-        + training * (not name.is_named and name.label.recovered)
+        + training * (not name.is_named and name.label.trained)
         for name in names
     )
     return seconds, len(asked)

@@ -122,4 +122,17 @@ def test_a_recovered_model_is_quantized_but_not_recovered_again(tmp_path, capsys
     done(["prune", tmp_path / "out", "-m", "quantize", "-o", tmp_path / "q4"], capsys)
     assert PruningRecord.read(tmp_path / "q4").recovery is not None
     again[1] = tmp_path / "q4"
-    assert "is quantized; recover the pruned checkpoint first" in refused(again, capsys)
+    assert "was recovered already" in refused(again, capsys)
+
+
+def test_of_a_quantized_model_the_adapters_are_told_of(tmp_path, capsys):
+    text = write_text(tmp_path / "text.txt")
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 4, "head_dim": 16}
+    dense = save_tiny_model(tmp_path / "dense", "llama", **sizes)
+    done(["prune", dense, "-m", "quantize", "--bits", 2, "-o", tmp_path / "q2"], capsys)
+    words = ["recover", tmp_path / "q2", "-o", tmp_path / "out", "--data", text, *QUICK]
+    assert run([str(word) for word in words]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "method q2+recover" in printed
+    assert "beside the quantized weights, whose bits are the same" in printed
+    assert "mlx_lm.load(FOLDER, adapter_path=FOLDER)" in printed

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -35,7 +37,17 @@ labels = st.sampled_from(sorted(modifiers)).flatmap(
 )
 
 
-@given(labels)
+@st.composite
+def trained(draw: st.DrawFn) -> Label:
+    """Labels that were trained back, or were not."""
+    label: Label = draw(labels)
+    when = draw(st.sampled_from(["", "before", "after"]))
+    if when == "after" and label.quantization is not None:
+        return replace(label, adapted=True)
+    return replace(label, recovered=when == "before" and label.base != "dense")
+
+
+@given(trained())
 def test_a_label_reads_back_as_written(label: Label) -> None:
     assert parse_label(str(label)) == label
 
@@ -133,12 +145,36 @@ def test_a_label_tells_that_a_model_was_trained_back(text: str) -> None:
     assert family(text) == found.base
 
 
-@pytest.mark.parametrize("text", ["recover", "recover+q4", "wanda+recover+owl", "wanda+recover+recover"])
+@pytest.mark.parametrize(
+    ("text", "before"),
+    [
+        ("q4+recover", "q4"),
+        ("wanda+owl+q4-g32+recover", "wanda+owl+q4-g32"),
+        ("q4+gptq+recover", "q4+gptq"),
+        ("width+mxfp4+recover", "width+mxfp4"),
+    ],
+)
+def test_a_label_tells_that_adapters_were_trained_beside_few_bits(text: str, before: str) -> None:
+    found = parse_label(text)
+    assert str(found) == text
+    assert (found.adapted, found.recovered, found.trained) == (True, False, True)
+    assert str(found.untrained) == before
+    assert recovered_label(before) == text
+    assert family(text) == family(before)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("recover", "recover+q4", "wanda+recover+owl", "wanda+recover+recover"),
+        *("wanda+recover+q4+recover", "q4+recover+recover"),
+    ],
+)
 def test_recovery_comes_behind_a_pruning(text: str) -> None:
-    with pytest.raises(RecipeError, match="recover comes behind a method"):
+    with pytest.raises(RecipeError, match="recover comes once, behind a method"):
         parse_label(text)
 
 
-def test_the_label_of_another_tool_or_of_a_quantized_model_stays_as_it_is() -> None:
-    for label in ("theirs", "q4", "wanda+q4", "dense"):
+def test_the_label_of_another_tool_stays_as_it_is() -> None:
+    for label in ("theirs", "dense"):
         assert recovered_label(label) == label

@@ -11,7 +11,7 @@ from tiny_models import save_tiny_model
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.inspection import inspect
 from mlx_prune.configuration import Configuration
-from mlx_prune.errors import DataError
+from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.recovery import training
 from mlx_prune.recovery.job import recover
 from mlx_prune.runs.settings import Bbq, Generation
@@ -95,6 +95,28 @@ def test_a_kept_recovery_is_what_the_command_makes_of_the_kept_pruning(
     assert wrote[0][0].path == tmp_path / "checkpoints" / "tiny-magnitude-s50"
     assert inspect(kept).disagreements == ()
     assert "**Recovery**" in (kept / "README.md").read_text()
+
+
+def test_adapters_beside_few_bits_are_a_configuration_of_their_own(tmp_path: Path) -> None:
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 4, "head_dim": 16}
+    model = save_tiny_model(tmp_path / "tiny", "llama", **sizes)
+    methods = ("q2", "q2+recover", "magnitude+q4+recover")
+    run_study(config_of(model, *methods), tmp_path / "study")
+    folder = StudyFolder(tmp_path / "study")
+    runs = [folder.run(Configuration("tiny", method)) for method in methods[:2]]
+    assert runs[1].pruned.recovery.adapter_bytes > 0
+    assert runs[1].pruned.method == "q2+recover"
+    found = [folder.sizes.get(Configuration("tiny", method)).size_bytes for method in methods[:2]]
+    assert found[1] == found[0] + runs[1].pruned.recovery.adapter_bytes
+    pruned = folder.run(Configuration("tiny", methods[2], 50.0)).pruned
+    assert pruned.quantization.bits == 4
+    assert pruned.recovery.loss == "distill"
+    assert not folder.work.exists()
+
+
+def test_weights_of_few_bits_are_not_trained_themselves(model: Path) -> None:
+    with pytest.raises(RecipeError, match=r"\[recover\] full trains weights, and those of q4\+recover"):
+        config_of(model, "q4+recover", full=True)
 
 
 def test_settings_of_a_recovery_are_a_studys_own(model: Path) -> None:

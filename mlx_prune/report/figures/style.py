@@ -89,6 +89,7 @@ _named: ContextVar[tuple[str, ...]] = ContextVar("names", default=())
 _MODIFIED_LINE = (0, (4, 1, 1, 1, 1, 1))
 _QUANTIZED_LINE = (0, (1, 1))
 _RECOVERED_FILL = "top"
+_ADAPTED_LINE, _ADAPTED_MARKER = (0, (3, 1)), "h"
 _LEARNED = {"dwq": "d", "awq": "X", "gptq": "P"}
 _BITS = {8: "full", 6: "top", 4: "left", 3: "bottom", 2: "none"}
 
@@ -118,7 +119,7 @@ def method_style(method: str) -> MethodStyle:
     look = _look(kind)
     tone = _BY_NAME.get(look.tone, MUTED)
     fill = look.fills.get(label.modifiers, "left") if label.modifiers else "full"
-    if label.recovered:
+    if label.trained:
         fill = _RECOVERED_FILL
     if label.quantization is None:
         own_line = _MODIFIED_LINE if label.modifiers or label.recovered else look.line
@@ -127,8 +128,10 @@ def method_style(method: str) -> MethodStyle:
         marker = look.marker if label.quantization.mode == "affine" else "H"
         if label.quantization.learned:
             marker = _LEARNED.get(label.quantization.label.rpartition("+")[2], "8")
+        marker = _ADAPTED_MARKER if label.adapted else marker
         return MethodStyle(tone.light, marker, look.line, _BITS[label.quantization.bits or 8], tone.light)
-    return MethodStyle(tone.light, look.marker, _QUANTIZED_LINE, fill, INK.light)
+    dots = _ADAPTED_LINE if label.adapted else _QUANTIZED_LINE
+    return MethodStyle(tone.light, look.marker, dots, fill, INK.light)
 
 
 def _look(kind: str) -> Look:

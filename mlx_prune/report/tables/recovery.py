@@ -62,9 +62,11 @@ class Recovered(Rated, ByCategory):
 def pruned_of(name: Configuration) -> Configuration | None:
     """What a recovered configuration was before; None for one that was not trained back."""
     label = known_label(name.prune_method)
-    if label is None or not label.recovered:
+    if label is None or not label.trained:
         return None
-    return dataclasses.replace(name, prune_method=str(dataclasses.replace(label, recovered=False)))
+    # Of two quantized models: what the recovery alone changed.
+    before = label.untrained if label.adapted else dataclasses.replace(label, recovered=False)
+    return dataclasses.replace(name, prune_method=str(before))
 
 
 def _row(data: StudyData, outcomes: Outcomes, pruned: Configuration, name: Configuration) -> Recovered:
