@@ -46,8 +46,6 @@ class Clock:
 
 
 def ours(folder: Path, every: bool) -> Result:
-    import statsmodels.genmod.generalized_linear_model  # noqa: F401  (imports are not counted)
-
     from mlx_prune.report.data import read_study
     from mlx_prune.report.tables.build import STUDY_TABLES, build_tables
     from mlx_prune.report.tables.table import Table

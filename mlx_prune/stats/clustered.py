@@ -44,7 +44,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
 
 from mlx_prune.stats.levels import CONFIDENCE
 from mlx_prune.stats.rates import score_interval
@@ -204,7 +204,7 @@ def clustered_wilson(
         degrees = np.minimum(_degrees(share), supported)
     known = (rate > 0) & (rate < 1) & (variance > 0)
     effective = np.where(used >= 2, np.where(known, effective, used), 0.0)
-    quantile = np.where(known, special.stdtrit(np.where(known, degrees, 1.0), tail), stats.norm.ppf(tail))
+    quantile = np.where(known, special.stdtrit(np.where(known, degrees, 1.0), tail), special.ndtri(tail))
     return score_interval(np.nan_to_num(rate) * effective, effective, quantile)
 
 

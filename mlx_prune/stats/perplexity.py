@@ -124,13 +124,13 @@ def mean_added(added: NDArray[np.float64], confidence: float = CONFIDENCE) -> Ra
         added: Nats per token (sequences,), all sequences being of one length.
         confidence: Level of the interval.
     """
-    from scipy import stats
+    from scipy.special import stdtrit
 
     count, value = len(added), float(added.mean())
     if count < 2 or not np.isfinite(added).all():
         return RatioOfPerplexities(value, math.nan, math.nan, count)
     error = float(added.std(ddof=1)) / math.sqrt(count)
-    half = float(stats.t.ppf(0.5 + confidence / 2, count - 1)) * error
+    half = float(stdtrit(count - 1, 0.5 + confidence / 2)) * error
     return RatioOfPerplexities(value, value - half, value + half, count)
 
 

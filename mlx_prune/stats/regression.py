@@ -8,17 +8,19 @@ that allow the answers to one template to hang together.
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
 from mlx_prune.stats.clustered import cluster_sums
+from mlx_prune.stats.levels import NORMAL
 
 Floats = NDArray[np.float64]
+
+# Newton's method doubles the digits with each step, so that a step this small is the last that changes any.
+_SMALL_STEP, _MOST_STEPS = 1e-9, 100
 
 
 @dataclass(frozen=True)
@@ -174,25 +176,42 @@ def _independent_columns(design: Floats) -> list[int]:
     return kept
 
 
-def _fit(design: Floats, counts: LogisticCounts) -> Any:
-    # Imported here: it takes a second.
-    from statsmodels.genmod.families import Binomial
-    from statsmodels.genmod.generalized_linear_model import GLM
+@dataclass(frozen=True, eq=False)
+class _Plain:
+    """A fit that takes all answers as independent: coefficients (terms,) and covariance (terms, terms)."""
 
+    params: Floats
+    covariance: Floats
+
+
+def _fit(design: Floats, counts: LogisticCounts) -> _Plain:
+    """Newton's method, which for log odds is Fisher scoring (McCullagh & Nelder 1989, section 2.5).
+
+    By hand, as statsmodels takes a second to import.
+    """
     cells, cell = np.unique(design, axis=0, return_inverse=True)
     hits = np.bincount(cell.ravel(), counts.stereotyped)
-    misses = np.bincount(cell.ravel(), counts.parsed - counts.stereotyped)
-    with warnings.catch_warnings():
-        # A cell without a stereotyped answer warns of separation, which the margins above have ruled out.
-        warnings.simplefilter("ignore")
-        return GLM(np.stack([hits, misses], axis=1), cells, family=Binomial()).fit(tol=1e-12, maxiter=100)
+    answers = np.bincount(cell.ravel(), counts.parsed)
+    # Half an answer either way makes the first log odds finite.
+    log_odds = special.logit((hits + 0.5) / (answers + 1))
+    params: Floats = np.zeros(design.shape[1])
+    for _ in range(_MOST_STEPS):
+        rate = special.expit(log_odds)
+        weight = answers * rate * (1 - rate)
+        # Of what the margins do not separate a combination still may be, whose rates run away.
+        covariance = np.asarray(np.linalg.pinv((cells.T * weight) @ cells, hermitian=True), np.float64)
+        before, params = params, covariance @ (cells.T @ (weight * log_odds + hits - answers * rate))
+        log_odds = cells @ params
+        if np.abs(params - before).max() <= _SMALL_STEP * (1 + np.abs(params).max()):
+            break
+    return _Plain(params, covariance)
 
 
-def _rates(design: Floats, fit: Any) -> Floats:
-    return np.asarray(special.expit(design @ np.asarray(fit.params)), np.float64)
+def _rates(design: Floats, fit: _Plain) -> Floats:
+    return np.asarray(special.expit(design @ fit.params), np.float64)
 
 
-def _clustered_errors(design: Floats, counts: LogisticCounts, fit: Any) -> tuple[Floats, Floats]:
+def _clustered_errors(design: Floats, counts: LogisticCounts, fit: _Plain) -> tuple[Floats, Floats]:
     """Sandwich standard errors, with the usual correction for the number of clusters and coefficients.
 
     Beside them their degrees of freedom: Satterthwaite's, from what each cluster adds to the coefficient, at
@@ -204,7 +223,7 @@ def _clustered_errors(design: Floats, counts: LogisticCounts, fit: Any) -> tuple
     used, answers, terms = len(np.unique(counts.template)), counts.parsed.sum(), design.shape[1]
     if used < 2:
         return np.full(terms, np.nan), np.full(terms, np.nan)
-    bread = np.asarray(fit.cov_params(), np.float64)
+    bread = fit.covariance
     correction = used / (used - 1) * (answers - 1) / (answers - terms)
     square = (bread @ scores) ** 2
     variance = correction * square.sum(axis=1)
@@ -215,18 +234,18 @@ def _clustered_errors(design: Floats, counts: LogisticCounts, fit: Any) -> tuple
     return np.asarray(np.sqrt(np.where(variance > 0, variance, np.nan)), np.float64), degrees
 
 
-def _term(name: str, place: int | None, plain: Any, errors: Floats, degrees: Floats) -> LogisticTerm:
+def _term(name: str, place: int | None, plain: _Plain, errors: Floats, degrees: Floats) -> LogisticTerm:
     if place is None:
         return LogisticTerm(name, *[math.nan] * 7)
-    low, high = plain.conf_int()[place]
     coefficient, error = float(plain.params[place]), float(errors[place])
+    alone = math.sqrt(plain.covariance[place, place])
     return LogisticTerm(
         name=name,
         coefficient=coefficient,
-        standard_error=float(plain.bse[place]),
-        p_value=float(plain.pvalues[place]),
-        low=float(low),
-        high=float(high),
+        standard_error=alone,
+        p_value=float(2 * special.ndtr(-abs(coefficient / alone))),
+        low=coefficient - NORMAL * alone,
+        high=coefficient + NORMAL * alone,
         clustered_standard_error=error,
         clustered_p_value=float(2 * special.stdtr(degrees[place], -abs(coefficient / error))),
     )

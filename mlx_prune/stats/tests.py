@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special, stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -75,12 +75,19 @@ def mcnemar(before: NDArray[np.bool_], after: NDArray[np.bool_], usable: NDArray
 def benjamini_hochberg(p_values: ArrayLike) -> Floats:
     """Adjusted p-values that control the false discovery rate over the family (Benjamini & Hochberg 1995).
 
+    By hand, as SciPy's own takes half a second to import.
+
     Args:
         p_values: Any shape; NaN marks tests that could not be made, which stay NaN and do not count.
     """
     p: NDArray[Any] = np.asarray(p_values, float)
     made = ~np.isnan(p)
     adjusted = np.full(p.shape, np.nan)
-    if made.any():
-        adjusted[made] = stats.false_discovery_control(p[made], method="bh")
+    found = p[made]
+    order = np.argsort(found)
+    raised = found[order] * (len(found) / np.arange(1, len(found) + 1))
+    least = np.minimum.accumulate(raised[::-1])[::-1]
+    ranked = np.empty_like(found)
+    ranked[order] = np.minimum(least, 1.0)
+    adjusted[made] = ranked
     return adjusted

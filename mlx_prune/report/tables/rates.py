@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.rows import (
@@ -182,7 +183,7 @@ class Entropy(Rated):
     def of_study(cls, data: StudyData) -> Iterator[Entropy]:
         """Entropy of the answers."""
         for run in data.runs:
-            bits = float(stats.entropy(run.letters, base=2))
+            bits = float(special.entr(run.letters / run.letters.sum()).sum() / math.log(2))
             yield Entropy(**rated(data, run.configuration), response_entropy=bits)
 
 
