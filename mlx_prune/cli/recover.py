@@ -40,7 +40,7 @@ class _RecoverCommand(click.Command):
     metavar="c4|hub:...|FILE|demo",
     help="What to learn from: c4, hub:ORG/NAME (a data set; further [@REVISION][:CONFIG][/SPLIT][#COLUMN]), "
     "a text or JSONL file (text, messages, or prompt and completion), or demo, an invented text and the "
-    "default of what was pruned from the embedded model only. Its last tenth is held out.",
+    "default of what was pruned from the embedded model only. Its end, a tenth at most, is held out.",
 )
 @click.option(
     "--teacher",

@@ -29,8 +29,11 @@ from mlx_prune.recovery.settings import Recovery
 from mlx_prune.text import leading_token
 
 LONGEST = 512
-# A tenth of the sequences is held out, and no more than tell a loss to about a percent.
-HELD_OUT, MOST_HELD_OUT = 0.1, 32
+# A tenth of the text is held out at most, and no more than tells a loss to about a percent. Losses before
+# and after are of the same sequences, so fewer do where training is short: all evaluations together take some
+# tenth of the time of the steps.
+HELD_OUT, MOST_HELD_OUT, LEAST_HELD_OUT_TOKENS = 0.1, 32, 1024
+HELD_OUT_PER_LEARNED = 1 / 40
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ def training_data(
     """Read documents and cut them into sequences.
 
     Conversations are written by the chat template. All is tokenized as a whole and cut into consecutive
-    stretches, each behind the tokenizer's BOS token where it puts one; the last tenth is held out. From C4
+    stretches, each behind the tokenizer's BOS token where it puts one; the last ones are held out. From C4
     each sequence is of a document of its own. Where prompts are masked, stretches of prompts alone are left
     out.
 
@@ -107,7 +110,10 @@ def training_data(
         raise DataError(
             f"The model takes at most {longest} tokens; choose a --sequence-length below {length}."
         )
-    needed = max(1, settings.steps * settings.batch_size) + MOST_HELD_OUT
+    learned = settings.steps * settings.batch_size
+    least = -(-LEAST_HELD_OUT_TOKENS // length)
+    kept_back = min(MOST_HELD_OUT, max(least, round(HELD_OUT_PER_LEARNED * learned)))
+    needed = max(1, learned) + kept_back
     marks = None
     if source == "c4":
         if settings.mask_prompt:
@@ -123,7 +129,7 @@ def training_data(
                 sequences, completion_marks(taken), len(leading_token(tokenizer)), name
             )
     limits.check(sequences, "a sequence of the text")
-    held_out = min(MOST_HELD_OUT, max(1, round(HELD_OUT * len(sequences))))
+    held_out = min(kept_back, max(1, round(HELD_OUT * len(sequences))))
     parts = slice(None, -held_out), slice(-held_out, None)
     own = (None, None) if marks is None else (marks[parts[0]], marks[parts[1]])
     return TrainingData(sequences[parts[0]], sequences[parts[1]], name, sha256, *own)

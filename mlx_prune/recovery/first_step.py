@@ -15,7 +15,7 @@ from mlx_prune.errors import RecipeError
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.recovery.data import TrainingData
 from mlx_prune.recovery.files import FIRST_STEP_FILE
-from mlx_prune.recovery.least_squares import SEQUENCES, fit_network
+from mlx_prune.recovery.least_squares import fit_network, sample_of
 from mlx_prune.recovery.losses import HeldOut, held_out_losses
 from mlx_prune.recovery.settings import AUTO, DISTILL, LEAST_SQUARES, NONE, Recovery
 from mlx_prune.recovery.state import read_arrays, write_arrays
@@ -28,6 +28,7 @@ class FirstStep:
     Attributes:
         before: Held-out losses of the pruned model.
         after: With its kept weights fitted.
+        sequences: That they were fitted on.
         error_before: Mean over matrices of ``||(W - D) X||^2 / ||D X||^2`` on the text, D being dense.
         error_after: The same with the kept weights fitted.
         seconds: It took.
@@ -35,6 +36,7 @@ class FirstStep:
 
     before: HeldOut
     after: HeldOut
+    sequences: int
     error_before: float
     error_after: float
     seconds: float
@@ -44,11 +46,16 @@ class FirstStep:
         """Whether the fitted weights are used: not where they are further from the teacher than before."""
         return self.after.of(DISTILL) <= self.before.of(DISTILL)
 
+    @property
+    def left(self) -> HeldOut:
+        """The held-out losses of the weights that are used."""
+        return self.after if self.taken else self.before
+
     def to_json(self) -> dict[str, Any]:
         """As recorded."""
         return {
             "method": LEAST_SQUARES,
-            "sequences": SEQUENCES,
+            "sequences": self.sequences,
             "taken": self.taken,
             "held_out": self.after.to_json(),
             "error_before": self.error_before,
@@ -112,11 +119,13 @@ def take_first_step(
     held_out = data.held_out, settings.batch_size, teacher, data.held_out_marks
     before = held_out_losses(network, *held_out)
     pruned = {name: module.weight for name, module in layers.items()}
-    errors = fit_network(network, teacher, data, config, progress)
+    sample = sample_of(data, prunable_linears(network))
+    errors = fit_network(network, teacher, sample, config, progress)
     after = held_out_losses(network, *held_out)
     step = FirstStep(
         before,
         after,
+        len(sample.tokens),
         sum(fit.before for fit in errors.values()) / max(1, len(errors)),
         sum(fit.after for fit in errors.values()) / max(1, len(errors)),
         time.monotonic() - started,

@@ -234,7 +234,8 @@ def _train(job: Job, folder: OutputFolder, teacher: Any, progress: ProgressCallb
                 network, teacher, job.data, job.settings, job.student.config, place, progress
             )
         layers = adapt(network, job.settings, beside=job.beside)
-        training = Training(network, teacher, job.data, job.settings, folder.partial, job.fingerprint)
+        start = None if first is None else first.left
+        training = Training(network, teacher, job.data, job.settings, folder.partial, job.fingerprint, start)
         earlier = training.progressed.seconds
         training.run(progress)
     if job.beside:

@@ -32,8 +32,8 @@ from mlx_prune.recovery.data import TrainingData
 RIDGE = 0.01
 # Rounds of conjugate gradients; the error hardly falls after some thirty.
 ROUNDS = 32
-# Sequences that inputs are measured on.
-SEQUENCES = 64
+# Inputs are measured on so many tokens for each feature of the widest matrix, in so many sequences at most.
+TOKENS_PER_FEATURE, MOST_SEQUENCES = 8, 64
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,24 @@ class Fit:
     after: float
 
 
+def sample_of(data: TrainingData, linears: Sequence[PrunableLinear]) -> CalibrationTokens:
+    """The sequences that inputs are measured on: from all over the text, as documents differ.
+
+    Args:
+        data: To choose from.
+        linears: The matrices to fit.
+    """
+    count, length = data.train.shape
+    widest = max(linear.weight.shape[-1] for linear in linears)
+    wanted = min(count, MOST_SEQUENCES, -(-TOKENS_PER_FEATURE * widest // length))
+    chosen = np.linspace(0, count - 1, wanted).round().astype(int)
+    return CalibrationTokens(data.train[chosen], data.source, data.sha256)
+
+
 def fit_network(
     network: nn.Module,
     teacher: nn.Module,
-    data: TrainingData,
+    sample: CalibrationTokens,
     config: dict[str, Any],
     progress: ProgressCallback,
 ) -> dict[str, Fit]:
@@ -61,7 +75,7 @@ def fit_network(
     Args:
         network: The pruned model, in memory; its weights are replaced.
         teacher: The dense model of the same shapes, in memory.
-        data: Whose first sequences are run through the network.
+        sample: Sequences that are run through the network.
         config: The pruned model's config.json.
         progress: Told after each block, stage "least squares".
 
@@ -73,7 +87,6 @@ def fit_network(
     """
     linears = prunable_linears(network)
     dense = {linear.name: linear for linear in prunable_linears(teacher)}
-    sample = CalibrationTokens(data.train[:SEQUENCES], data.source, data.sha256)
     steps = BlockSteps(network, linears, sample, config=config)
     steps.begin(HiddenStates(len(steps.batches)))
     found: dict[str, Fit] = {}

@@ -28,8 +28,9 @@ from mlx_prune.recovery.state import Progressed, read_state, write_state
 _WARM_UP = 0.05  # of the steps
 _LOWEST = 0.1  # of the learning rate, at the end of a cosine
 _LARGEST_NORM = 1.0  # of a step's gradient
-_EVALUATIONS = 10  # in a whole training
+_EVALUATIONS = 5  # in a whole training
 _SECONDS_BETWEEN_STATES = 60.0
+_TIMES_OF_A_STATE = 30.0  # its own time, at least, is between one written state and the next
 
 
 @dataclass
@@ -43,6 +44,7 @@ class Training:
         settings: How to train.
         folder: Where the state is kept.
         fingerprint: Of all that the result follows from.
+        start: The held-out losses before the first step, where they are known already.
     """
 
     network: nn.Module
@@ -51,6 +53,7 @@ class Training:
     settings: Recovery
     folder: Path
     fingerprint: str
+    start: HeldOut | None = None
     progressed: Progressed = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,6 +85,7 @@ class Training:
         """
         done, total = self.progressed, self.settings.steps
         saved = started = time.monotonic()
+        pause = _SECONDS_BETWEEN_STATES
         earlier = done.seconds
         step_of = nn.value_and_grad(self.network, training_loss)
         self.network.train()
@@ -92,10 +96,12 @@ class Training:
                 if not known and (done.step % self.every == 0 or done.step == total):
                     self._evaluate()
                     done.finished = done.step >= total or done.since_best >= self.settings.patience
-                if done.finished or time.monotonic() - saved > _SECONDS_BETWEEN_STATES:
+                if done.finished or time.monotonic() - saved > pause:
                     done.seconds = earlier + time.monotonic() - started
+                    begun = time.monotonic()
                     self._save()
                     saved = time.monotonic()
+                    pause = max(_SECONDS_BETWEEN_STATES, _TIMES_OF_A_STATE * (saved - begun))
                 if done.finished:
                     break
                 begun = time.monotonic()
@@ -149,12 +155,14 @@ class Training:
 
     def _evaluate(self) -> None:
         done = self.progressed
-        self.network.eval()
-        data = self.data
-        found = held_out_losses(
-            self.network, data.held_out, self.settings.batch_size, self.teacher, data.held_out_marks
-        )
-        self.network.train()
+        found = self.start if done.step == 0 else None
+        if found is None:
+            self.network.eval()
+            data = self.data
+            found = held_out_losses(
+                self.network, data.held_out, self.settings.batch_size, self.teacher, data.held_out_marks
+            )
+            self.network.train()
         value = found.of(self.settings.loss)
         best = min((_held_out(entry).of(self.settings.loss) for entry in done.evaluations), default=math.inf)
         done.evaluations.append({"step": done.step, **found.to_json()})

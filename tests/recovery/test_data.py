@@ -23,7 +23,7 @@ def tokenizer(model):
     return model.tokenizer().tokenizer
 
 
-def test_the_last_tenth_of_the_text_is_held_out_and_nothing_is_lost(tmp_path, model, tokenizer):
+def test_a_tenth_of_a_short_text_is_held_out_and_nothing_is_lost(tmp_path, model, tokenizer):
     text = write_text(tmp_path / "text.txt")
     data = training_data(text, tokenizer, model.config, short(sequence_length=10))
     ids = encode(tokenizer, text.read_text())
@@ -37,6 +37,15 @@ def test_a_long_text_holds_out_no_more_than_it_takes(tmp_path, model, tokenizer)
     text = write_text(tmp_path / "text.txt", words=6000)
     data = training_data(text, tokenizer, model.config, short(sequence_length=8))
     assert len(data.train) > 10 * len(data.held_out) == 320
+
+
+@pytest.mark.parametrize(("steps", "held_out"), [(0, 16), (8, 16), (400, 20)])
+def test_a_short_training_holds_out_fewer_so_that_evaluations_take_little_of_its_time(
+    tmp_path, model, tokenizer, steps, held_out
+):
+    text = write_text(tmp_path / "text.txt", words=20_000)
+    data = training_data(text, tokenizer, model.config, short(sequence_length=64, steps=steps))
+    assert len(data.held_out) == held_out
 
 
 def test_a_short_text_gives_shorter_sequences_unless_their_length_was_given(tmp_path, model, tokenizer):

@@ -116,6 +116,7 @@ def test_what_was_stopped_carries_on_to_the_same_adapters(quantized, text, tmp_p
     recovered_copy(quantized, tmp_path / "whole", text)
     with monkeypatch.context() as patched:
         patched.setattr(training, "_SECONDS_BETWEEN_STATES", 0.0)
+        patched.setattr(training, "_TIMES_OF_A_STATE", 0.0)
         patched.setattr(training.Training, "_step", stopping)
         with pytest.raises(Stopped):
             recovered_copy(quantized, tmp_path / "out", text)

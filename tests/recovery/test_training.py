@@ -18,7 +18,7 @@ from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.errors import DataError
-from mlx_prune.recovery import training
+from mlx_prune.recovery import first_step, training
 from mlx_prune.recovery.data import training_data
 from mlx_prune.recovery.files import STATE_FILE
 from mlx_prune.recovery.job import recover
@@ -128,11 +128,29 @@ def test_training_on_the_text_alone_needs_no_teacher(models, text, tmp_path):
     assert losses["recovered"]["divergence"] is None
 
 
+def test_losses_that_the_first_step_left_are_not_measured_again(models, text, tmp_path, monkeypatch):
+    passes = []
+
+    def counted(*given):
+        passes.append(1)
+        return held_out_losses(*given)
+
+    for place in (training, first_step):
+        monkeypatch.setattr(place, "held_out_losses", counted)
+    record = recovered_copy(models[1], tmp_path / "out", text, steps=10, first_step="auto", patience=9)
+    entry = record.entries["recovery"]
+    first = entry["first_step"]
+    assert first["taken"]
+    assert entry["evaluations"][0] == {"step": 0, **first["held_out"]}
+    assert [one["step"] for one in entry["evaluations"]] == [0, 2, 4, 6, 8, 10]
+    assert len(passes) == 2 + 5
+
+
 def test_training_that_makes_things_worse_ends_early_and_keeps_the_first_weights(models, text, tmp_path):
     record = recovered_copy(models[1], tmp_path / "out", text, steps=100, learning_rate=0.99, patience=3)
     entry = record.entries["recovery"]
     assert record.recovery.steps == 0
-    assert entry["steps_tried"] == 30  # an evaluation every ten steps
+    assert entry["steps_tried"] == 60  # an evaluation every twenty steps
     before, after = values(models[1]), values(tmp_path / "out")
     assert all((before[name] == after[name]).all() for name in before)
 
@@ -150,7 +168,7 @@ def killed_at(step: int, pruned: Path, out: Path, text: Path, settings: dict) ->
         from mlx_prune.recovery import training
         from mlx_prune.recovery.job import recover
         from mlx_prune.recovery.settings import Recovery
-        training._SECONDS_BETWEEN_STATES = -1.0
+        training._SECONDS_BETWEEN_STATES, training._TIMES_OF_A_STATE = -1.0, 0.0
         def told(report):
             if report.done == {step}:
                 os.kill(os.getpid(), signal.SIGKILL)

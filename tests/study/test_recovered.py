@@ -66,6 +66,7 @@ def test_a_study_that_was_stopped_in_a_training_carries_it_on(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "_SECONDS_BETWEEN_STATES", -1.0)
+    monkeypatch.setattr(training, "_TIMES_OF_A_STATE", 0.0)
     config = config_of(model, "magnitude+recover")
 
     def stopping(report: object) -> None:
