@@ -13,9 +13,10 @@ from mlx_prune.cli.terminal.progress import progress_bars
 
 @click.command("report", short_help="Tables, figures and a page from a study.")
 @click.argument("study", type=click.Path(path_type=Path))
+@click.option("--png", is_flag=True, help="Figures as PNG, too, beside SVG.")
 @min_answered_option
 @json_option
-def command(study: Path, min_answered: float, as_json: bool) -> None:
+def command(study: Path, png: bool, min_answered: float, as_json: bool) -> None:
     """Write tables, figures and report.html into the folder of a STUDY.
 
     Needs the records only, not the models, and runs where MLX is not installed.
@@ -31,7 +32,7 @@ def command(study: Path, min_answered: float, as_json: bool) -> None:
             "a report of several."
         )
     with progress_bars() as progress:
-        paths = write_report(study, min_answered=min_answered, progress=progress)
+        paths = write_report(study, min_answered=min_answered, png=png, progress=progress)
     if as_json:
         emit_json({**vars(paths), "frontier": paths.frontier.records()})
         return

@@ -31,7 +31,7 @@ class ReportPaths:
     Attributes:
         page: The HTML page.
         tables: CSV and Markdown files.
-        figures: PNG and SVG files.
+        figures: SVG files, and PNG files if they were asked for.
         finding: The finding, as on the page.
         frontier: The table of what was bought and at what price; no rows where nothing was compressed.
     """
@@ -57,7 +57,11 @@ def report_tables(study: Path, *, min_answered: float = MIN_ANSWERED) -> Tables:
 
 
 def write_report(
-    study: str | Path, *, min_answered: float = MIN_ANSWERED, progress: ProgressCallback = silent
+    study: str | Path,
+    *,
+    min_answered: float = MIN_ANSWERED,
+    png: bool = False,
+    progress: ProgressCallback = silent,
 ) -> ReportPaths:
     """Write ``tables/``, ``figures/`` and ``report.html`` into a study's folder.
 
@@ -66,6 +70,7 @@ def write_report(
     Args:
         study: The study folder.
         min_answered: Share of answers that must be understood for a rate to be compared.
+        png: Write the figures as PNG, too.
         progress: Called with stages "tables" and "figures".
 
     Raises:
@@ -77,7 +82,7 @@ def write_report(
     tables = build_tables(data)
     progress(Progress("tables", 1, 1))
     with naming(row.configuration for row in tables.overall.rows):
-        figures = draw_figures(tables, progress=progress)
+        figures = draw_figures(tables, png=png, progress=progress)
         text = report_page(tables, figures, about, changed_answers(data))
     table_files = write_tables(tables, folder / TABLES_FOLDER)
     figure_files = write_figures(figures, folder / FIGURES_FOLDER)

@@ -313,14 +313,31 @@ def test_a_report_lays_out_every_drawing_once_and_draws_it_once_for_each_file(ta
     execute, draw_all = Filling.execute, Figure.draw
     monkeypatch.setattr(Filling, "execute", lambda *args: laid_out.update([args[1]]) or execute(*args))
     monkeypatch.setattr(Figure, "draw", lambda *args: drawn.update([args[0]]) or draw_all(*args))
-    figures = draw_figures(tables)
+    figures = draw_figures(tables, png=True, processes=1)
     assert sorted(laid_out.values()) == [1] * 2 * len(figures)
     # The wide one as PNG and as SVG, the narrow one as SVG.
     assert sorted(drawn.values()) == [1] * len(figures) + [2] * len(figures)
 
 
+@pytest.mark.parametrize("name", ["srs_by_sparsity", "srs_by_category", "divergence"])
+def test_labels_of_axes_are_kept_where_matplotlib_puts_them(tables, name, monkeypatch):
+    kind = next(found for found in FIGURES if found.name == name)
+
+    def labels():
+        figure = draw(kind, tables, NARROW)
+        lay_out(figure)
+        figure.canvas.draw()
+        found = [axis.label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
+        return [label.get_window_extent().bounds for label in found if label.get_text()]
+
+    kept = labels()
+    monkeypatch.setattr("mlx_prune.report.figures.filling._Panel.keep_labels", lambda *_: None)
+    assert np.array(kept) == pytest.approx(np.array(labels()), abs=0.5)
+
+
 def test_garbage_is_collected_again_after_the_figures(tables):
     missing = {kind.needs[0] for kind in FIGURES[1:]}
-    draw_figures(replace(tables, **{name: Table.of(tables[name].row_type, ()) for name in missing}))
+    few = replace(tables, **{name: Table.of(tables[name].row_type, ()) for name in missing})
+    draw_figures(few, processes=1)
     assert gc.isenabled()
     assert gc.get_freeze_count() == 0

@@ -45,7 +45,7 @@ def test_the_figure_colors_and_names_the_undominated_and_labels_touch_no_other(t
 
 def test_the_section_holds_every_configuration_and_its_own_figure(tables):
     svg = render(draw(FRONTIER, tables), "svg")
-    html = frontier_section(tables, [DrawnFigure(FRONTIER, b"", svg, svg)])
+    html = frontier_section(tables, [DrawnFigure(FRONTIER, svg, svg)])
     assert html.count('id="figure-frontier"') == 1
     frontier, changing = html.split("Items that change")
     assert frontier.count("<tr") == 2 * (1 + len(MIXED))

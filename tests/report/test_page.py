@@ -46,7 +46,7 @@ def page(study):
     figures = []
     for kind in FIGURES[:2] + FIGURES[7:9]:
         svgs = [render(draw(kind, tables, layout), "svg") for layout in (WIDE, NARROW)]
-        figures.append(DrawnFigure(kind, b"", *svgs))
+        figures.append(DrawnFigure(kind, *svgs))
     # Opened, so that a browser lays out what is inside.
     page = report_page(tables, figures, read_about(folder), changed_answers(read_study(folder)))
     return page.replace("<details>", "<details open>")

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 
 import pytest
 from click.testing import CliRunner
@@ -58,7 +59,7 @@ def test_every_file_named_is_there_and_no_other(reported):
     names = {path.name for path in folder.glob("figures/*")}
     tables = {path.stem for path in folder.glob("tables/*.csv")}
     drawn = [kind.name for kind in FIGURES if tables.issuperset(kind.needs)]
-    assert names == {f"{name}.{suffix}" for name in drawn for suffix in ("png", "svg")}
+    assert names == {f"{name}.svg" for name in drawn}
     assert "groups" in drawn
     assert len(drawn) >= 15
 
@@ -81,8 +82,18 @@ def test_csv_holds_full_precision_and_actual_sparsity(reported):
 
 def test_figures_are_real_pictures(reported):
     folder, _ = reported
-    for path in folder.glob("figures/*.png"):
-        assert path.read_bytes().startswith(b"\x89PNG")
+    for path in folder.glob("figures/*.svg"):
+        assert ElementTree.fromstring(path.read_bytes()).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_pictures_are_written_when_asked_for_and_leave_when_not(copy, monkeypatch):
+    monkeypatch.setattr("mlx_prune.report.figures.draw.FIGURES", FIGURES[:1])
+    result = CliRunner().invoke(command, [str(copy), "--png"])
+    assert result.exit_code == 0, result.output
+    picture = copy / "figures" / "srs_by_sparsity.png"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture not in write_report(copy).figures
+    assert not picture.exists()
 
 
 @pytest.fixture
@@ -99,7 +110,7 @@ def test_reporting_again_replaces_and_removes_what_is_outdated(copy, monkeypatch
     paths = write_report(copy, progress=seen.append)
     assert not (copy / "tables" / "no_longer.csv").exists()
     left = {path.name for path in (copy / "figures").iterdir()}
-    assert left == {"srs_by_sparsity.png", "srs_by_sparsity.svg", "notes.txt"}
+    assert left == {"srs_by_sparsity.svg", "notes.txt"}
     assert {seen[0].stage, seen[-1].stage} == {"tables", "figures"}
     assert seen[-1].done == seen[-1].total == 1
     # The same records give the same page, byte for byte.

@@ -7,6 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from mlx_prune.report.figures import frontier as figures_frontier
 from mlx_prune.report.figures import groups as figures_groups
 from mlx_prune.report.figures import predictions as figures_predictions
 from mlx_prune.report.figures import rates as figures_rates
+from mlx_prune.report.figures.side_by_side import all_of, processes_to_draw
 from mlx_prune.report.figures.style import NARROW, WIDE, Layout, lay_out, look
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.frontier import RULE
@@ -215,7 +217,11 @@ FIGURES = (*STUDY_FIGURES, FRONTIER, *FURTHER_FIGURES)
 def draw(kind: FigureKind, tables: Tables, layout: Layout = WIDE) -> Figure | None:
     """Draw one figure in the common look; None if the tables lack what it needs."""
     with look():
-        return kind.draw(tables, layout) if all(len(tables[name]) for name in kind.needs) else None
+        return kind.draw(tables, layout) if _has_rows(kind, tables) else None
+
+
+def _has_rows(kind: FigureKind, tables: Tables) -> bool:
+    return all(len(tables[name]) for name in kind.needs)
 
 
 def render(figure: Figure, file_format: str) -> bytes:
@@ -237,33 +243,50 @@ class DrawnFigure:
 
     Attributes:
         kind: Which.
-        png: For slides and documents.
-        svg: The same as a drawing.
+        svg: As a drawing, for pages, slides and documents.
         narrow_svg: One panel per row, for phones.
+        png: The same as ``svg``, as a picture; None unless asked for.
     """
 
     kind: FigureKind
-    png: bytes
     svg: bytes
     narrow_svg: bytes
+    png: bytes | None = None
 
 
-def draw_figures(tables: Tables, *, progress: ProgressCallback = silent) -> list[DrawnFigure]:
+def draw_figures(
+    tables: Tables, *, png: bool = False, progress: ProgressCallback = silent, processes: int | None = None
+) -> list[DrawnFigure]:
     """Draw every figure that the tables allow.
 
     Args:
         tables: What :func:`mlx_prune.report.write.report_tables` returns.
+        png: Also as pictures.
         progress: Called with stage "figures".
+        processes: To draw in; None for what the machine allows. They draw the same.
     """
-    drawn = []
-    for count, kind in enumerate(FIGURES):
-        progress(Progress("figures", count, len(FIGURES), kind.name))
-        wide = _drawn(kind, tables, WIDE, ("png", "svg"))
-        narrow = _drawn(kind, tables, NARROW, ("svg",))
-        if wide is not None and narrow is not None:
-            drawn.append(DrawnFigure(kind, *wide, *narrow))
-    progress(Progress("figures", len(FIGURES), len(FIGURES)))
-    return drawn
+    kinds = [kind for kind in FIGURES if _has_rows(kind, tables)]
+    tasks = [
+        partial(_drawn, kind, tables, layout, formats)
+        for kind in kinds
+        for layout, formats in ((WIDE, ("svg", "png") if png else ("svg",)), (NARROW, ("svg",)))
+    ]
+    if tasks:
+        # Once, and not by each process.
+        import matplotlib.backends.backend_agg
+        import matplotlib.backends.backend_svg
+        import matplotlib.figure  # noqa: F401
+
+    def begin(number: int) -> None:
+        progress(Progress("figures", number // 2, len(kinds), kinds[number // 2].name))
+
+    found = all_of(tasks, processes or processes_to_draw(len(tasks)), begin)
+    progress(Progress("figures", len(kinds), len(kinds)))
+    return [
+        DrawnFigure(kind, wide[0], narrow[0], wide[1] if png else None)
+        for kind, wide, narrow in zip(kinds, found[::2], found[1::2], strict=True)
+        if wide is not None and narrow is not None
+    ]
 
 
 def _drawn(kind: FigureKind, tables: Tables, layout: Layout, formats: tuple[str, ...]) -> list[bytes] | None:
@@ -296,11 +319,12 @@ def _garbage_kept() -> Iterator[None]:
 
 
 def write_figures(figures: Iterable[DrawnFigure], folder: Path) -> list[Path]:
-    """Write figures as PNG and SVG into a folder; returns the files written."""
+    """Write figures as SVG, and as PNG where they were drawn so, into a folder; returns the files written."""
     written = []
     for figure in figures:
-        for suffix, data in (("png", figure.png), ("svg", figure.svg)):
-            path = folder / f"{figure.kind.name}.{suffix}"
-            write_atomically(path, data)
-            written.append(path)
+        for suffix, data in (("svg", figure.svg), ("png", figure.png)):
+            if data is not None:
+                path = folder / f"{figure.kind.name}.{suffix}"
+                write_atomically(path, data)
+                written.append(path)
     return written

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import LayoutEngine
+from matplotlib.transforms import ScaledTranslation
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -42,10 +43,13 @@ class Filling(LayoutEngine):
         _place(fig, panels, room, [_USUAL] * len(panels))
         for _ in range(2):
             ticks = [panel.ticks() for panel in panels]
-            _place(fig, panels, room, [panel.taken() for panel in panels])
+            taken, labels = [panel.taken() for panel in panels], [panel.labels() for panel in panels]
+            _place(fig, panels, room, taken)
             # A panel that became so much larger or smaller that it has other ticks may have longer labels.
             if ticks == [panel.ticks() for panel in panels]:
                 break
+        for panel, below_and_left in zip(panels, labels, strict=True):
+            panel.keep_labels(*below_and_left)
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,21 @@ class _Panel:
         assert box is not None
         reach = inner.x0 - box.x0, inner.y0 - box.y0, box.x1 - inner.x1, box.y1 - inner.y1
         return tuple(beyond / self.axes.figure.dpi for beyond in reach)
+
+    def labels(self) -> tuple[float, float]:
+        """How far above its lower and right of its left edge the labels of the axes are, in inches."""
+        inner, axes = self.axes.get_window_extent(), (self.axes.xaxis, self.axes.yaxis)
+        (_, y), (x, _) = (one.label.get_transform().transform(one.label.get_position()) for one in axes)
+        return (y - inner.y0) / self.axes.figure.dpi, (x - inner.x0) / self.axes.figure.dpi
+
+    def keep_labels(self, up: float, right: float) -> None:
+        """Fix them there; left to itself, Matplotlib measures all ticks to place them anew for each file."""
+        inches = self.axes.figure.dpi_scale_trans
+        for axis, at, away in (
+            (self.axes.xaxis, (0.5, 0.0), (0.0, up)),
+            (self.axes.yaxis, (0.0, 0.5), (right, 0.0)),
+        ):
+            axis.set_label_coords(*at, transform=self.axes.transAxes + ScaledTranslation(*away, inches))
 
 
 def _room(figure: Figure) -> tuple[float, float, float, float]:

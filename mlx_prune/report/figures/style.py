@@ -169,6 +169,8 @@ _SETTINGS = {
     "axes.titleweight": "bold",
     "axes.titlecolor": INK.light,
     "axes.titlelocation": "left",
+    # Where nothing else stands above the panels; left open, it is measured what does.
+    "axes.titley": 1.0,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.linewidth": 0.8,
