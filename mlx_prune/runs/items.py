@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlx_prune.bbq.item import Item
-from mlx_prune.errors import RecordsError, one_line
+from mlx_prune.errors import RecordsError
 from mlx_prune.runs.folder import RunFolder
 from mlx_prune.store import write_atomically
 
@@ -88,8 +88,12 @@ def read_items(run: RunFolder) -> list[Item]:
             columns = kept.read(columns=SCHEMA.names).select(SCHEMA.names).cast(SCHEMA).to_pydict()
         columns["answers"] = [tuple(options) for options in columns["answers"]]
         items = [Item(**dict(zip(columns, row, strict=True))) for row in zip(*columns.values(), strict=True)]
+    except PermissionError as error:
+        raise RecordsError(f"{file} cannot be read ({error.strerror}); check its permissions.") from None
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
-        raise RecordsError(f"{file} cannot be read ({one_line(error)}); delete it.") from error
+        raise RecordsError(
+            f"{file} is damaged, so the texts of its questions are not known; evaluate again to write it."
+        ) from error
     if items_fingerprint(items) != asked:
         raise RecordsError(f"{file} holds other questions than {run.path} was asked; delete it.")
     return items
