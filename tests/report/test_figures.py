@@ -21,13 +21,14 @@ from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, draw_fig
 from mlx_prune.report.figures.filling import Filling
 from mlx_prune.report.figures.panels import (
     CHANCE,
+    chance_line,
     method_lines,
     panel_grid,
     shared_legend,
     sparsity_axis,
     with_actual,
 )
-from mlx_prune.report.figures.style import NARROW, TONES, WIDE, lay_out, look, method_style
+from mlx_prune.report.figures.style import NARROW, TONES, WIDE, lay_out, look, method_style, plain_numbers
 from mlx_prune.report.tables.table import Table
 from mlx_prune.report.write import report_tables
 
@@ -146,6 +147,35 @@ def test_chance_is_a_third_and_marked(wide):
     assert pytest.approx(1 / 3) == CHANCE
     texts = [text.get_text() for text in wide["srs_by_sparsity"].axes[0].texts]
     assert "chance" in texts
+
+
+@pytest.mark.parametrize(
+    ("x", "up", "expected"),
+    [(0, 0.01, ("right", "bottom")), (50, 0.01, ("left", "bottom")), ((0, 50), 0.04, ("left", "top"))],
+)
+def test_chance_is_written_where_no_marker_is(x, up, expected):
+    axes = Figure().subplots()
+    for place in np.atleast_1d(x):
+        axes.plot([place], [CHANCE + up], "o")
+    axes.set_xlim(-5, 55)
+    chance_line(axes)
+    (text,) = axes.texts
+    assert (text.get_horizontalalignment(), text.get_verticalalignment()) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.3, 0.9, {"0.3", "0.5", "0.7"}), (0.3, 3, {"0.5", "1", "2"}), (0.05, 50, {"0.1", "1", "10"})],
+)
+def test_a_logarithmic_axis_is_labeled_however_short_it_is(low, high, expected):
+    figure = Figure()
+    axes = figure.subplots()
+    axes.set(yscale="log", ylim=(low, high))
+    plain_numbers(axes.yaxis)
+    figure.draw_without_rendering()
+    ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
+    shown = {tick.label1.get_text() for tick in ticks if low <= tick.get_loc() <= high}
+    assert shown - {""} == expected
 
 
 def test_the_same_tables_give_the_same_bytes(tables):

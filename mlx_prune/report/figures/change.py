@@ -73,7 +73,7 @@ def evaluation_gap(tables: Tables, layout: Layout) -> Figure | None:
     for axes, rows in zip(panels, models.values(), strict=True):
         for row in rows:
             _gap_point(axes, row)
-        axes.set_xscale("symlog", linthresh=10)
+        axes.set_xscale("symlog", linthresh=10, subs=[2, 5])
         plain_numbers(axes.xaxis)
         axes.axhline(0, color=INK.light, linewidth=0.9)
         zero_line(axes)

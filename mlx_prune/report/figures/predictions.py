@@ -35,7 +35,7 @@ def divergence(tables: Tables, layout: Layout) -> Figure | None:
     for axes, rows in zip(panels, models.values(), strict=True):
         for row in rows:
             _point(axes, row)
-        axes.set_xscale("symlog", linthresh=10)
+        axes.set_xscale("symlog", linthresh=10, subs=[2, 5])
         axes.set_yscale("log")
         for axis in (axes.xaxis, axes.yaxis):
             plain_numbers(axis)

@@ -213,11 +213,20 @@ def look() -> Iterator[None]:
 
 
 def plain_numbers(axis: Axis) -> None:
-    """Label a logarithmic axis with plain numbers; Matplotlib's own labels are formulas."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    """Label a logarithmic axis with plain numbers; Matplotlib's own labels are formulas.
+
+    A short axis may hold no power of ten, or one: ticks between them are labeled there, too.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    def between(value: float, _: int | None) -> str:
+        low, high = sorted(axis.get_view_interval())
+        powers = sum(low <= tick <= high for tick in axis.get_majorticklocs())
+        digits = ("2357", "25", "25")[powers] if powers < 3 else ""
+        return f"{value:g}" if f"{abs(value):.0e}"[0] in digits else ""
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_formatter(FuncFormatter(between))
 
 
 def new_figure(layout: Layout, height: float) -> Figure:
