@@ -45,6 +45,29 @@ def test_no_change_beyond_chance_says_how_far_the_intervals_reach(tables):
     assert "itself within chance" in found.paragraph
 
 
+@pytest.mark.parametrize(
+    ("significant", "said"),
+    [
+        ((0, 0), "Of 9 comparisons by category none is significant, not even if"),
+        (
+            (2, 0),
+            "Of 9 comparisons by category, 2 are significant if all answers are taken as independent, and 0",
+        ),
+    ],
+)
+def test_comparisons_by_category_are_counted(tables, significant, said):
+    counts = iter(significant)
+
+    def change(row):
+        return row | {"comparisons": 9, "significant": next(counts, 0)}
+
+    kept = "chi-square, as in the study", "clustered by template, adjusted"
+    rows = [row for row in tables.test_summary.rows if row.test in kept]
+    assert [row.test for row in rows] == list(kept)
+    changed = with_rows(tables, "test_summary", lambda row: change(row) if row["test"] in kept else row)
+    assert said in find(changed).paragraph
+
+
 def test_falls_are_not_called_rises(tables):
     changed = with_rows(tables, "paired_tests", overall(lambda s: -s / 1000, lambda s: 0.001))
     assert find(changed).headline == (

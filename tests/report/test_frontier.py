@@ -229,7 +229,7 @@ def test_a_configuration_that_lacks_a_measure_is_not_judged(tmp_path):
     assert by_label(tables)["q4"]["standing"] == "not judged"
     assert "q4" not in (by_label(tables)["wanda 50 %"]["dominated_by"] or "")
     (text,) = frontier_sentences(tables)
-    assert "Among the 5 versions of alpha, nothing dominates the dense one" in text
+    assert "Among the 5 versions of alpha that could be judged, nothing dominates the dense one" in text
     assert "Not judged, for want of a measure: q4." in text
 
 

@@ -247,6 +247,11 @@ def _tests(tables: Tables) -> str:
     after = found.get("clustered by template, adjusted")
     if before is None or after is None:
         return ""
+    if not before.significant and not after.significant:
+        return (
+            f"Of {words.counted(before.comparisons, 'comparison')} by category none is significant, not even "
+            "if all answers are taken as independent."
+        )
     return (
         f"Of {before.comparisons} comparisons by category, {before.significant} are significant if all "
         f"answers are taken as independent, and {after.significant} of {after.comparisons} once "

@@ -84,16 +84,19 @@ def _undominated(rows: Sequence[Frontier], model: str) -> str:
     missing = [_WORDS[name] for name in CRITERIA if not used[name]]
     found = [row for row in rows if row.standing == UNDOMINATED]
     judged = sum(row.standing != NOT_JUDGED for row in rows)
+    among = f"{judged} versions of {model}"
+    if judged < len(rows):
+        among += " that could be judged"
     if judged < 2:
         return f"No two versions of {model} have all the measures that were taken, so none can be weighed."
     measures = words.names([_WORDS[name] for name in CRITERIA if used[name]])
     if missing:
         measures += f" ({words.names(missing)} {'was' if len(missing) == 1 else 'were'} not measured)"
     if all(row.configuration.is_dense for row in found):
-        return f"Among the {judged} versions of {model}, only the dense one is undominated in {measures}."
+        return f"Among the {among}, only the dense one is undominated in {measures}."
     labels = ["the dense one" if row.configuration.is_dense else row.configuration.name for row in found]
     best = words.names(labels, "or", _MOST_NAMES)
-    return f"Among the {judged} versions of {model}, nothing dominates {best} in {measures}."
+    return f"Among the {among}, nothing dominates {best} in {measures}."
 
 
 def _rest(rows: Sequence[Frontier]) -> str:
