@@ -7,12 +7,14 @@ import mlx_lm
 import numpy as np
 import pytest
 from recovering import pruned_copy, recovered_copy, short, stored, values, write_text
+from stock_logits import TOKENS
 from tiny_experts import save_tiny_experts
 from tiny_models import ARCHITECTURES, save_tiny_model
 
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.checkpoint.inspection import inspect
 from mlx_prune.checkpoint.open import Checkpoint
+from mlx_prune.pruning.experts.recipe import ExpertsRecipe
 from mlx_prune.pruning.job import write_pruned
 from mlx_prune.pruning.structured_recipe import StructuredRecipe
 from mlx_prune.recovery.data import training_data
@@ -90,6 +92,42 @@ def test_zeros_of_experts_stay(tmp_path, full, text):
         same = (before[name] == after[name]).all()
         assert same == (name not in blocks_of(before) or name in routers)
     assert inspect(tmp_path / "out").disagreements == ()
+
+
+def test_a_mixture_with_fewer_experts_learns_and_its_routers_stay(tmp_path, text):
+    dense = save_tiny_experts(tmp_path / "dense", "qwen3_moe")
+    recipe = ExpertsRecipe("experts", 0.4, calibration=Calibration(text, 7, 29))
+    write_pruned(dense, tmp_path / "pruned", recipe)
+    record = recovered_copy(tmp_path / "pruned", tmp_path / "out", text, steps=20, learning_rate=0.0002)
+    before, after = values(tmp_path / "pruned"), values(tmp_path / "out")
+    for name in before:
+        np.testing.assert_array_equal(before[name] == 0, after[name] == 0)
+        same = (before[name] == after[name]).all()
+        assert same == (name not in blocks_of(before) or name.endswith("mlp.gate.weight"))
+    losses = record.recovery.held_out
+    assert losses["recovered"]["divergence"] < losses["pruned"]["divergence"]
+    assert inspect(tmp_path / "out").disagreements == ()
+    check_stock_mlx_lm_has_the_recorded_loss(tmp_path / "out", text, record)
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_transformers_loads_it_with_the_logits_of_stock_mlx_lm(tmp_path, architecture, text):
+    torch = pytest.importorskip("torch")
+    from transformers import AutoModelForCausalLM
+
+    dense = save_tiny_model(tmp_path / "dense", architecture, shards=2)
+    pruned = pruned_copy(dense, tmp_path / "pruned")
+    recovered_copy(pruned, tmp_path / "out", text, first_step="auto")
+    theirs = AutoModelForCausalLM.from_pretrained(
+        tmp_path / "out", dtype=torch.float32, attn_implementation="eager"
+    )
+    with torch.no_grad():
+        logits = theirs(torch.tensor(TOKENS)).logits.numpy()
+    ours, _ = mlx_lm.load(str(tmp_path / "out"))
+    np.testing.assert_allclose(logits, np.array(ours(mx.array(TOKENS))), rtol=0, atol=2e-4)
+    before, _ = mlx_lm.load(str(pruned))
+    assert np.abs(logits - np.array(before(mx.array(TOKENS)))).max() > 0.01
 
 
 @pytest.mark.parametrize("method", ["width", "depth"])

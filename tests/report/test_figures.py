@@ -37,7 +37,7 @@ DENSE_ONLY = (("dense", 0.0, None),)
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    grid = (*GRID[:1], *GRID[4:], ("wanda", 50.0, "2:4"))
+    grid = (*GRID[:1], *GRID[4:], ("wanda", 50.0, "2:4"), ("wanda+recover", 50.0, "2:4"))
     folder = write_full_study(tmp_path_factory.mktemp("study"), items=40, grid=grid)
     keep_texts(folder)
     keep_distances(folder)

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from report_study import write_full_study
 
 from mlx_prune.configuration import Configuration
+from mlx_prune.report.figures.draw import FIGURES, draw
+from mlx_prune.report.figures.style import NARROW, WIDE
 from mlx_prune.report.tables.recovery import Recovered, pruned_of
 from mlx_prune.report.tables.table import Interval, Table
 from mlx_prune.report.words import recovery
@@ -43,6 +46,38 @@ def test_a_recovered_model_stands_between_its_pruned_self_and_dense(tables):
     dense, pruned, now = row.perplexity_dense, row.perplexity_pruned, row.perplexity_recovered
     expected = (pruned - now) / (pruned - dense) if pruned > dense else None
     assert row.gap_closed == (None if expected is None else pytest.approx(expected))
+
+
+(KIND,) = [kind for kind in FIGURES if kind.name == "recovery"]
+
+
+@pytest.mark.parametrize("layout", [WIDE, NARROW])
+def test_arrows_lead_from_dense_over_the_pruned_model_to_the_recovered_one(tables, layout):
+    figure = draw(KIND, tables, layout)
+    rows = {row.configuration.model: row for row in tables.recovery.rows}
+    assert [axes.get_title(loc="left") for axes in figure.axes] == list(rows)
+    for axes, row in zip(figure.axes, rows.values(), strict=True):
+        places = {
+            "dense": (row.perplexity_dense, row.srs_dense),
+            "wanda": (row.perplexity_pruned, row.srs_pruned),
+            "wanda+recover": (row.perplexity_recovered, row.srs_recovered),
+        }
+        points = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+        assert {label: (line.get_xdata()[0], line.get_ydata()[0]) for label, line in points.items()} == places
+        arrows = [(text.xyann, text.xy) for text in axes.texts if text.arrow_patch is not None]
+        dense, pruned, recovered = places.values()
+        assert arrows == [(dense, pruned), (pruned, recovered)]
+        bars = [line.get_ydata() for line in axes.lines if line.get_label().startswith("_")]
+        expected = [np.add(row.srs_dense, change.ends) for change in (row.srs_pruning, row.srs_left)]
+        np.testing.assert_allclose(bars, expected)
+
+
+def test_models_of_which_too_few_answers_were_understood_are_not_drawn(tables):
+    rows = [replace(row, srs_pruned=None) for row in tables.recovery.rows]
+    assert draw(KIND, replace(tables, recovery=Table.of(Recovered, rows))) is None
+    rows[0] = tables.recovery.rows[0]
+    figure = draw(KIND, replace(tables, recovery=Table.of(Recovered, rows)))
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [rows[0].configuration.model]
 
 
 def test_what_a_recovered_configuration_was_before():

@@ -18,6 +18,7 @@ from mlx_prune.report.figures import frontier as figures_frontier
 from mlx_prune.report.figures import groups as figures_groups
 from mlx_prune.report.figures import predictions as figures_predictions
 from mlx_prune.report.figures import rates as figures_rates
+from mlx_prune.report.figures import recovery as figures_recovery
 from mlx_prune.report.figures.side_by_side import all_of, processes_to_draw
 from mlx_prune.report.figures.style import NARROW, WIDE, Layout, lay_out, look
 from mlx_prune.report.tables.build import Tables
@@ -153,6 +154,15 @@ FURTHER_FIGURES = (
         "the sequences of the text.",
         ("divergence",),
         figures_predictions.divergence,
+    ),
+    FigureKind(
+        "recovery",
+        "Trained back: perplexity and stereotype reliance",
+        "Gray arrows lead from the dense model to the pruned ones, colored ones on to what training made of "
+        "them; numbers: target sparsity in percent. Bars: 95 % intervals of the change of SRS from dense, "
+        "over question templates. Left out where too few answers of one of the three were understood.",
+        ("recovery",),
+        figures_recovery.recovery,
     ),
     FigureKind(
         "uncertainty",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mlx_prune import words
-from mlx_prune.report.figures.panels import Band, panel_grid, shared_legend
+from mlx_prune.report.figures.panels import Band, panel_grid, scale_of_factors, shared_legend
 from mlx_prune.report.figures.placing import Box, place_labels
-from mlx_prune.report.figures.style import INK, MUTED, Layout, lay_out, method_style, plain_numbers
+from mlx_prune.report.figures.style import INK, MUTED, Layout, lay_out, method_style
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.frontier import UNDOMINATED, Frontier
 from mlx_prune.report.tables.rows import by_model
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LABEL_SIZE = 7.5
-# Beyond this ratio of the largest to the smallest value an axis is logarithmic.
-_WIDE_RANGE = 3.0
 # Perplexities beyond so many times the largest undominated one would leave the others no room.
 _FAR = 4.0
 
@@ -125,8 +123,9 @@ def _draw_panel(axes: Axes, rows: Sequence[Frontier], x: _Axis, y: _Axis) -> lis
     # The dense model last, on top of what it ties with.
     for dot in sorted(dots, key=lambda dot: (dot.dense, dot.shown)):
         _draw_dot(axes, dot)
-    _set_scale(axes.xaxis, [dot.at[0] for dot in dots], x)
-    _set_scale(axes.yaxis, [dot.at[1] for dot in dots], y)
+    for number, (axis, measure) in enumerate(((axes.xaxis, x), (axes.yaxis, y))):
+        if measure.factors:
+            scale_of_factors(axis, [dot.at[number] for dot in dots])
     axes.margins(0.1, 0.14)
     left, right = axes.get_xlim()
     # Differences of a percent are not to look like any.
@@ -176,17 +175,6 @@ def _draw_dot(axes: Axes, dot: _Dot) -> None:
     for xs, ys in dot.whiskers():
         axes.plot(xs, ys, color=look["color"], linewidth=1, alpha=0.8 if dot.shown else 0.4)
     axes.plot([dot.at[0]], [dot.at[1]], **look, linestyle="none", label="_")
-
-
-def _set_scale(axis: Any, values: Sequence[float], what: _Axis) -> None:
-    """A logarithmic axis where values differ by factors, with ticks at 1, 2 and 5 in plain numbers."""
-    from matplotlib.ticker import LogLocator
-
-    if not what.factors or max(values) <= _WIDE_RANGE * min(values):
-        return
-    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    plain_numbers(axis)
 
 
 def _label_dots(axes: Axes, dots: Sequence[_Dot]) -> None:

@@ -12,12 +12,22 @@ import numpy as np
 
 from mlx_prune import words
 from mlx_prune.labels import DENSE, removes_weights
-from mlx_prune.report.figures.style import GRID, INK, MUTED, VERMILION, Layout, method_style, new_figure
+from mlx_prune.report.figures.style import (
+    GRID,
+    INK,
+    MUTED,
+    VERMILION,
+    Layout,
+    method_style,
+    new_figure,
+    plain_numbers,
+)
 from mlx_prune.report.tables.rows import Configured, Rated, by_model, number_or_nan
 from mlx_prune.report.tables.table import Interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 Band = tuple[float, float]
@@ -37,6 +47,8 @@ TOO_FEW = "too few answers"
 HATCHED: dict[str, Any] = {"edgecolor": GRID.light, "hatch": "////", "linewidth": 0}
 # Shares of understood answers from here on are not written beside points.
 _MOST_ANSWERED = 0.9
+# Beyond this ratio of the largest to the smallest value an axis of factors is logarithmic.
+_WIDE_RANGE = 3.0
 # Points this near along the sparsity axis, in percent, would hide one another.
 _NEIGHBORS = 1.5
 
@@ -289,6 +301,17 @@ def whisker(axes: Axes, found: Interval, place: float, color: str) -> None:
 def zero_line(axes: Axes, at: float = 0.0) -> None:
     """No change."""
     axes.axvline(at, color=INK.light, linewidth=0.9)
+
+
+def scale_of_factors(axis: Axis, values: Sequence[float]) -> None:
+    """A logarithmic axis where values differ by factors, with ticks at 1, 2 and 5 in plain numbers."""
+    from matplotlib.ticker import LogLocator
+
+    if max(values) <= _WIDE_RANGE * min(values):
+        return
+    (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    plain_numbers(axis)
 
 
 def shared_legend(figure: Figure) -> None:
