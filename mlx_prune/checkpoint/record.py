@@ -140,7 +140,7 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
         """What was done, for a sentence about the model."""
         parts = []
         if self.first_step is not None and self.first_step.get("taken"):
-            parts.append("kept weights fitted to the dense model's outputs by least squares")
+            parts.append(self._began())
         if self.steps:
             what = "kept weights" if self.full else f"updates of rank {self.rank}"
             if self.adapter_bytes is not None:
@@ -149,6 +149,15 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
             goal += " of replies alone" if self.mask_prompt else ""
             parts.append(f"{what} trained on {goal} for {self.steps:,} steps")
         return ", then ".join(parts) or "nothing that helped was found, so the weights are the pruned ones"
+
+    def _began(self) -> str:
+        """What was done without training."""
+        if (self.first_step or {}).get("method") != "eora":
+            return "kept weights fitted to the dense model's outputs by least squares"
+        if self.adapter_bytes is not None:
+            return f"adapters of rank {self.rank} computed from the difference to the dense model (EoRA)"
+        rank = "" if self.rank is None else f" of rank {self.rank}"
+        return f"updates{rank} computed from the difference to the dense model (EoRA), merged under the mask"
 
     def perplexity(self, of: str) -> float | None:
         """On the held-out part: of the "teacher", the "pruned" or the "recovered" model."""

@@ -67,7 +67,7 @@ def command(
 ) -> None:
     """Train PRUNED towards the dense model into a folder that stock mlx-lm loads.
 
-    The kept weights of masks are fitted to the dense matrices' outputs by least squares. Then low-rank
+    Kept weights of masks are fitted to the dense matrices' outputs by least squares. Then low-rank
     updates (with --full, the kept weights themselves) are trained on the dense model's next-token
     distributions and merged under the mask: every zero stays a zero, bit for bit. Both models are in memory.
     Of quantized weights every bit stays, and the updates lie beside them (adapters.safetensors), to be
@@ -104,6 +104,9 @@ def command(
         warn(warning)
 
 
+_FIRST_STEPS = {"least-squares": "least squares", "eora": "EoRA"}
+
+
 def recovery_rows(record: PruningRecord) -> Rows:
     """What a recovery did, for a person."""
     found = record.recovery
@@ -127,9 +130,8 @@ def recovery_rows(record: PruningRecord) -> Rows:
     if first is not None:
         shares = [words.percent(first[f"error_{when}"], 1) for when in ("before", "after")]
         end = "" if first["taken"] else "; undone, as the held-out divergence rose"
-        rows.append(
-            ("least squares", f"error of a matrix's outputs {shares[0]} -> {shares[1]} on average{end}")
-        )
+        change = f"error of a matrix's outputs {shares[0]} -> {shares[1]} on average{end}"
+        rows.append((_FIRST_STEPS[first["method"]], change))
     for name in ("teacher", "pruned", "recovered"):
         value = found.perplexity(name)
         if value is not None:

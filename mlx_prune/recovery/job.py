@@ -189,6 +189,7 @@ def _run(job: Job, folder: OutputFolder, progress: ProgressCallback) -> PruningR
         data=job.data,
         progressed=done.progressed,
         first=done.first,
+        rate=done.rate,
         adapter_bytes=done.adapter_bytes,
         losses=losses,
         seconds=done.earlier + time.monotonic() - started,
@@ -213,6 +214,7 @@ class _Done:
         first: What was done before it.
         before: The first losses.
         earlier: Seconds of earlier attempts.
+        rate: The learning rate at its highest.
         adapter_bytes: Of adapters that were written beside the weights.
     """
 
@@ -220,6 +222,7 @@ class _Done:
     first: FirstStep | None
     before: HeldOut
     earlier: float
+    rate: float
     adapter_bytes: int | None
 
 
@@ -228,14 +231,20 @@ def _train(job: Job, folder: OutputFolder, teacher: Any, progress: ProgressCallb
     network = job.student.network(job.compute, lazy=False)
     first, written = None, None
     with dequantized(network):
-        if not job.beside and fits(job.settings, prunable_linears(network), _dense_matrices(job, teacher)):
+        linears = prunable_linears(network, quantized=job.beside)
+        begins = fits(job.settings, linears, _dense_matrices(job, teacher))
+        layers = adapt(network, job.settings, beside=True) if job.beside else None
+        if begins:
             place = folder.partial, job.fingerprint
             first = take_first_step(
-                network, teacher, job.data, job.settings, job.student.config, place, progress
+                network, teacher, job.data, job.settings, job.student.config, place, progress, layers
             )
-        layers = adapt(network, job.settings, beside=job.beside)
+        layers = layers or adapt(network, job.settings)
         start = None if first is None else first.left
-        training = Training(network, teacher, job.data, job.settings, folder.partial, job.fingerprint, start)
+        settings = job.settings
+        if job.beside and first is not None and first.taken:
+            settings = settings.after_eora()
+        training = Training(network, teacher, job.data, settings, folder.partial, job.fingerprint, start)
         earlier = training.progressed.seconds
         training.run(progress)
     if job.beside:
@@ -243,14 +252,14 @@ def _train(job: Job, folder: OutputFolder, teacher: Any, progress: ProgressCallb
     else:
         _write(job, folder, layers)
     before = training.before if first is None else first.before
-    return _Done(training.progressed, first, before, earlier, written)
+    return _Done(training.progressed, first, before, earlier, settings.rate, written)
 
 
 def _dense_matrices(job: Job, teacher: Any) -> list[PrunableLinear] | None:
-    """The teacher's matrices, for a pruned model that has zeros."""
+    """The teacher's matrices, for a model that has zeros or is quantized."""
     if (
         job.teacher is None
-        or not job.record.zero_params
+        or not (job.record.zero_params or job.beside)
         or is_quantized(job.teacher.path, job.teacher.config)
     ):
         return None

@@ -12,7 +12,7 @@ X^T X alone. SparseGPT moves weights to the same end while it chooses the mask, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +57,20 @@ def sample_of(data: TrainingData, linears: Sequence[PrunableLinear]) -> Calibrat
         linears: The matrices to fit.
     """
     count, length = data.train.shape
-    widest = max(linear.weight.shape[-1] for linear in linears)
+    widest = max(linear.in_features for linear in linears)
     wanted = min(count, MOST_SEQUENCES, -(-TOKENS_PER_FEATURE * widest // length))
     chosen = np.linspace(0, count - 1, wanted).round().astype(int)
     return CalibrationTokens(data.train[chosen], data.source, data.sha256)
+
+
+Fitting = Callable[[PrunableLinear, mx.array, GramSums], Fit]
+
+
+def move_kept(linear: PrunableLinear, dense: mx.array, gram: GramSums) -> Fit:
+    """Fit the kept weights of one matrix in its network."""
+    weight, fit = fitted(linear.weight, dense, gram)
+    linear.set_weight(weight)
+    return fit
 
 
 def fit_network(
@@ -69,15 +79,17 @@ def fit_network(
     sample: CalibrationTokens,
     config: dict[str, Any],
     progress: ProgressCallback,
+    way: tuple[str, Fitting] = ("least squares", move_kept),
 ) -> dict[str, Fit]:
-    """Move the kept weights of every matrix with zeros, block by block, on what the blocks before put out.
+    """Fit every matrix to the dense one, block by block, on what the blocks before put out.
 
     Args:
-        network: The pruned model, in memory; its weights are replaced.
+        network: The pruned model, in memory; it is changed. Layers may stand inside mlx-lm's low-rank ones.
         teacher: The dense model of the same shapes, in memory.
         sample: Sequences that are run through the network.
         config: The pruned model's config.json.
-        progress: Told after each block, stage "least squares".
+        progress: Told after each block.
+        way: What the stage is called, and what fits one matrix, given the dense one and X^T X of its inputs.
 
     Returns:
         What was gained in each matrix, by its name.
@@ -85,22 +97,26 @@ def fit_network(
     Raises:
         CheckpointError: Activations are not finite, or cannot be measured block by block.
     """
-    linears = prunable_linears(network)
+    linears = prunable_linears(network, quantized=True)
     dense = {linear.name: linear for linear in prunable_linears(teacher)}
     steps = BlockSteps(network, linears, sample, config=config)
     steps.begin(HiddenStates(len(steps.batches)))
     found: dict[str, Fit] = {}
     for index in range(steps.count):
         inside = [linear for linear in linears if linear.block == index]
-        found |= _fit_block(steps, index, inside, dense)
+        found |= _fit_block(steps, index, inside, dense, way[1])
         if index + 1 < steps.count:
             steps.advance(index)
-        progress(Progress("least squares", index + 1, steps.count, f"block {index}"))
+        progress(Progress(way[0], index + 1, steps.count, f"block {index}"))
     return found
 
 
 def _fit_block(
-    steps: BlockSteps, index: int, linears: Sequence[PrunableLinear], dense: dict[str, PrunableLinear]
+    steps: BlockSteps,
+    index: int,
+    linears: Sequence[PrunableLinear],
+    dense: dict[str, PrunableLinear],
+    fit: Fitting,
 ) -> dict[str, Fit]:
     """Layer by layer of the block's inputs: those that share one are measured once."""
     sums = steps.watch(index, measure=gram_sums, advance=False)
@@ -109,10 +125,15 @@ def _fit_block(
         gram = sums[linear.name]
         if gram.count == 0:  # an expert that the text did not reach
             continue
-        weight, fit = fitted(linear.weight, dense[linear.name].weight, gram)
-        linear.set_weight(weight)
-        found[linear.name] = fit
+        own = dense.get(linear.name) or dense[inside_adapter(linear)]
+        found[own.name] = fit(linear, own.weight, gram)
     return found
+
+
+def inside_adapter(linear: PrunableLinear, *, expert: bool = True) -> str:
+    """The name that a matrix inside one of mlx-lm's low-rank layers has without that."""
+    layer = linear.layer.removesuffix(".linear")
+    return f"{layer}[{linear.expert}]" if expert and linear.expert is not None else layer
 
 
 def fitted(pruned: mx.array, dense: mx.array, gram: GramSums) -> tuple[mx.array, Fit]:

@@ -30,6 +30,7 @@ def recovered_record(
     data: TrainingData,
     progressed: Progressed,
     first: FirstStep | None,
+    rate: float,
     losses: Mapping[str, HeldOut],
     seconds: float,
     compute: str,
@@ -48,6 +49,7 @@ def recovered_record(
         data: What was learned from.
         progressed: How training went.
         first: What was done before it, if anything.
+        rate: The learning rate at its highest.
         losses: On the held-out part.
         seconds: All of it took.
         compute: The type that was computed in.
@@ -61,7 +63,7 @@ def recovered_record(
         "first_step": None if first is None else first.to_json(),
         "full": settings.full,
         "rank": None if settings.full else settings.rank,
-        "learning_rate": settings.rate,
+        "learning_rate": rate,
         "batch_size": settings.batch_size,
         "grad_checkpoint": settings.grad_checkpoint,
         "mask_prompt": settings.mask_prompt,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlx_prune.errors import RecipeError
 from mlx_prune.registry import option
 
 DISTILL, TEXT = "distill", "text"
-AUTO, NONE, LEAST_SQUARES = "auto", "none", "least-squares"
+AUTO, NONE, LEAST_SQUARES, EORA = "auto", "none", "least-squares", "eora"
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,13 @@ class Recovery:
         loss: "distill" (the divergence from the teacher's next-token distribution) or "text" (next-token
             loss on the text, without a teacher).
         first_step: "least-squares" fits the kept weights of masks to the dense model's outputs before
-            training begins; "auto" does so where there is a dense teacher of the same shapes.
+            training begins; "eora" computes updates of the rank from the difference to the dense model, to be
+            merged under masks or to lie beside quantized weights. "auto" takes the first for masks and the
+            second for quantized weights, where there is a dense teacher of the same shapes.
         full: Train the kept weights themselves rather than low-rank updates of them.
         rank: Of the updates.
-        learning_rate: Of Adam, at its highest; None takes 1e-3 for low-rank updates and 1e-4 for weights.
+        learning_rate: Of Adam, at its highest; None takes 1e-3 for low-rank updates, and 1e-4 for weights and
+            for updates that EoRA began.
         batch_size: Sequences per step.
         sequence_length: Tokens of each; None takes 512, or what model and text allow.
         patience: Evaluations on the held-out part without a new best after which training ends.
@@ -43,10 +46,11 @@ class Recovery:
     )
     first_step: str = option(
         AUTO,
-        choices=(AUTO, LEAST_SQUARES, NONE),
+        choices=(AUTO, LEAST_SQUARES, EORA, NONE),
         order=21,
-        help="Before training, fit the kept weights of masks to the dense model's outputs by least squares "
-        "(with --steps 0 nothing else); auto: where the teacher has the same shapes.",
+        help="Before training (with --steps 0 instead of it), fit the kept weights of masks to the dense "
+        "model's outputs by least squares, or compute updates from the difference to it (eora); auto: the "
+        "one for masks, the other for quantized weights, where the teacher has the same shapes.",
     )
     full: bool = option(
         False, order=22, help="Train the kept weights themselves, not low-rank updates of them."
@@ -57,7 +61,7 @@ class Recovery:
         order=24,
         metavar="RATE",
         kind=float,
-        help="Of Adam, at its highest. [default: 0.001; 0.0001 with --full]",
+        help="Of Adam, at its highest. [default: 0.001; 0.0001 with --full, and where EoRA began adapters]",
     )
     batch_size: int = option(4, least=1, order=25, help="Sequences per step.")
     sequence_length: int | None = option(
@@ -80,9 +84,9 @@ class Recovery:
     def __post_init__(self) -> None:
         if self.loss not in (DISTILL, TEXT):
             raise RecipeError(f"Unknown loss {self.loss!r}; choose {DISTILL} or {TEXT}.")
-        if self.first_step not in (AUTO, LEAST_SQUARES, NONE):
+        if self.first_step not in (AUTO, LEAST_SQUARES, EORA, NONE):
             raise RecipeError(
-                f"Unknown first step {self.first_step!r}; choose {AUTO}, {LEAST_SQUARES} or {NONE}."
+                f"Unknown first step {self.first_step!r}; choose {AUTO}, {LEAST_SQUARES}, {EORA} or {NONE}."
             )
         if self.learning_rate is not None and not 0 < self.learning_rate < 1:
             raise RecipeError(f"A learning rate is between 0 and 1, not {self.learning_rate}.")
@@ -100,3 +104,7 @@ class Recovery:
     def rate(self) -> float:
         """The learning rate at its highest."""
         return self.learning_rate or (1e-4 if self.full else 1e-3)
+
+    def after_eora(self) -> Recovery:
+        """The same for updates that are good already: the rate for updates from nothing spoils them."""
+        return replace(self, learning_rate=self.learning_rate or 1e-4)
