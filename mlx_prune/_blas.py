@@ -20,7 +20,8 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -32,7 +33,10 @@ _PREFIX = "scipy_"
 # LAPACK's names: the type, two letters for the kind of matrix, and what is done with it.
 _FUNCTIONS = re.compile(r"cblas_\w+|[sdcz][a-z]{2}[a-z0-9]{1,4}_")
 
+_NUMBERS_OF_THREADS = {"OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"}
+
 _loaded: str | None = None
+_answering: tuple[ctypes.CDLL, str] | None = None
 _reason = "not tried"
 
 
@@ -168,13 +172,46 @@ def _leave_a_core(library: ctypes.CDLL) -> None:
     one of them, the others spin. 600 answers of the embedded model on two busy cores took 1.7 to 2.9 s of CPU
     time with two threads, and 0.9 s with one.
     """
-    if not os.environ.keys() & {"OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"}:
+    if not os.environ.keys() & _NUMBERS_OF_THREADS:
         threads = int(getattr(library, f"{_PREFIX}openblas_get_num_threads")())
         getattr(library, f"{_PREFIX}openblas_set_num_threads")(max(1, threads - 1))
 
 
+@contextmanager
+def leaving_a_core() -> Iterator[None]:
+    """While this lasts, OpenBLAS has a thread fewer than there are cores, if nobody says how many.
+
+    For many products with other work between them, on which its threads would wait.
+    """
+    spared = _all_threads()
+    if spared is None:
+        yield
+        return
+    set_threads, cores = spared
+    set_threads(cores - 1)
+    try:
+        yield
+    finally:
+        set_threads(cores)
+
+
+def _all_threads() -> tuple[Callable[[int], None], int] | None:
+    """What sets the number of threads, and the number, if that is of all cores and nobody asked for it."""
+    if _answering is None or os.environ.keys() & _NUMBERS_OF_THREADS:
+        return None
+    library, prefix = _answering
+    try:
+        cores = int(getattr(library, f"{prefix}openblas_get_num_procs")())
+        threads = int(getattr(library, f"{prefix}openblas_get_num_threads")())
+        set_threads = getattr(library, f"{prefix}openblas_set_num_threads")
+    except AttributeError:  # a build whose symbols have a suffix
+        return None
+    return (set_threads, cores) if threads == cores > 1 else None
+
+
 def _answers(name: str, library: ctypes.CDLL, prefix: str) -> None:
-    global _loaded, _reason
+    global _loaded, _answering, _reason
+    _answering = library, prefix
     _loaded, _reason = name, f"{name}{_kernels(library, prefix)} answers MLX's matrix products"
 
 

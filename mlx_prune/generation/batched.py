@@ -15,6 +15,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import make_prompt_cache
 
+from mlx_prune._blas import leaving_a_core
+from mlx_prune.environment import backend
 from mlx_prune.errors import CheckpointError
 from mlx_prune.generation import plain, probe
 from mlx_prune.generation.dequantized import dequantized
@@ -27,6 +29,7 @@ from mlx_prune.generation.packing import PackedAnswers
 from mlx_prune.generation.rowwise import RowAnswers
 from mlx_prune.generation.sampling import Noise
 from mlx_prune.generation.tokens import AnswerText, LetterProbabilities
+from mlx_prune.shares import keep_freed_memory
 from mlx_prune.wired import wired_limit
 
 # Where items are answered one by one, so many make a batch.
@@ -82,15 +85,18 @@ class BatchedEngine:
         """Answer every prompt once per seed; batches come longest shared beginning first.
 
         From the first batch to the last it runs inside mlx-lm's wired limit, as mlx-lm's own generation does,
-        and on a CPU with the values of quantized layers.
+        and on a CPU with the values of quantized layers, a core left to Python, and freed memory kept for the
+        arrays to come, also afterwards.
 
         Raises:
             CheckpointError: The model's logits are not numbers.
         """
         if not prompts:
             return
+        if backend() == "cpu":
+            keep_freed_memory()
         try:
-            with dequantized(self._model), wired_limit(self._model):
+            with dequantized(self._model), wired_limit(self._model), leaving_a_core():
                 yield from self._answer(prompts)
         except NotFiniteError as error:
             raise CheckpointError(not_finite(self._model, f"near {error}")) from None

@@ -154,6 +154,38 @@ def test_a_core_is_left_to_python_unless_the_environment_says_otherwise() -> Non
         assert ", 2 threads)" in python(program, openblas="scipy", OPENBLAS_NUM_THREADS="2")
 
 
+THREADS = """
+import mlx_prune
+from mlx_prune import _blas
+threads = _blas._answering[0].openblas_get_num_threads
+before = threads()
+with _blas.leaving_a_core():
+    inside = threads()
+    with _blas.leaving_a_core():
+        assert threads() == inside
+    assert threads() == inside
+assert threads() == before
+print(before, inside)
+"""
+
+
+def test_the_systems_threads_leave_a_core_while_asked_to() -> None:
+    if not python("import mlx_prune\nfrom mlx_prune import _blas\nprint(_blas._loaded)").startswith("lib"):
+        pytest.skip("no OpenBLAS of the system")
+    before, inside = map(int, python(THREADS).split())
+    cores = len(os.sched_getaffinity(0))
+    assert inside == (cores - 1 if before == cores > 1 else before)
+    if cores > 1:
+        assert python(THREADS, OPENBLAS_NUM_THREADS="2") == "2 2"
+
+
+def test_another_blas_keeps_its_threads() -> None:
+    program = (
+        "import mlx_prune\nfrom mlx_prune import _blas\nwith _blas.leaving_a_core():\n    print('inside')"
+    )
+    assert python(program, openblas="0") == "inside"
+
+
 FAILURES = {
     "the processor is not known": "monkeypatch(_elf, 'ADDRESS_KINDS', {})",
     "memory cannot be looked at": "monkeypatch(_elf, 'MAPS', '/nowhere/maps')",
