@@ -68,6 +68,12 @@ def test_comparisons_by_category_are_counted(tables, significant, said):
     assert said in find(changed).paragraph
 
 
+@pytest.mark.parametrize(("part", "said"), [(0.02, "+0.020 is lost"), (-0.02, "-0.020 is gained")])
+def test_abstention_is_lost_or_gained(tables, part, said):
+    changed = with_rows(tables, "direction", lambda row: row | {"abstention_part": part})
+    assert f"Of that, {said} abstention and" in find(changed).paragraph
+
+
 def test_falls_are_not_called_rises(tables):
     changed = with_rows(tables, "paired_tests", overall(lambda s: -s / 1000, lambda s: 0.001))
     assert find(changed).headline == (

@@ -184,7 +184,8 @@ def _direction(tables: Tables, configuration: Configuration) -> str:
         elif high < 0:
             verdict = ", so answers that name a person lean less to the stereotype"
     lost, part = words.signed(row.abstention_part.value), _with_interval(row.direction_part)
-    return f"Of that, {lost} is lost abstention and {part} directional{verdict}."
+    how = "gained" if (row.abstention_part.value or 0.0) < 0 else "lost"
+    return f"Of that, {lost} is {how} abstention and {part} directional{verdict}."
 
 
 def _perplexity(tables: Tables, rises: Sequence[PairedTest]) -> str:
