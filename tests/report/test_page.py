@@ -112,6 +112,12 @@ def test_what_the_finding_means_stands_before_its_details(study, page):
     assert "<code>mlxprune gate</code>" in shown
 
 
+def test_names_in_notes_are_set_as_code(page):
+    notes = re.findall(r'<p class="note">.*?</p>', page, re.DOTALL)
+    assert any("<code>paired_tests</code>" in note for note in notes)
+    assert not any("`" in note for note in notes)
+
+
 def test_svg_takes_the_page_s_colors_and_font(study):
     _, tables = study
     svg = render(draw(FIGURES[0], tables), "svg").decode()

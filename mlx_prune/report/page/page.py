@@ -180,6 +180,7 @@ def frontier_part(tables: Tables, figures: Sequence[DrawnFigure]) -> dict[str, A
         "figures": [shown(figure) for figure in figures if figure.kind is FRONTIER],
         "grids": grids.frontier(tables),
         "changing": tables.items_changing,
+        "changing_note": _with_code(tables.items_changing.note),
         "changing_words": " ".join(filter(None, said)),
         "changing_grid": grids.changing(tables),
     }
@@ -189,7 +190,7 @@ def _whole(table: Table[Any]) -> dict[str, Any]:
     return {
         "name": table.name,
         "title": table.title,
-        "note": table.note,
+        "note": _with_code(table.note),
         "count": words.counted(len(table), "row"),
         "grid": grids.whole_table(table),
     }
