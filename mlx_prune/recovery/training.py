@@ -57,7 +57,7 @@ class Training:
     progressed: Progressed = field(init=False)
 
     def __post_init__(self) -> None:
-        self._optimizer = optimizers.Adam(self.settings.rate)
+        self._optimizer = optimizers.Adam(self.settings.rate, bias_correction=True)
         self._optimizer.init(self.network.trainable_parameters())
         self._best = self._parameters()
         self.progressed = Progressed(self.fingerprint)

@@ -112,6 +112,20 @@ def test_blocks_computed_again_give_the_same_gradient(models, full):
         np.testing.assert_allclose(np.array(one), np.array(found[1][1][name]), rtol=0, atol=1e-4 * scale)
 
 
+def test_the_first_step_moves_a_weight_by_no_more_than_the_learning_rate(models, text, tmp_path):
+    checkpoint = Checkpoint(models[1])
+    network, settings = checkpoint.network("float32"), short(full=True)
+    layers = adapt(network, settings)
+    data = training_data(text, checkpoint.tokenizer().tokenizer, checkpoint.config, settings)
+    run = Training(network, Checkpoint(models[0]).network("float32"), data, settings, tmp_path, "one")
+    before = {name: layer.weight for name, layer in layers.items()}
+    run._step(nn.value_and_grad(network, training_loss))
+    for name, layer in layers.items():
+        moved, zero = mx.abs(layer.weight - before[name]), before[name] == 0
+        assert moved.max().item() == pytest.approx(settings.rate, rel=0.01)
+        assert mx.where(zero, moved, 0).max().item() == 0
+
+
 def test_training_brings_the_held_out_loss_down(models, text, tmp_path):
     record = recovered_copy(models[1], tmp_path / "out", text, steps=20, rank=8)
     found = record.recovery
