@@ -55,7 +55,8 @@ def command(
     candidates asks those.
     """
     from mlx_prune.cli.tables.study import legend, study_rows, study_table
-    from mlx_prune.report.write import write_report
+    from mlx_prune.report.data import read_study
+    from mlx_prune.report.write import write_report_of
     from mlx_prune.runs.folder import RunFolder
     from mlx_prune.study.about import read_about
 
@@ -81,8 +82,8 @@ def command(
         run_with_view(config, out, trust_remote_code=options["trust_remote_code"])
         warnings = data_warnings(config)
     warnings = (*warnings, *read_about(out).differences)
-    paths = write_report(out, min_answered=min_answered)
-    rows = study_rows(out, min_answered)
+    found = read_study(out, min_answered=min_answered)
+    paths, rows = write_report_of(found, out), study_rows(found)
     if as_json:
         emit_json(
             {

@@ -134,9 +134,20 @@ def _made(out: Path, config: StudyConfig, jobs: int | None, min_answered: float)
     from mlx_prune.cli.demo_result import DemoResult, other_versions, refuse_another_demo
     from mlx_prune.cli.study import run_with_view
     from mlx_prune.cli.tables.study import study_rows
-    from mlx_prune.report.write import write_report
 
     refuse_another_demo(out, config)
-    run_with_view(config, out, jobs=jobs)
-    paths = write_report(out, min_answered=min_answered)
-    return DemoResult(study_rows(out, min_answered), paths.finding, paths.page.name, other_versions(out))
+    run_with_view(config, out, jobs=jobs, meanwhile=_load_report)
+    from mlx_prune.report.data import read_study
+    from mlx_prune.report.write import write_report_of
+
+    study = read_study(out, min_answered=min_answered)
+    paths = write_report_of(study, out)
+    return DemoResult(study_rows(study), paths.finding, paths.page.name, other_versions(out))
+
+
+def _load_report() -> None:
+    """Import what the report is made with."""
+    import mlx_prune.report.write  # noqa: F401
+    from mlx_prune.report.figures.drawn import load_matplotlib
+
+    load_matplotlib()

@@ -13,10 +13,10 @@ from mlx_prune import words
 from mlx_prune._version import __version__
 from mlx_prune.cli.tables.study import SummaryRow
 from mlx_prune.errors import RecordsError
-from mlx_prune.report.words.finding import Finding
 from mlx_prune.store import write_json
 
 if TYPE_CHECKING:
+    from mlx_prune.report.words.finding import Finding
     from mlx_prune.study.config import StudyConfig
 
 FILE = "demo.json"
@@ -46,6 +46,8 @@ class DemoResult:
             found = json.loads((folder / FILE).read_text(encoding="utf-8"))
             if found["state"] != state:
                 return None
+            from mlx_prune.report.words.finding import Finding
+
             texts = {**found["finding"], **{name: tuple(found["finding"][name]) for name in _LISTS}}
             rows = [SummaryRow(**row) for row in found["rows"]]
             return cls(rows, Finding(**texts), found["page"], found["others"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,9 +115,10 @@ def command(
     from mlx_prune.cli.tables.study import legend, study_rows, study_table
 
     run_with_view(config, out, jobs=jobs, trust_remote_code=trust_remote_code)
+    from mlx_prune.report.data import read_study
     from mlx_prune.study.about import read_about
 
-    rows = study_rows(out, min_answered)
+    rows = study_rows(read_study(out, min_answered=min_answered))
     warnings = (*data_warnings(config), *read_about(out).differences)
     if as_json:
         emit_json({"study": out, "configurations": rows, "warnings": warnings})
@@ -146,9 +148,14 @@ def _init(context: click.Context, file: Path, as_json: bool) -> None:
 
 
 def run_with_view(
-    config: StudyConfig, out: Path, *, jobs: int | None = None, trust_remote_code: bool = False
+    config: StudyConfig,
+    out: Path,
+    *,
+    jobs: int | None = None,
+    trust_remote_code: bool = False,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
-    """Run what is not finished, showing the grid on a terminal."""
+    """Run what is not finished, showing the grid on a terminal; ``meanwhile`` as in ``run_study``."""
     from mlx_prune.cli.kept_out import keep_out
     from mlx_prune.study.runner import run_study
 
@@ -161,6 +168,7 @@ def run_with_view(
             progress=progress,
             watch=watch,
             begin=keep_out,
+            meanwhile=meanwhile,
         )
 
 

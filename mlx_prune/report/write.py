@@ -8,8 +8,8 @@ from pathlib import Path
 from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.report.changed import changed_answers
-from mlx_prune.report.data import read_study
-from mlx_prune.report.figures.draw import draw_figures, write_figures
+from mlx_prune.report.data import StudyData, read_study
+from mlx_prune.report.figures.drawn import draw_figures, write_figures
 from mlx_prune.report.figures.style import naming
 from mlx_prune.report.page.page import report_page
 from mlx_prune.report.tables.build import Tables, build_tables, write_tables
@@ -76,10 +76,18 @@ def write_report(
     Raises:
         RecordsError: If the folder holds no records, or damaged files, or cannot be written.
     """
-    folder = Path(study)
     progress(Progress("tables", 0, 1))
-    data, about = read_study(folder, min_answered=min_answered), read_about(folder)
-    tables = build_tables(data)
+    return write_report_of(
+        read_study(Path(study), min_answered=min_answered), study, png=png, progress=progress
+    )
+
+
+def write_report_of(
+    data: StudyData, study: str | Path, *, png: bool = False, progress: ProgressCallback = silent
+) -> ReportPaths:
+    """Write the report of a study that was read already; as :func:`write_report`."""
+    folder = Path(study)
+    about, tables = read_about(folder), build_tables(data)
     progress(Progress("tables", 1, 1))
     with naming(row.configuration for row in tables.overall.rows):
         figures = draw_figures(tables, png=png, progress=progress)

@@ -29,7 +29,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_prune.stats.clustered import clustered_wilson, paired_difference
 from mlx_prune.stats.perplexity import mean_added
 
 Floats = NDArray[np.float64]
@@ -196,6 +195,9 @@ def _mean(values: Floats) -> tuple[float, float, float]:
         return value, value, value
     if not math.isfinite(value):
         return value, math.nan, math.nan
+    # Imported here, since what reads a study's files need not wait for SciPy.
+    from mlx_prune.stats.clustered import paired_difference
+
     sums, counts = values.sum(axis=1), np.full(len(values), float(values.shape[1]))
     found = paired_difference(np.zeros_like(sums), counts, sums, counts, bounded=False)
     return value, float(found.low[0]), float(found.high[0])
@@ -203,6 +205,8 @@ def _mean(values: Floats) -> tuple[float, float, float]:
 
 def _share(hits: NDArray[np.bool_]) -> tuple[float, float]:
     """Wilson's interval of a share of tokens, over sequences."""
+    from mlx_prune.stats.clustered import clustered_wilson
+
     low, high = clustered_wilson(hits.sum(axis=1).astype(float), np.full(len(hits), float(hits.shape[1])))
     return float(low), float(high)
 

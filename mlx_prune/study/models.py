@@ -17,11 +17,9 @@ from mlx_prune.environment import physical_memory
 from mlx_prune.latency.timing import memory_bytes
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.job import write_copy
 from mlx_prune.pruning.mask_report import PruneReport
 from mlx_prune.pruning.methods.quantize import Quantization
 from mlx_prune.pruning.recipe import Recipe
-from mlx_prune.recovery.job import recover
 from mlx_prune.shares import memory_sharers
 from mlx_prune.study.candidates import describe
 from mlx_prune.study.config import StudyConfig
@@ -173,6 +171,9 @@ class ModelMaker:
         """Write the checkpoint of a configuration; what was done."""
         if name.label.trained:
             return self._recover(folder, name, progress)
+        # Imported here, as in _recover: what only masks weights starts without.
+        from mlx_prune.pruning.job import write_copy
+
         recipe, quantization = recipe_of(self._config, name), name.label.quantization
         model = self._dense.checkpoint
         dtype = "auto"
@@ -190,6 +191,9 @@ class ModelMaker:
 
     def _recover(self, folder: Path, name: Configuration, progress: ProgressCallback) -> PruningRecord:
         """Write a configuration that is trained back, each step in a folder until the next is done."""
+        from mlx_prune.pruning.job import write_copy
+        from mlx_prune.recovery.job import recover
+
         label, steps = name.label, self._config.recover
         before = dataclasses.replace(name, prune_method=str(label.untrained))
         untrained = self._folder_of(before, folder)

@@ -51,6 +51,7 @@ def run_study(
     progress: ProgressCallback = silent,
     watch: Callable[[StudyEvent], None] | None = None,
     begin: Callable[[], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> Path:
     """Run what of a study is not finished yet.
 
@@ -65,6 +66,8 @@ def run_study(
         watch: Told when a configuration starts and ends.
         begin: Called first in each of these processes: a function of a module, such as one that sets up
             logging.
+        meanwhile: Called once in this process, when the first of these processes has nothing left to do and
+            its core is free.
 
     Returns:
         The study folder, with ``study.toml``, ``runs/``, ``perplexity.json``, ``divergence.json``,
@@ -114,6 +117,7 @@ def run_study(
                     progress=progress,
                     tell=tell,
                     begin=begin,
+                    meanwhile=meanwhile,
                 )
             elif left:
                 from mlx_prune.study.work import Work

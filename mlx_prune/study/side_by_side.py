@@ -163,6 +163,7 @@ def run_side_by_side(
     progress: ProgressCallback,
     tell: Callable[[Configuration, str], None],
     begin: Callable[[], None] | None = None,
+    meanwhile: Callable[[], None] | None = None,
 ) -> None:
     """Run configurations of a study whose folder this process holds.
 
@@ -175,6 +176,7 @@ def run_side_by_side(
         progress: Told about the steps at hand.
         tell: Told of each configuration that it is "running" or "done".
         begin: Called first in each process.
+        meanwhile: Called once here, when a process has nothing left to do while others work.
 
     Raises:
         RecordsError: A process was ended from outside.
@@ -198,6 +200,9 @@ def run_side_by_side(
             for pipe in connection.wait(list(busy)):
                 assert isinstance(pipe, connection.Connection)
                 crew.hear(busy[pipe])
+            if meanwhile is not None and any(worker.task is None for worker in crew.workers):
+                meanwhile()
+                meanwhile = None
     except BaseException:
         for worker in crew.workers:
             worker.process.kill()

@@ -8,7 +8,6 @@ from functools import cached_property
 import mlx.core as mx
 
 from mlx_prune.bbq.items import Item, load_items
-from mlx_prune.cards.card import write_card
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.configuration import Configuration
@@ -16,10 +15,8 @@ from mlx_prune.latency.family import LatencyRow
 from mlx_prune.latency.run import bench
 from mlx_prune.latency.settings import BenchSettings
 from mlx_prune.progress import Progress, ProgressCallback
-from mlx_prune.pruning.saving import save
 from mlx_prune.runs.evaluate import evaluate
 from mlx_prune.runs.questions import Questions, choose_items
-from mlx_prune.study.card_results import results_of_study
 from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.data import wording
 from mlx_prune.study.finished import is_kept
@@ -85,6 +82,11 @@ class Work:
 
     def _keep(self, made: Made, name: Configuration) -> None:
         """Keep the checkpoint, with a card that shows what was measured."""
+        # Imported here, since starting a process would take a third longer with them.
+        from mlx_prune.cards.card import write_card
+        from mlx_prune.pruning.saving import save
+        from mlx_prune.study.card_results import results_of_study
+
         target = self.folder.checkpoint(name)
         if made.report is not None and not target.exists():
             save(made.loaded, target, made.report)

@@ -73,7 +73,7 @@ def test_quick_says_what_it_leaves_out_plain_carries_on_and_a_finished_demo_is_s
     assert "`mlxprune bench`" in meaning
     assert max(len(line.rstrip()) for line in plain.splitlines() if str(out) not in line) <= 80
 
-    for step in ("study.runner.run_study", "report.write.write_report"):
+    for step in ("study.runner.run_study", "report.write.write_report_of"):
         monkeypatch.setattr(f"mlx_prune.{step}", not_again)
     again = shown(["demo", "-o", out], capsys)
     assert again.splitlines()[:-2] == plain.splitlines()[:-2]

@@ -14,6 +14,7 @@ from silent_study import write_silent_study
 from mlx_prune.cli.main import run
 from mlx_prune.cli.tables.rates import ambiguous_table, strict_line
 from mlx_prune.cli.tables.study import legend, study_rows, study_table
+from mlx_prune.report.data import read_study
 from mlx_prune.runs.records import read_records
 from mlx_prune.stats.rates import from_table
 from mlx_prune.study.plan import ModelPlan, StudyPlan
@@ -34,7 +35,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_studys_table_shows_every_method_and_figure(width: int, mixed: Path) -> None:
-    rows = study_rows(mixed, 0.5)
+    rows = study_rows(read_study(mixed, min_answered=0.5))
     console = Console(width=width, color_system=None)
     with console.capture() as shown:
         console.print(study_table(rows))
@@ -74,7 +75,7 @@ def test_report_takes_a_floor_in_percent(silent: Path, capsys: Capture) -> None:
 
 
 def test_rates_of_gibberish_stand_in_brackets_struck_out(silent: Path) -> None:
-    rows = study_rows(silent, 0.5)
+    rows = study_rows(read_study(silent, min_answered=0.5))
     console = Console(width=100, color_system="standard", force_terminal=True)
     with console.capture() as shown:
         console.print(study_table(rows))

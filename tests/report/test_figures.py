@@ -17,7 +17,8 @@ from matplotlib.figure import Figure
 from mixed_study import MIXED, write_mixed_study
 from report_study import GRID, write_full_study
 
-from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, draw_figures, render
+from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, render
+from mlx_prune.report.figures.drawn import draw_figures
 from mlx_prune.report.figures.filling import Filling
 from mlx_prune.report.figures.panels import (
     CHANCE,

@@ -11,7 +11,8 @@ from page_parts import frontier_section
 from rich.console import Console
 
 from mlx_prune.cli.tables.frontier import FRONTIER_LEGEND, frontier_table
-from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure, draw, render
+from mlx_prune.report.figures.draw import FRONTIER, draw, render
+from mlx_prune.report.figures.drawn import DrawnFigure
 from mlx_prune.report.figures.style import MUTED, NARROW, WIDE
 from mlx_prune.report.words.finding import find
 from mlx_prune.report.write import report_tables

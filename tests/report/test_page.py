@@ -14,7 +14,8 @@ from report_study import GRID, write_full_study
 
 from mlx_prune.report.changed import changed_answers
 from mlx_prune.report.data import read_study
-from mlx_prune.report.figures.draw import FIGURES, DrawnFigure, draw, render
+from mlx_prune.report.figures.draw import FIGURES, draw, render
+from mlx_prune.report.figures.drawn import DrawnFigure
 from mlx_prune.report.figures.style import NARROW, TONES, WIDE
 from mlx_prune.report.page import grids
 from mlx_prune.report.page.drawings import drawing

@@ -10,7 +10,8 @@ import pytest
 from kept_texts import keep_texts
 from report_study import GRID, write_full_study
 
-from mlx_prune.report.figures.draw import FIGURES, draw_figures
+from mlx_prune.report.figures.draw import FIGURES
+from mlx_prune.report.figures.drawn import draw_figures
 from mlx_prune.report.figures.side_by_side import all_of, processes_to_draw
 from mlx_prune.report.write import report_tables
 

@@ -15,7 +15,6 @@ from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.recovery import training
 from mlx_prune.recovery.job import recover
 from mlx_prune.runs.settings import Bbq, Generation
-from mlx_prune.study import models
 from mlx_prune.study.config import (
     Grid,
     LatencyMeasure,
@@ -90,7 +89,7 @@ def test_a_kept_recovery_is_what_the_command_makes_of_the_kept_pruning(
         wrote.append(given)
         return recover(*given, **named)
 
-    monkeypatch.setattr(models, "recover", watched)
+    monkeypatch.setattr("mlx_prune.recovery.job.recover", watched)
     run_study(config, tmp_path)
     kept = tmp_path / "checkpoints" / "tiny-magnitude+recover-s50"
     assert wrote[0][0].path == tmp_path / "checkpoints" / "tiny-magnitude-s50"

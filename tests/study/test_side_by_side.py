@@ -72,7 +72,17 @@ def test_two_processes_leave_what_one_leaves_and_carry_on_after_one_was_killed(
 
     states: dict[str, str] = {}
     threads = os.environ.get("OPENBLAS_NUM_THREADS")
-    run_study(config, together, jobs=2, watch=lambda event: states.update({event.name.folder: event.state}))
+    unfinished: list[int] = []
+    run_study(
+        config,
+        together,
+        jobs=2,
+        watch=lambda event: states.update({event.name.folder: event.state}),
+        meanwhile=lambda: unfinished.append([*states.values()].count("running")),
+    )
+    # Once, when one process had nothing left to do, and mostly the other had.
+    assert len(unfinished) == 1
+    assert unfinished[0] < 2
     assert os.environ.get("OPENBLAS_NUM_THREADS") == threads
     assert memory_sharers() == 1
     assert states.pop(finished) == "there"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_prune import words
@@ -15,6 +14,7 @@ from mlx_prune.labels import NAMED, removes_weights
 
 if TYPE_CHECKING:
     from mlx_prune.cli.terminal.table import Cell
+    from mlx_prune.report.data import StudyData
 
 
 @dataclass(frozen=True)
@@ -69,16 +69,8 @@ class SummaryRow:
         return Configuration(self.model, self.method, self.target_sparsity, self.pattern)
 
 
-def study_rows(folder: Path, min_answered: float) -> list[SummaryRow]:
-    """One row per configuration of a finished study, in its order.
-
-    Args:
-        folder: Of the study.
-        min_answered: Rates of a smaller share of answers than this are marked.
-    """
-    from mlx_prune.report.data import read_study
-
-    study = read_study(folder, min_answered=min_answered)
+def study_rows(study: StudyData) -> list[SummaryRow]:
+    """One row per configuration of a finished study, in its order."""
     rows = []
     for run in study.runs:
         configuration, overall = run.configuration, run.rates.overall

@@ -1,17 +1,12 @@
-"""The figures of a report: which there are, their captions, and their files. All are drawn from tables."""
+"""The figures of a report: which there are, their captions, and how each is drawn, from tables alone."""
 
 from __future__ import annotations
 
-import gc
 import io
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.report.figures import change as figures_change
 from mlx_prune.report.figures import effects as figures_effects
 from mlx_prune.report.figures import frontier as figures_frontier
@@ -19,11 +14,9 @@ from mlx_prune.report.figures import groups as figures_groups
 from mlx_prune.report.figures import predictions as figures_predictions
 from mlx_prune.report.figures import rates as figures_rates
 from mlx_prune.report.figures import recovery as figures_recovery
-from mlx_prune.report.figures.side_by_side import all_of, processes_to_draw
-from mlx_prune.report.figures.style import NARROW, WIDE, Layout, lay_out, look
+from mlx_prune.report.figures.style import WIDE, Layout, lay_out, look
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.frontier import RULE
-from mlx_prune.store import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -227,10 +220,11 @@ FIGURES = (*STUDY_FIGURES, FRONTIER, *FURTHER_FIGURES)
 def draw(kind: FigureKind, tables: Tables, layout: Layout = WIDE) -> Figure | None:
     """Draw one figure in the common look; None if the tables lack what it needs."""
     with look():
-        return kind.draw(tables, layout) if _has_rows(kind, tables) else None
+        return kind.draw(tables, layout) if has_rows(kind, tables) else None
 
 
-def _has_rows(kind: FigureKind, tables: Tables) -> bool:
+def has_rows(kind: FigureKind, tables: Tables) -> bool:
+    """Whether no table that a figure needs is empty."""
     return all(len(tables[name]) for name in kind.needs)
 
 
@@ -245,96 +239,3 @@ def render(figure: Figure, file_format: str) -> bytes:
             settings = {"metadata": {"Software": None}, "pil_kwargs": {"compress_level": 3}}
         figure.savefig(out, format=file_format, **settings)
     return out.getvalue()
-
-
-@dataclass(frozen=True)
-class DrawnFigure:
-    """A figure of one study.
-
-    Attributes:
-        kind: Which.
-        svg: As a drawing, for pages, slides and documents.
-        narrow_svg: One panel per row, for phones.
-        png: The same as ``svg``, as a picture; None unless asked for.
-    """
-
-    kind: FigureKind
-    svg: bytes
-    narrow_svg: bytes
-    png: bytes | None = None
-
-
-def draw_figures(
-    tables: Tables, *, png: bool = False, progress: ProgressCallback = silent, processes: int | None = None
-) -> list[DrawnFigure]:
-    """Draw every figure that the tables allow.
-
-    Args:
-        tables: What :func:`mlx_prune.report.write.report_tables` returns.
-        png: Also as pictures.
-        progress: Called with stage "figures".
-        processes: To draw in; None for what the machine allows. They draw the same.
-    """
-    kinds = [kind for kind in FIGURES if _has_rows(kind, tables)]
-    tasks = [
-        partial(_drawn, kind, tables, layout, formats)
-        for kind in kinds
-        for layout, formats in ((WIDE, ("svg", "png") if png else ("svg",)), (NARROW, ("svg",)))
-    ]
-    if tasks:
-        # Once, and not by each process.
-        import matplotlib.backends.backend_agg
-        import matplotlib.backends.backend_svg
-        import matplotlib.figure  # noqa: F401
-
-    def begin(number: int) -> None:
-        progress(Progress("figures", number // 2, len(kinds), kinds[number // 2].name))
-
-    found = all_of(tasks, processes or processes_to_draw(len(tasks)), begin)
-    progress(Progress("figures", len(kinds), len(kinds)))
-    return [
-        DrawnFigure(kind, wide[0], narrow[0], wide[1] if png else None)
-        for kind, wide, narrow in zip(kinds, found[::2], found[1::2], strict=True)
-        if wide is not None and narrow is not None
-    ]
-
-
-def _drawn(kind: FigureKind, tables: Tables, layout: Layout, formats: tuple[str, ...]) -> list[bytes] | None:
-    """A figure in some formats; it is gone from memory when this returns, which many panels fill."""
-    with _garbage_kept():
-        figure = draw(kind, tables, layout)
-        found = None if figure is None else [render(figure, name) for name in formats]
-        del figure
-    return found
-
-
-@contextmanager
-def _garbage_kept() -> Iterator[None]:
-    """Collect garbage once, at the end, and only what was made inside.
-
-    A figure is so many small objects that looking for garbage among them, and among all that was imported
-    before, would be a quarter of its cost.
-    """
-    if not gc.isenabled():
-        yield
-        return
-    gc.freeze()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-        gc.collect()
-        gc.unfreeze()
-
-
-def write_figures(figures: Iterable[DrawnFigure], folder: Path) -> list[Path]:
-    """Write figures as SVG, and as PNG where they were drawn so, into a folder; returns the files written."""
-    written = []
-    for figure in figures:
-        for suffix, data in (("svg", figure.svg), ("png", figure.png)):
-            if data is not None:
-                path = folder / f"{figure.kind.name}.{suffix}"
-                write_atomically(path, data)
-                written.append(path)
-    return written

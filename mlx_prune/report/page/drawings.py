@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from mlx_prune.report.figures.draw import DrawnFigure, FigureKind
+from mlx_prune.report.figures.draw import FigureKind
+from mlx_prune.report.figures.drawn import DrawnFigure
 from mlx_prune.report.figures.style import TONES
 
 _COLORS = re.compile("|".join(tone.light for tone in TONES), re.IGNORECASE)

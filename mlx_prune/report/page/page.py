@@ -15,7 +15,8 @@ from mlx_prune._version import __version__
 from mlx_prune.cards.citation import CITATION
 from mlx_prune.checkpoint.invented import DEMO
 from mlx_prune.report.changed import NOTHING_CHANGED, ChangedAnswers, ChangedBy, ChangedItem
-from mlx_prune.report.figures.draw import FRONTIER, DrawnFigure
+from mlx_prune.report.figures.draw import FRONTIER
+from mlx_prune.report.figures.drawn import DrawnFigure
 from mlx_prune.report.figures.panels import sparsity_axis
 from mlx_prune.report.figures.style import TONES, method_style
 from mlx_prune.report.page import answers, grids

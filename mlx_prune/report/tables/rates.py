@@ -183,7 +183,9 @@ class Entropy(Rated):
     def of_study(cls, data: StudyData) -> Iterator[Entropy]:
         """Entropy of the answers."""
         for run in data.runs:
-            bits = float(special.entr(run.letters / run.letters.sum()).sum() / math.log(2))
+            with np.errstate(invalid="ignore"):
+                shares = run.letters / run.letters.sum()
+            bits = float(special.entr(shares).sum() / math.log(2))
             yield Entropy(**rated(data, run.configuration), response_entropy=bits)
 
 
