@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_prune import words
-from mlx_prune.labels import DENSE, NAMED, Label, family, known_label, method_order, parse_label
+from mlx_prune.kinds import family, method_order
+from mlx_prune.labels import DENSE, NAMED, Label, known_label, parse_label
 
 COLUMNS = ("model", "prune_method", "pattern", "sparsity")
 """The columns that name a configuration in records, tables and JSON, in their order there."""

@@ -4,6 +4,8 @@ A label is a base and modifiers joined by "+", in one fixed order, so that a con
 ``wanda``, ``wanda+owl``, ``width+heads+repair``, ``depth+contiguous``, ``q4``, ``wanda+q4``, ``width+mxfp4``;
 ``recover`` behind a pruning says that it was trained back, before any quantization: ``wanda+recover+q4``.
 At the end, behind a quantization, it says that adapters were trained beside the bits: ``wanda+q4+recover``.
+``@`` behind what looks at a calibration text names another than a study's first: ``wanda+owl@chat+recover``,
+``wanda@chat+q4``, ``q4+gptq@chat``.
 Records may come from other tools: what is asked of a method by its name takes an unknown one as a method of
 its own. Nothing here needs MLX.
 """
@@ -27,6 +29,8 @@ NAMED = "named"
 
 # What is a folder's name everywhere, and stands in a sentence, a list and a legend without quotes.
 _FREE_NAME = re.compile(r"[^\W_](?:[\w .+-]{0,58}[\w+-])?")
+# Part of a folder's name, on file systems that do not tell large letters from small ones, too.
+_TEXT_NAME = re.compile(r"[a-z][a-z0-9_-]{0,29}")
 _UNFIT = re.compile(r"[^\w.+-]+")
 
 
@@ -72,6 +76,7 @@ class Label:
         quantization: The last step, if any.
         recovered: Whether it was trained back after pruning.
         adapted: Whether it was trained back after quantization, by adapters beside the bits.
+        calibration: The name of the calibration text; None for a study's first.
     """
 
     base: str
@@ -79,6 +84,14 @@ class Label:
     quantization: BitFormat | None = None
     recovered: bool = False
     adapted: bool = False
+    calibration: str | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether pruning, or the quantizer, looks at a calibration text."""
+        if self.base == DENSE:
+            return self.quantization is not None and self.quantization.learned
+        return "calibration" in methods()[self.base].settings_with(self.modifiers)
 
     @property
     def masked(self) -> bool:
@@ -98,8 +111,9 @@ class Label:
 
     @property
     def pruned(self) -> str:
-        """The label of what was pruned alone: "wanda+owl", or "dense"."""
-        return "+".join((self.base, *self.modifiers))
+        """The label of what was pruned alone: "wanda+owl@chat", or "dense"."""
+        text = f"@{self.calibration}" if self.calibration and self.base != DENSE else ""
+        return "+".join((self.base, *self.modifiers)) + text
 
     @property
     def trained(self) -> bool:
@@ -122,8 +136,10 @@ class Label:
         """The label as it is recorded."""
         if self.quantization is None:
             return self.unquantized
-        before = [] if self.base == DENSE else [self.unquantized]
-        return "+".join([*before, self.quantization.label, *([RECOVER] if self.adapted else [])])
+        bits, before = self.quantization.label, [self.unquantized]
+        if self.base == DENSE:
+            bits, before = bits + (f"@{self.calibration}" if self.calibration else ""), []
+        return "+".join([*before, bits, *([RECOVER] if self.adapted else [])])
 
 
 def parse_label(text: str) -> Label:
@@ -138,7 +154,7 @@ def parse_label(text: str) -> Label:
     """
     if text == DENSE:
         return Label(DENSE)
-    words = text.split("+")
+    words, calibration = _without_text(text)
     trained = words[-1:] == [RECOVER]
     words = words[:-1] if trained else words
     # How bits were chosen is a second word: "q4+gptq".
@@ -173,10 +189,43 @@ def parse_label(text: str) -> Label:
     for first, second in itertools.pairwise(found):
         if first.field == second.field:
             raise RecipeError(f"In {text!r}, {first.name} and {second.name} exclude each other.")
-    label = Label(base, tuple(word.name for word in found), last, recovered, adapted)
+    label = Label(base, tuple(word.name for word in found), last, recovered, adapted, calibration)
+    if calibration is not None and not label.calibrated:
+        what = replace(label, recovered=False, adapted=False, calibration=None)
+        raise RecipeError(
+            f"In {text!r}, {what} looks at no calibration text, so @{calibration} would be ignored; leave it "
+            "out."
+        )
     if str(label) != text:
         raise RecipeError(f"{text!r} is written {str(label)!r}, so that a configuration has one name.")
     return label
+
+
+def _without_text(text: str) -> tuple[list[str], str | None]:
+    """The words of a label without the name of a calibration text, and that name."""
+    words, found = [], []
+    for word in text.split("+"):
+        bare, at, name = word.partition("@")
+        words.append(bare)
+        found += [name] if at else []
+    if len(found) > 1:
+        raise RecipeError(f"In {text!r}, a calibration text is named twice; name one.")
+    if found:
+        require_text_name(found[0])
+    return words, found[0] if found else None
+
+
+def require_text_name(name: str) -> None:
+    """Refuse a name for a calibration text that cannot stand in a label and in a folder's name.
+
+    Raises:
+        RecipeError: It has other characters.
+    """
+    if _TEXT_NAME.fullmatch(name) is None:
+        raise RecipeError(
+            f"{name!r} cannot be the name of a calibration text: it has at most 30 small letters, digits, _ "
+            "and -, and begins with a letter."
+        )
 
 
 @cached
@@ -249,66 +298,3 @@ def _quantization(word: str) -> BitFormat | None:
 def _hint(word: str) -> str:
     formats = [word for method in methods(QUANTIZATION).values() for word in method.known_words()]
     return nearest(word, [*methods(MASK, STRUCTURE), *modifiers(), RECOVER, *formats])
-
-
-def families() -> tuple[str, ...]:
-    """Kinds of methods in the order of a report; what is quantized and nothing else is a kind of its own."""
-    return (DENSE, *methods(MASK), *methods(STRUCTURE), QUANTIZED)
-
-
-def family(method: str) -> str:
-    """The kind of a method: its base, "quantized" for a quantization alone, or an unknown method itself."""
-    label = known_label(method)
-    if label is None:
-        return method
-    return QUANTIZED if label.base == DENSE and label.quantization is not None else label.base
-
-
-def only_quantized(method: str) -> bool:
-    """Whether the model was quantized and nothing else, so that no sparsity goes with its name."""
-    return family(method) == QUANTIZED
-
-
-def removes_weights(method: str) -> bool:
-    """Whether neurons, heads or blocks are gone, so that the target is a share of these."""
-    label = known_label(method)
-    return label is not None and label.structured
-
-
-def keeps_form(method: str) -> bool:
-    """Whether the model computes with the dense model's shapes and types, so that it cannot differ in time.
-
-    So it is where single weights were set to zero and nothing else was done; of unknown methods nobody knows.
-    """
-    label = known_label(method)
-    return label is not None and not label.structured and label.quantization is None
-
-
-def leaves_dose(method: str) -> bool:
-    """Whether the target sparsity is a share of weights set to zero, comparable between methods.
-
-    Not so for removed neurons or blocks, nor where quantization came on top.
-    """
-    label = known_label(method)
-    return label is None or (label.masked and label.quantization is None)
-
-
-def method_order(method: str) -> tuple[int, bool, str, bool, int, str]:
-    """Sort key: by family, plain before modified, unquantized before quantized, many bits before few.
-
-    What is no label comes last, by name, numbers in names by their size.
-    """
-    label = known_label(method)
-    if label is None:
-        by_size = re.sub(r"\d+", lambda number: number[0].zfill(20), method.casefold())
-        return len(families()), False, by_size, False, 0, method
-    quantization = label.quantization
-    bits = 0 if quantization is None else quantization.bits or 0
-    return (
-        families().index(family(method)),
-        bool(label.modifiers),
-        "+".join(label.modifiers),
-        quantization is not None,
-        -bits,
-        method,
-    )

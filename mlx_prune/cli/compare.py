@@ -122,7 +122,8 @@ def _study(named: Sequence[tuple[str | None, str]], options: dict[str, Any]) -> 
     from mlx_prune.labels import free_name
     from mlx_prune.paths import short_name
     from mlx_prune.study.candidates import require_there
-    from mlx_prune.study.config import Grid, LatencyMeasure, PerplexityMeasure, StudyConfig
+    from mlx_prune.study.config import Grid, StudyConfig
+    from mlx_prune.study.measures import LatencyMeasure, PerplexityMeasure
     from mlx_prune.study.rows import StudyCheckpoint, StudyModel
 
     (name, dense), *candidates = named

@@ -17,10 +17,11 @@ from mlx_prune.activations.calibration import Calibration
 from mlx_prune.bbq.words import PromptWords
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecipeError
-from mlx_prune.labels import DENSE, Label, nearest, parse_label
+from mlx_prune.labels import DENSE, Label, nearest, parse_label, require_text_name
 from mlx_prune.pruning.recipe import parse_pattern
 from mlx_prune.recovery.settings import Recovery
-from mlx_prune.runs.settings import DEFAULT_TOP, Bbq, Generation, require_from
+from mlx_prune.runs.settings import Bbq, Generation
+from mlx_prune.study.measures import DivergenceMeasure, LatencyMeasure, PerplexityMeasure
 from mlx_prune.study.rows import StudyCheckpoint, StudyModel, require_distinct
 from mlx_prune.toml_files import read_toml
 
@@ -66,63 +67,6 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class PerplexityMeasure:
-    """Perplexity on held-out text.
-
-    Attributes:
-        enabled: Whether it is measured.
-        text: "tulu", "hub:ORG/NAME..." or a text or JSONL file; without one it is the embedded text for the
-            embedded model, and any other needs a name.
-        sequences: How many; without a number what the text holds, at most 256.
-        sequence_length: Tokens of each; without a number 512, or what the model takes.
-    """
-
-    enabled: bool = True
-    text: str | None = None
-    sequences: int | None = None
-    sequence_length: int | None = None
-
-    def __post_init__(self) -> None:
-        require_from(1, "sequences", self.sequences)
-        require_from(2, "sequence_length", self.sequence_length)
-
-
-@dataclass(frozen=True)
-class DivergenceMeasure:
-    """Distance from the dense model's predictions, on the text of perplexity and in the same pass over it.
-
-    Attributes:
-        enabled: Without perplexity it is not measured in any case.
-        top: Likeliest tokens of which the dense probabilities are kept.
-    """
-
-    enabled: bool = True
-    top: int = DEFAULT_TOP
-
-    def __post_init__(self) -> None:
-        require_from(1, "top", self.top)
-
-
-@dataclass(frozen=True)
-class LatencyMeasure:
-    """Time of an answer against the dense model, in turn with it.
-
-    Attributes:
-        enabled: Whether it is measured.
-        items: Questions that are timed.
-        rounds: Times that each is.
-    """
-
-    enabled: bool = True
-    items: int = 20
-    rounds: int = 3
-
-    def __post_init__(self) -> None:
-        require_from(1, "items", self.items)
-        require_from(1, "rounds", self.rounds)
-
-
-@dataclass(frozen=True)
 class RecoverStep(Recovery):
     """How methods with ``+recover`` are trained back (:class:`~mlx_prune.recovery.settings.Recovery`).
 
@@ -148,6 +92,8 @@ class StudyConfig:
         models: Dense models: folders, Hub ids or "demo"; or a table that gives each a name of its own.
         name: Of the study, in its report.
         grid: What every model is put through.
+        calibrations: Further calibration texts, by names of the user's; a method takes the one that its label
+            names behind an @, "wanda@chat", and is a row of its own beside "wanda".
         recover: How methods with ``+recover`` are trained back.
         save_checkpoints: Keep each pruned model, under checkpoints/ in the study's folder.
         checkpoints: Checkpoints that are there already, of any tool, and are measured beside the grid.
@@ -159,6 +105,7 @@ class StudyConfig:
     name: str = "study"
     grid: Grid = field(default_factory=Grid)
     calibration: Calibration = field(default_factory=Calibration)
+    calibrations: Mapping[str, Calibration] = field(default_factory=dict)
     recover: RecoverStep = field(default_factory=RecoverStep)
     bbq: Bbq = field(default_factory=Bbq)
     prompt: PromptWords | None = None
@@ -174,7 +121,12 @@ class StudyConfig:
         models = tuple(StudyModel(one) if isinstance(one, str) else one for one in self.models)
         object.__setattr__(self, "models", models)
         require_distinct(models, self.checkpoints)
+        for name in self.calibrations:
+            require_text_name(name)
+            if name in {one.name for one in dataclasses.fields(Calibration)}:
+                raise RecipeError(f"a calibration text cannot be called {name}, which is a key; rename it.")
         for method in self.grid.methods:
+            self.calibration_of(parse_label(method))
             if parse_label(method) == Label(DENSE):
                 raise RecipeError("the dense model is always part of a study; leave it out of the methods.")
             if parse_label(method).adapted and self.recover.full:
@@ -197,6 +149,20 @@ class StudyConfig:
     def recovers(self) -> bool:
         """Whether a method of the grid is trained back."""
         return any(parse_label(method).trained for method in self.grid.methods)
+
+    def calibration_of(self, label: Label) -> Calibration:
+        """The calibration text of a method.
+
+        Raises:
+            RecipeError: There is none of that name.
+        """
+        name = label.calibration
+        if name is None:
+            return self.calibration
+        if name not in self.calibrations:
+            end = nearest(name, self.calibrations) if self.calibrations else "; add the section."
+            raise RecipeError(f"{label}: there is no section [calibration.{name}]{end}")
+        return self.calibrations[name]
 
     def checkpoint(self, name: Configuration) -> StudyCheckpoint | None:
         """The checkpoint that a configuration is, or None for one of the grid."""
@@ -272,6 +238,16 @@ def config_from_dict(data: dict[str, Any], where: str = "study") -> StudyConfig:
     """Build a :class:`StudyConfig` from nested dictionaries; see :func:`read_config` for the errors."""
     if "models" not in data:
         raise DataError(f"{where}: `models` is missing; name at least one, such as models = ['demo'].")
+    if "calibrations" in data:
+        raise DataError(f"{where}: unknown key 'calibrations'{nearest('calibrations', ['calibration'])}")
+    texts = data.get("calibration")
+    if isinstance(texts, dict):
+        named = {name: keys for name, keys in texts.items() if isinstance(keys, dict)}
+        built = {
+            name: _build(Calibration, keys, f"{where}: calibration.{name}") for name, keys in named.items()
+        }
+        first = {key: value for key, value in texts.items() if key not in named}
+        data = {**data, "calibration": first, "calibrations": built}
     config = _build(StudyConfig, data, where)
     assert isinstance(config, StudyConfig)
     return config
@@ -288,6 +264,8 @@ def config_to_dict(config: StudyConfig) -> dict[str, Any]:
     stripped: dict[str, Any] = strip(dataclasses.asdict(config))
     # As most people write it.
     stripped["models"] = [row["path"] if list(row) == ["path"] else row for row in stripped["models"]]
+    # One section for all texts.
+    stripped["calibration"] |= stripped.pop("calibrations")
     for name in ("checkpoints", "layers"):
         if not stripped[name]:
             del stripped[name]
@@ -312,6 +290,8 @@ def _build(kind: type[Any], data: dict[str, Any], where: str) -> Any:
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
+        if isinstance(value, typing.cast(type[Any], hint)):
+            return value
         if hint is StudyModel and isinstance(value, str):
             value = {"path": value}
         if not isinstance(value, dict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.bbq.wording import Wording, read_wording, wording_of
 from mlx_prune.checkpoint.invented import (
     CALIBRATION_TEXT,
@@ -25,7 +26,7 @@ _FROM_THE_HUB = ("hub", "tulu", "c4")
 _WHERE = {
     QUESTIONS: "source in [bbq]",
     HELD_OUT_TEXT: "text in [perplexity]",
-    CALIBRATION_TEXT: "source in [calibration]",
+    CALIBRATION_TEXT: "source in [calibration",
 }
 
 
@@ -35,20 +36,28 @@ def with_named_data(config: StudyConfig) -> StudyConfig:
     Raises:
         DataError: A model other than the embedded one lacks one that the study needs; nothing is loaded yet.
     """
-    needed = _needed(config)
+    needed, texts = _needed(config), _texts(config)
 
     def source(data: Data, said: str | Path | None) -> str | None:
         if data in needed:
-            models = config.paths if data is not CALIBRATION_TEXT else [model.path for model in config.models]
-            return named_for_all(data, said, models, _WHERE[data])
+            return named_for_all(data, said, config.paths, _WHERE[data])
         return None if said is None else str(said)
 
-    bbq, perplexity, calibration = config.bbq, config.perplexity, config.calibration
+    def text(name: str | None, said: Calibration) -> Calibration:
+        found = None if said.source is None else str(said.source)
+        if name in texts:
+            where = _WHERE[CALIBRATION_TEXT] + (f".{name}]" if name else "]")
+            models = [model.path for model in config.models]
+            found = named_for_all(CALIBRATION_TEXT, said.source, models, where)
+        return dataclasses.replace(said, source=found)
+
+    bbq, perplexity = config.bbq, config.perplexity
     return dataclasses.replace(
         config,
         bbq=dataclasses.replace(bbq, source=source(QUESTIONS, bbq.source)),
         perplexity=dataclasses.replace(perplexity, text=source(HELD_OUT_TEXT, perplexity.text)),
-        calibration=dataclasses.replace(calibration, source=source(CALIBRATION_TEXT, calibration.source)),
+        calibration=text(None, config.calibration),
+        calibrations={name: text(name, said) for name, said in config.calibrations.items()},
     )
 
 
@@ -61,6 +70,7 @@ def require_sources(config: StudyConfig) -> None:
     if config.bbq.wording is not None:
         read_wording(config.bbq.wording)
     sources = list(_needed(config).items())
+    sources += [(CALIBRATION_TEXT, text.source) for text in _texts(config).values()]
     if config.recovers:
         sources.append((CALIBRATION_TEXT, config.recover.data))
     for data, source in sources:
@@ -90,32 +100,39 @@ def wording(config: StudyConfig) -> Wording:
 
 def from_the_hub(config: StudyConfig) -> tuple[str, ...]:
     """The data that come from the Hub, as the study names them."""
-    sources = [str(source) for source in _needed(config).values() if source is not None]
+    used = [*_needed(config).values(), *(text.source for text in _texts(config).values())]
+    sources = dict.fromkeys(str(source) for source in used if source is not None)
     return tuple(source for source in sources if source in _FROM_THE_HUB or is_hub(source))
 
 
 def data_warnings(config: StudyConfig) -> tuple[str, ...]:
     """Sentences about embedded data that a model other than the embedded one is measured on."""
-    sources = _needed(with_named_data(config))
-    of_checkpoints = {data: source for data, source in sources.items() if data is not CALIBRATION_TEXT}
+    config = with_named_data(config)
+    of_checkpoints = _needed(config)
+    invented = [text.source for text in _texts(config).values() if text.source == DEMO]
+    sources = of_checkpoints | ({CALIBRATION_TEXT: DEMO} if invented else {})
     found = [sentence for model in config.models for sentence in warnings_for(model.path, sources)]
     found += [sentence for row in config.checkpoints for sentence in warnings_for(row.path, of_checkpoints)]
     return tuple(dict.fromkeys(found))
 
 
 def _needed(config: StudyConfig) -> dict[Data, str | Path | None]:
-    """The kinds of data that the study uses, and what its file names for each."""
+    """The questions and the text of perplexity, as far as they are used, and what the file names for each."""
     needed: dict[Data, str | Path | None] = {QUESTIONS: config.bbq.source}
     if config.perplexity.enabled:
         needed[HELD_OUT_TEXT] = config.perplexity.text
-    names = config.configurations(config.models[0].label)
-    recipes = (recipe_of(config, name) for name in names)
-    bits = (name.label.quantization for name in names if not name.is_named)
-    learned = config.recovers and config.recover.data is None
-    if (
-        learned
-        or any(recipe is not None and recipe.calibration is not None for recipe in recipes)
-        or any(form is not None and form.learned for form in bits)
-    ):
-        needed[CALIBRATION_TEXT] = config.calibration.source
     return needed
+
+
+def _texts(config: StudyConfig) -> dict[str | None, Calibration]:
+    """The calibration texts that are used, by name; the first one has none."""
+    used: dict[str | None, Calibration] = {}
+    for name in config.configurations(config.models[0].label):
+        if name.is_named:
+            continue
+        recipe, label = recipe_of(config, name), name.label
+        learned = label.quantization is not None and label.quantization.learned
+        trained = label.trained and config.recover.data is None
+        if learned or trained or (recipe is not None and recipe.calibration is not None):
+            used[label.calibration] = config.calibration_of(label)
+    return used

@@ -9,7 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.passes import ActivationStatistics, calibrate
+from mlx_prune.cards.card import write_card
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.configuration import Configuration
@@ -112,7 +114,7 @@ class ModelMaker:
         self._config = config
         self._study = study
         self._dense = dense
-        self._statistics: ActivationStatistics | None = None
+        self._statistics: dict[Calibration, ActivationStatistics] = {}
         self._work = study.work
 
     @contextmanager
@@ -130,7 +132,8 @@ class ModelMaker:
             yield self._given(name, progress)
         elif not name.written:
             assert isinstance(recipe, Recipe)
-            yield self._masked(recipe, progress)
+            made = self._masked(recipe, progress)
+            yield dataclasses.replace(made, record=_named(made.record, name))
         else:
             keep = self._config.save_checkpoints
             folder = self._study.checkpoint(name)
@@ -157,11 +160,12 @@ class ModelMaker:
     def _masked(self, recipe: Recipe, progress: ProgressCallback) -> Made:
         statistics = None
         if recipe.allocation is not None or recipe.masks_from_dense:
-            if self._statistics is None:
-                self._statistics = calibrate(
-                    self._dense.loaded(), recipe.calibration, seed=recipe.seed or 0, progress=progress
+            text = recipe.calibration or Calibration()
+            if text not in self._statistics:
+                self._statistics[text] = calibrate(
+                    self._dense.loaded(), text, seed=recipe.seed or 0, progress=progress
                 )
-            statistics = self._statistics
+            statistics = self._statistics[text]
         pruned = self._dense.to_prune()
         report = prune(pruned, recipe, statistics=statistics, progress=progress)
         size = pruned.checkpoint.shards.nbytes
@@ -180,14 +184,15 @@ class ModelMaker:
         if recipe is not None and recipe.calibration is not None:
             dtype = self._config.generation.dtype
         if isinstance(quantization, Quantization) and quantization.learned:
-            text, seed = self._config.calibration, self._config.grid.seed
+            text, seed = self._config.calibration_of(name.label), self._config.grid.seed
             quantization = dataclasses.replace(quantization, calibration=text, seed=seed)
         if quantization is not None and recipe is not None:
             # What this configuration is without the quantization may lie there already.
             pruned = self._study.checkpoint(dataclasses.replace(name, prune_method=name.label.pruned))
             if pruned.is_dir():
                 model, recipe = Checkpoint(pruned, model.trust_remote_code), None
-        return write_copy(model, folder, recipe, quantization, dtype=dtype, progress=progress).record
+        record = write_copy(model, folder, recipe, quantization, dtype=dtype, progress=progress).record
+        return record_under(name, folder, record)
 
     def _recover(self, folder: Path, name: Configuration, progress: ProgressCallback) -> PruningRecord:
         """Write a configuration that is trained back, each step in a folder until the next is done."""
@@ -197,7 +202,9 @@ class ModelMaker:
         label, steps = name.label, self._config.recover
         before = dataclasses.replace(name, prune_method=str(label.untrained))
         untrained = self._folder_of(before, folder)
-        if not untrained.is_dir():
+        if untrained.is_dir():
+            record_under(before, untrained, PruningRecord.read(untrained))
+        else:
             self._write(untrained, before, progress)
         # Student and teacher are in memory meanwhile.
         self._dense.let_go()
@@ -208,7 +215,7 @@ class ModelMaker:
         record = recover(
             Checkpoint(untrained, self._dense.checkpoint.trust_remote_code),
             recovered,
-            data=steps.data or self._config.calibration.source,
+            data=steps.data or self._config.calibration_of(label).source,
             teacher=steps.teacher or self._dense.checkpoint,
             settings=steps.settings,
             dtype=self._config.generation.dtype,
@@ -226,3 +233,22 @@ class ModelMaker:
         """Where a checkpoint lies if it is kept, or else while this process makes another of it."""
         kept = self._study.checkpoint(name)
         return kept if kept.is_dir() else self._work / f"{on_the_way_to.name}.from.{kept.name}"
+
+
+def record_under(name: Configuration, folder: Path, record: PruningRecord) -> PruningRecord:
+    """The record of a folder, which says by which of a study's calibration texts it was made.
+
+    The name of a text is the study's own: what pruned the model knows the text alone.
+    """
+    named = _named(record, name)
+    assert named is not None
+    if named is not record:
+        named.write(folder)
+        write_card(folder)
+    return named
+
+
+def _named(record: PruningRecord | None, name: Configuration) -> PruningRecord | None:
+    if record is None or name.label.calibration is None or record.method == name.prune_method:
+        return record
+    return record.with_entries(method=name.prune_method)

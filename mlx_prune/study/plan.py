@@ -199,23 +199,25 @@ def _measured(
     text = config.perplexity
     length = text.sequence_length or min(DEFAULT_LENGTH, positions or DEFAULT_LENGTH)
     fixed = took.token_s * length * (text.sequences or DEFAULT_SEQUENCES) if text.enabled else 0.0
-    calibration = config.calibration
-    length = calibration.sequence_length or min(CALIBRATION_LENGTH, positions or CALIBRATION_LENGTH)
-    once = took.token_s * length * (calibration.samples or CALIBRATION_SAMPLES)
     training = took.token_s * _training_tokens(config, positions)
     seconds = sum(
         took.record_s * per_run
         + fixed
-        + once * _passes(config, name)
+        + took.token_s * _calibration_tokens(config, name, positions)
         + training * (not name.is_named and name.label.trained)
         for name in names
     )
     return seconds, len(asked)
 
 
-def _passes(config: StudyConfig, name: Configuration) -> int:
+def _calibration_tokens(config: StudyConfig, name: Configuration, positions: int | None) -> int:
+    """Tokens of the forward passes over the calibration text."""
     recipe = recipe_of(config, name)
-    return 0 if recipe is None or recipe.calibration is None else _PASSES[str(recipe.statistics)]
+    if recipe is None or recipe.calibration is None:
+        return 0
+    text = recipe.calibration
+    length = text.sequence_length or min(CALIBRATION_LENGTH, positions or CALIBRATION_LENGTH)
+    return _PASSES[str(recipe.statistics)] * length * (text.samples or CALIBRATION_SAMPLES)
 
 
 def _training_tokens(config: StudyConfig, positions: int | None) -> int:

@@ -26,7 +26,7 @@ def recipe_of(config: StudyConfig, name: Configuration) -> Recipe | StructuredRe
         "scope": grid.scope,
         "statistics": grid.statistics,
         "seed": grid.seed,
-        "calibration": config.calibration,
+        "calibration": config.calibration_of(label),
     }
     taken = method.settings_with(label.modifiers)
     asked = {setting: value for setting, value in given.items() if setting in taken}

@@ -181,7 +181,12 @@ def _write_config(study: StudyFolder, config: StudyConfig) -> None:
         raise RecordsError(
             f"{study.path} holds a study with other settings ({', '.join(differing)}); choose another folder."
         )
-    write_atomically(study.file, tomli_w.dumps(config_to_dict(config)).encode())
+    content = config_to_dict(config)
+    # What was calibrated on a text stays so: its section is kept, too, while no method asks for it.
+    texts = study.settings.get("calibration", {}).items()
+    earlier = {name: own for name, own in texts if isinstance(own, dict)}
+    content["calibration"] = earlier | content["calibration"]
+    write_atomically(study.file, tomli_w.dumps(content).encode())
 
 
 def differences(found: Mapping[str, Any], config: StudyConfig) -> list[str]:
@@ -195,16 +200,26 @@ def differences(found: Mapping[str, Any], config: StudyConfig) -> list[str]:
     differing = []
     for key in sorted({*found, *wanted} - set(_MAY_GROW)):
         left, right = found.get(key, {}), wanted.get(key, {})
+        if key == "calibration":
+            left, right = _same_texts(left, right), _same_texts(right, left)
         if key == "recover" and not (left and right):
             continue  # nothing was trained back, or is to be
         for inner in sorted({*left, *right}):
             if key == "grid" and inner in _GRID_MAY_GROW:
                 continue
-            if (key, inner) == ("calibration", "source") and left.get(inner) is None:
+            if key == "calibration" and inner.endswith("source") and left.get(inner) is None:
                 continue  # nothing was calibrated so far
             if left.get(inner) != right.get(inner):
                 differing.append(f"{key}.{inner}: there {left.get(inner)!r}, now {right.get(inner)!r}")
     return differing
+
+
+def _same_texts(texts: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a section of texts, without those that only it names: a study may gain texts."""
+    keys = {name: value for name, value in texts.items() if not isinstance(value, dict)}
+    for name in sorted(texts.keys() & others.keys() - keys.keys()):
+        keys |= {f"{name}.{key}": value for key, value in texts[name].items()}
+    return keys
 
 
 def _repeated(names: list[str]) -> str:

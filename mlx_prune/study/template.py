@@ -19,6 +19,7 @@ _WIDTH = 100
 _MODELS = "demo"
 # Of what has no default, an example that is commented out.
 _EXAMPLE_LAYERS = {"*.down_proj": 30}
+_EXAMPLE_TEXT = ("chat", "path/to/chat.jsonl")
 _EXAMPLE_CHECKPOINT = {"name": "our-4bit", "path": "path/to/checkpoint"}
 
 _ROLE = re.compile(r":\w+:`[~.]?([^`]*)`")
@@ -37,6 +38,11 @@ def study_template() -> str:
     for name in fields:
         value, kind = getattr(config, name), _section(hints[name])
         if name in ("models", "checkpoints", "layers"):
+            continue
+        if name == "calibrations":
+            text, source = _EXAMPLE_TEXT
+            sections += ["", *_comment(docs[name]), f"# [calibration.{text}]"]
+            sections += [*_comment("All keys of [calibration]."), f"# source = {_toml(source)}"]
             continue
         if kind is None:
             lines += ["", *_comment(docs[name]), f"{name} = {_toml(value)}"]

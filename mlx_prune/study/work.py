@@ -21,7 +21,7 @@ from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.data import wording
 from mlx_prune.study.finished import is_kept
 from mlx_prune.study.folder import StudyFolder
-from mlx_prune.study.models import DenseModel, Made, ModelMaker
+from mlx_prune.study.models import DenseModel, Made, ModelMaker, record_under
 from mlx_prune.study.results import SizeRow
 from mlx_prune.study.rows import StudyModel
 from mlx_prune.study.texts import TextMeasures
@@ -90,6 +90,7 @@ class Work:
         target = self.folder.checkpoint(name)
         if made.report is not None and not target.exists():
             save(made.loaded, target, made.report)
+            record_under(name, target, PruningRecord.read(target))
         write_card(target, results_of_study(self.folder.path, PruningRecord.read(target)))
 
     def _measure(self, made: Made, name: Configuration) -> None:

@@ -21,7 +21,8 @@ from mlx_prune.latency.models import Candidate, describe
 from mlx_prune.pruning.on_disk import prune_checkpoint
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.runs.job import read_stamp
-from mlx_prune.study.config import Bbq, Generation, Grid, LatencyMeasure, PerplexityMeasure, StudyConfig
+from mlx_prune.study.config import Bbq, Generation, Grid, StudyConfig
+from mlx_prune.study.measures import LatencyMeasure, PerplexityMeasure
 from mlx_prune.study.runner import run_study
 
 WRONG: dict[str, Any] = {

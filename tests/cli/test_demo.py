@@ -19,7 +19,8 @@ from mlx_prune.cli.main import run
 from mlx_prune.cli.terminal.browser import show_page
 from mlx_prune.report.figures.draw import FIGURES
 from mlx_prune.report.words.finding import Finding
-from mlx_prune.study.config import Grid, PerplexityMeasure, StudyConfig
+from mlx_prune.study.config import Grid, StudyConfig
+from mlx_prune.study.measures import PerplexityMeasure
 from mlx_prune.study.presets import preset
 
 SMALL = dataclasses.replace(

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_prune.labels import family, leaves_dose, method_order, only_quantized
+from mlx_prune.kinds import family, leaves_dose, method_order, only_quantized
 
 IN_ORDER = [
     "dense",

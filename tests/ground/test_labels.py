@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mlx_prune.errors import RecipeError
-from mlx_prune.labels import Label, extend, family, parse_label, recovered_label
+from mlx_prune.kinds import family
+from mlx_prune.labels import Label, extend, parse_label, recovered_label
 from mlx_prune.pruning.methods.quantize import AFFINE_BITS, AFFINE_GROUPS, FIXED_MODES, Quantization
 
 quantizations = st.one_of(
@@ -45,6 +46,21 @@ def trained(draw: st.DrawFn) -> Label:
     if when == "after" and label.quantization is not None:
         return replace(label, adapted=True)
     return replace(label, recovered=when == "before" and label.base != "dense")
+
+
+@given(trained(), st.sampled_from(["chat", "c4", "a-b_2", "s50"]))
+def test_a_calibration_text_has_one_place_in_a_label(label: Label, text: str) -> None:
+    assume(label != Label("dense"))
+    named = replace(label, calibration=text)
+    if not label.calibrated:
+        with pytest.raises(RecipeError, match="looks at no calibration text, so @"):
+            parse_label(str(named))
+        return
+    assert parse_label(str(named)) == named
+    assert f"@{text}" in str(named)
+    assert str(named).replace(f"@{text}", "") == str(label)
+    assert family(str(named)) == family(str(label))
+    assert str(named.untrained).replace(f"@{text}", "") == str(label.untrained)
 
 
 @given(trained())
@@ -104,6 +120,48 @@ def test_labels_come_apart(text: str, base: str, pruned: str, bits: int, group: 
     ],
 )
 def test_wrong_labels_are_refused_with_a_way_out(text: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_label(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "pruned", "calibration"),
+    [
+        ("wanda@chat", "wanda@chat", "chat"),
+        ("sparsegpt+owl@chat+recover+q4", "sparsegpt+owl@chat", "chat"),
+        ("width+repair@c4+mxfp4+recover", "width+repair@c4", "c4"),
+        ("q4+gptq@chat", "dense", "chat"),
+        ("q4+gptq@chat+recover", "dense", "chat"),
+        ("dynamic4.5@chat", "dense", "chat"),
+    ],
+)
+def test_a_label_names_its_calibration_text(text: str, pruned: str, calibration: str) -> None:
+    found = parse_label(text)
+    assert str(found) == text
+    assert (found.pruned, found.calibration) == (pruned, calibration)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("wanda@chat+owl", "is written 'wanda\\+owl@chat'"),
+        ("wanda+q4@chat", "is written 'wanda@chat\\+q4'"),
+        ("q4@chat+gptq", "is written 'q4\\+gptq@chat'"),
+        ("wanda+recover@chat", "is written 'wanda@chat\\+recover'"),
+        ("wanda@chat+q4+recover@c4", "named twice"),
+        ("wanda@", "cannot be the name of a calibration text"),
+        ("wanda@Chat", "small letters"),
+        ("wanda@a/b", "cannot be the name"),
+        ("wanda@a@b", "cannot be the name"),
+        ("magnitude@chat", "magnitude looks at no calibration text, so @chat would be ignored"),
+        ("experts+weight-norm@chat", "looks at no calibration text"),
+        ("q4@chat", "q4 looks at no calibration text"),
+        ("wnda@chat", "did you mean 'wanda'"),
+        ("@chat", "Unknown method"),
+        ("dense@chat", "Unknown method"),
+    ],
+)
+def test_a_calibration_text_that_fits_nowhere_is_refused(text: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         parse_label(text)
 

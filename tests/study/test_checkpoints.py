@@ -24,17 +24,9 @@ from mlx_prune.report.data import read_study
 from mlx_prune.report.write import write_report
 from mlx_prune.runs.folder import RunFolder
 from mlx_prune.study.card_results import results_of_runs, results_of_study
-from mlx_prune.study.config import (
-    Bbq,
-    Generation,
-    Grid,
-    LatencyMeasure,
-    PerplexityMeasure,
-    StudyConfig,
-    config_from_dict,
-    config_to_dict,
-)
+from mlx_prune.study.config import Bbq, Generation, Grid, StudyConfig, config_from_dict, config_to_dict
 from mlx_prune.study.folder import StudyFolder
+from mlx_prune.study.measures import LatencyMeasure, PerplexityMeasure
 from mlx_prune.study.rows import StudyCheckpoint, StudyModel
 from mlx_prune.study.runner import run_study
 

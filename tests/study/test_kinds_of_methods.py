@@ -23,14 +23,8 @@ from mlx_prune.pruning.structured_recipe import StructuredRecipe
 from mlx_prune.report.data import read_study
 from mlx_prune.report.write import report_tables
 from mlx_prune.runs.fingerprint import model_fingerprint
-from mlx_prune.study.config import (
-    Bbq,
-    Generation,
-    Grid,
-    LatencyMeasure,
-    PerplexityMeasure,
-    StudyConfig,
-)
+from mlx_prune.study.config import Bbq, Generation, Grid, StudyConfig
+from mlx_prune.study.measures import LatencyMeasure, PerplexityMeasure
 from mlx_prune.study.plan import plan_study
 from mlx_prune.study.presets import preset
 from mlx_prune.study.runner import run_study

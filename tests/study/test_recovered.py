@@ -15,16 +15,10 @@ from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.recovery import training
 from mlx_prune.recovery.job import recover
 from mlx_prune.runs.settings import Bbq, Generation
-from mlx_prune.study.config import (
-    Grid,
-    LatencyMeasure,
-    PerplexityMeasure,
-    RecoverStep,
-    StudyConfig,
-    config_to_dict,
-)
+from mlx_prune.study.config import Grid, RecoverStep, StudyConfig, config_to_dict
 from mlx_prune.study.data import with_named_data
 from mlx_prune.study.folder import StudyFolder
+from mlx_prune.study.measures import LatencyMeasure, PerplexityMeasure
 from mlx_prune.study.runner import differences, run_study
 
 

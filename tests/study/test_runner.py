@@ -20,15 +20,8 @@ from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.report.data import read_study
 from mlx_prune.runs.records import read_records
-from mlx_prune.study.config import (
-    Bbq,
-    Generation,
-    Grid,
-    LatencyMeasure,
-    PerplexityMeasure,
-    StudyConfig,
-    config_from_dict,
-)
+from mlx_prune.study.config import Bbq, Generation, Grid, StudyConfig, config_from_dict
+from mlx_prune.study.measures import LatencyMeasure, PerplexityMeasure
 from mlx_prune.study.plan import plan_study
 from mlx_prune.study.presets import names, preset
 from mlx_prune.study.runner import run_study

@@ -22,15 +22,8 @@ from mlx_prune.report.data import read_study
 from mlx_prune.runs.records import read_records
 from mlx_prune.shares import memory_sharers
 from mlx_prune.study import side_by_side
-from mlx_prune.study.config import (
-    Bbq,
-    Generation,
-    Grid,
-    LatencyMeasure,
-    PerplexityMeasure,
-    StudyConfig,
-    config_to_dict,
-)
+from mlx_prune.study.config import Bbq, Generation, Grid, StudyConfig, config_to_dict
+from mlx_prune.study.measures import LatencyMeasure, PerplexityMeasure
 from mlx_prune.study.runner import StudyEvent, run_study
 
 

@@ -16,16 +16,9 @@ from mlx_prune.errors import RecordsError
 from mlx_prune.runs import divergence as runs_divergence
 from mlx_prune.runs.divergence import divergence
 from mlx_prune.runs.perplexity import perplexity
-from mlx_prune.study.config import (
-    Bbq,
-    DivergenceMeasure,
-    Generation,
-    Grid,
-    LatencyMeasure,
-    PerplexityMeasure,
-    StudyConfig,
-)
+from mlx_prune.study.config import Bbq, Generation, Grid, StudyConfig
 from mlx_prune.study.folder import StudyFolder
+from mlx_prune.study.measures import DivergenceMeasure, LatencyMeasure, PerplexityMeasure
 from mlx_prune.study.rows import StudyCheckpoint
 from mlx_prune.study.runner import run_study
 

@@ -10,7 +10,8 @@ from mlx_prune import words
 from mlx_prune.cli.tables.rates import ANSWERED_NOTE, rate_cell, struck_note
 from mlx_prune.cli.terminal.table import FittedTable, simple_table
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import NAMED, removes_weights
+from mlx_prune.kinds import removes_weights
+from mlx_prune.labels import NAMED
 
 if TYPE_CHECKING:
     from mlx_prune.cli.terminal.table import Cell

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune import words
-from mlx_prune.labels import only_quantized
+from mlx_prune.kinds import only_quantized
 from mlx_prune.report.figures.panels import (
     HATCHED,
     answered_text,

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from mlx_prune import words
-from mlx_prune.labels import DENSE, removes_weights
+from mlx_prune.kinds import removes_weights
+from mlx_prune.labels import DENSE
 from mlx_prune.report.figures.style import (
     GRID,
     INK,

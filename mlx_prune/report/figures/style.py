@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import DENSE, QUANTIZED, family, known_label
+from mlx_prune.kinds import family
+from mlx_prune.labels import DENSE, QUANTIZED, known_label
 from mlx_prune.registry import QUANTIZATION, Look, methods
 
 if TYPE_CHECKING:
@@ -90,6 +91,8 @@ _MODIFIED_LINE = (0, (4, 1, 1, 1, 1, 1))
 _QUANTIZED_LINE = (0, (1, 1))
 _RECOVERED_FILL = "top"
 _ADAPTED_LINE, _ADAPTED_MARKER = (0, (3, 1)), "h"
+# Calibrated on another text than a study's first.
+_OTHER_TEXT_LINE, _OTHER_TEXT_FILL = (0, (6, 2)), "right"
 _LEARNED = {"dwq": "d", "awq": "X", "gptq": "P"}
 _BITS = {8: "full", 6: "top", 4: "left", 3: "bottom", 2: "none"}
 
@@ -121,15 +124,19 @@ def method_style(method: str) -> MethodStyle:
     fill = look.fills.get(label.modifiers, "left") if label.modifiers else "full"
     if label.trained:
         fill = _RECOVERED_FILL
+    elif label.calibration is not None:
+        fill = _OTHER_TEXT_FILL
     if label.quantization is None:
-        own_line = _MODIFIED_LINE if label.modifiers or label.recovered else look.line
+        own_line: Any = _MODIFIED_LINE if label.modifiers or label.recovered else look.line
+        own_line = _OTHER_TEXT_LINE if label.calibration is not None else own_line
         return MethodStyle(tone.light, look.marker, own_line, fill, tone.light)
     if kind == QUANTIZED:
         marker = look.marker if label.quantization.mode == "affine" else "H"
         if label.quantization.learned:
             marker = _LEARNED.get(label.quantization.label.rpartition("+")[2], "8")
         marker = _ADAPTED_MARKER if label.adapted else marker
-        return MethodStyle(tone.light, marker, look.line, _BITS[label.quantization.bits or 8], tone.light)
+        filled = _BITS[label.quantization.bits or 8] if label.calibration is None else _OTHER_TEXT_FILL
+        return MethodStyle(tone.light, marker, look.line, filled, tone.light)
     dots = _ADAPTED_LINE if label.adapted else _QUANTIZED_LINE
     return MethodStyle(tone.light, look.marker, dots, fill, INK.light)
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from mlx_prune import words
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import removes_weights
+from mlx_prune.kinds import removes_weights
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.change import PairedTest
 from mlx_prune.report.tables.changing import MEASURED, Changing

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import known_label, only_quantized
+from mlx_prune.kinds import only_quantized
+from mlx_prune.labels import known_label
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.published import published
 from mlx_prune.report.tables.rows import Rated, rated

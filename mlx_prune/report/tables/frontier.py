@@ -9,7 +9,7 @@ from statistics import NormalDist
 from typing import Any
 
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import keeps_form
+from mlx_prune.kinds import keeps_form
 from mlx_prune.latency.settings import MARGIN
 from mlx_prune.latency.verdict import DRIFT_LIMIT, SAME
 from mlx_prune.report.data import StudyData

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_prune.labels import leaves_dose
+from mlx_prune.kinds import leaves_dose
 from mlx_prune.report.data import StudyData
 from mlx_prune.report.tables.rows import (
     ByCategory,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from mlx_prune import words
 from mlx_prune.configuration import Configuration
-from mlx_prune.labels import known_label, leaves_dose
+from mlx_prune.kinds import leaves_dose
+from mlx_prune.labels import known_label
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.change import Emergence, PairedTest
 from mlx_prune.report.tables.rates import Overall

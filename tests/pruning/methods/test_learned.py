@@ -21,7 +21,8 @@ from mlx_prune.checkpoint.open import Checkpoint, load
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.cli.main import run
 from mlx_prune.errors import CheckpointError, RecipeError
-from mlx_prune.labels import known_label, method_order, parse_label
+from mlx_prune.kinds import method_order
+from mlx_prune.labels import known_label, parse_label
 from mlx_prune.pruning.methods.quantize import Quantization
 from mlx_prune.pruning.quantizing import quantize_checkpoint
 from mlx_prune.report.write import write_report

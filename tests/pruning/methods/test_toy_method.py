@@ -30,7 +30,8 @@ from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.structure import shallower
 from mlx_prune.registry import Look, option
 from mlx_prune.report.figures.style import MethodStyle, method_style
-from mlx_prune.study.config import LatencyMeasure, StudyConfig
+from mlx_prune.study.config import StudyConfig
+from mlx_prune.study.measures import LatencyMeasure
 from mlx_prune.study.side_by_side import at_once
 
 
