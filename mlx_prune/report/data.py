@@ -63,15 +63,20 @@ class StudyData:
         return self._by_configuration[configuration].actual_sparsity
 
     def perplexity_ratio(
-        self, configuration: Configuration, confidence: float = CONFIDENCE
+        self,
+        configuration: Configuration,
+        confidence: float = CONFIDENCE,
+        *,
+        before: Configuration | None = None,
     ) -> RatioOfPerplexities | None:
-        """Of a configuration to its dense model, paired by sequence; None where that cannot be told."""
-        before, after = (self.perplexities.get(one) for one in (configuration.dense, configuration))
-        if before is None or after is None:
+        """Of a configuration to another (its dense model), paired by sequence; None where nobody can tell."""
+        sides = before or configuration.dense, configuration
+        first, after = (self.perplexities.get(one) for one in sides)
+        if first is None or after is None:
             return None
-        if not all(map(math.isfinite, (before.value, after.value))):
+        if not all(map(math.isfinite, (first.value, after.value))):
             return None
-        return paired_ratio(before, after, confidence)
+        return paired_ratio(first, after, confidence)
 
     def entropies(self, configuration: Configuration) -> Mapping[str, float]:
         """Uncertainty of its answers in bits, by item; see :class:`~mlx_prune.stats.counting.RunData`."""

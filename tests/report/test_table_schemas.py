@@ -44,7 +44,7 @@ def test_arrow_schemas_of_different_studies_are_equal(studies):
     first, *others = (
         {name: t.to_arrow().schema for name, t in tables.items()} for tables in studies.values()
     )
-    assert len(first) == len(row_types()) == 31
+    assert len(first) == len(row_types()) == 32
     assert all(other == first for other in others)
     assert str(first["overall"].field("pattern").type) == "string"
 

@@ -63,7 +63,12 @@ def write_full_study(
 
 def made_up_perplexity(entry):
     """Grows with sparsity, steeply for random pruning."""
-    steep = {"dense": 0.0, "random": 0.12, "magnitude": 0.03, "wanda": 0.006, "wanda+recover": 0.002}[
-        entry["prune_method"]
-    ]
+    steep = {
+        "dense": 0.0,
+        "random": 0.12,
+        "magnitude": 0.03,
+        "wanda": 0.006,
+        "wanda@chat": 0.005,
+        "wanda+recover": 0.002,
+    }[entry["prune_method"]]
     return 8.94 * 2.718281828 ** (steep * entry["sparsity"])

@@ -17,6 +17,7 @@ from mlx_prune.report.tables.answered import (
     ParseSensitivity,
     RunProgress,
 )
+from mlx_prune.report.tables.calibrations import OtherText
 from mlx_prune.report.tables.change import (
     AnswerTransition,
     Direction,
@@ -85,6 +86,7 @@ FURTHER_TABLES: tuple[Any, ...] = (
     Changing,
     GroupRate,
     Recovered,
+    OtherText,
     Distance,
     Uncertainty,
 )
@@ -114,6 +116,7 @@ class Tables(Mapping[str, Table[Any]]):
     paired_tests: Table[PairedTest]
     groups: Table[GroupRate]
     recovery: Table[Recovered]
+    calibrations: Table[OtherText]
     divergence: Table[Distance]
     uncertainty: Table[Uncertainty]
     direction: Table[Direction]

@@ -14,6 +14,7 @@ from mlx_prune.report.tables.change import Emergence, PairedTest
 from mlx_prune.report.tables.rates import Overall
 from mlx_prune.report.tables.table import Interval
 from mlx_prune.report.words.answered import silent_sentences, strict_sentence, unfinished_sentence
+from mlx_prune.report.words.calibrations import calibrations_sentence
 from mlx_prune.report.words.frontier import changing_sentence, undominated_sentences
 from mlx_prune.report.words.groups import groups_sentence
 from mlx_prune.report.words.latency import latency_sentence
@@ -93,6 +94,7 @@ def _find(tables: Tables) -> Finding:
         _tests(tables),
         groups_sentence(tables),
         recovery_sentence(tables),
+        calibrations_sentence(tables),
         latency_sentence(tables),
         *undominated_sentences(tables),
         changing_sentence(tables),
