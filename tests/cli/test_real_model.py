@@ -1,7 +1,7 @@
-"""The commands on a real instruction-tuned model, in a folder that MLX_PRUNE_TEST_MODEL names (some minutes).
+"""The commands on a real instruction-tuned model, in a folder that MLX_PRUNE_TEST_MODEL names.
 
-``MLX_PRUNE_TEST_MODEL=FOLDER pytest -m real``; a small one such as SmolLM2-135M-Instruct is meant. Questions
-and text are the real data of the other tests.
+``MLX_PRUNE_TEST_MODEL=FOLDER pytest -m real``; a small one such as SmolLM2-135M-Instruct is meant, which
+takes six minutes of CPU time. Questions and text are the real data of the other tests.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def pruned(
 
 def perplexity(folder: Path, text: Path, capsys: Capture) -> float:
     words = ["perplexity", folder, "--text", text, "--sequences", "8", "--sequence-length", "256"]
-    return float(done(words, capsys)["perplexity"])
+    return float(done(words, capsys)["perplexity"]["value"])
 
 
 @pytest.mark.timeout(3600)
@@ -92,6 +92,6 @@ def test_answers_of_real_questions_end_in_a_page(
     half = done(["eval", pruned["wanda"], "-o", tmp_path / "wanda", *asked], capsys)
     assert dense["records"] == half["records"] == 200
     assert dense["verification"]["identical"] == half["verification"]["identical"] == 5
-    assert done(["inspect", pruned["wanda"]], capsys)["actual_sparsity"] == pytest.approx(0.5, abs=1e-4)
+    assert done(["inspect", pruned["wanda"]], capsys)["actual_sparsity"] == pytest.approx(50, abs=0.01)
     done(["compare", tmp_path / "dense", tmp_path / "wanda", "-o", tmp_path / "compared"], capsys)
     assert "wanda 50 %" in (tmp_path / "compared" / "report.html").read_text(encoding="utf-8")
