@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import mlx.core as mx
-import mlx.nn as nn
-
-from mlx_prune.checkpoint.matrices import blocks
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError, one_line
 from mlx_prune.store import complete_file, write_json
+
+if TYPE_CHECKING:
+    import mlx.nn as nn
 
 ADAPTERS_FILE, ADAPTERS_CONFIG = "adapters.safetensors", "adapter_config.json"
 
@@ -68,6 +68,10 @@ def write_adapters(
     Raises:
         RecordsError: They cannot be written.
     """
+    import mlx.core as mx
+
+    from mlx_prune.checkpoint.matrices import blocks
+
     arrays = {
         f"{name}.{part}": getattr(layer, part)
         for name, layer in layers.items()

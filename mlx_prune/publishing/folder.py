@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from mlx_prune.cards.card import CARD_FILE
+from mlx_prune.checkpoint.adapters import adapters_of
 from mlx_prune.checkpoint.record import META_FILE, PruningRecord
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError
@@ -48,7 +49,7 @@ def publishable_files(folder: Path) -> list[Path]:
     _require_json(folder / "config.json")
     if not any(fnmatch(path.name, pattern) for path in found for pattern in _TOKENIZERS):
         raise CheckpointError(f"{folder} holds no tokenizer, so nobody could load it; prune the model again.")
-    weights = set(open_shards(folder).files)
+    weights = {*open_shards(folder).files, adapters_of(folder)}
     strays = [path for path in found if path.suffix == ".safetensors" and path not in weights]
     if strays:
         raise CheckpointError(f"{strays[0]} is not one of the checkpoint's weight files; remove it first.")

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_prune.cards.base import DEMO_MODEL, BaseModel, base_model, card_metadata, with_card
+from mlx_prune.cards.base import DEMO_MODEL, BaseModel, base_model, card_metadata, shown_name, with_card
 from mlx_prune.cards.card import CARD_FILE, model_card
 from mlx_prune.cards.results import CardResults
 from mlx_prune.checkpoint.record import META_FILE, PruningRecord
 from mlx_prune.errors import PublishError
+from mlx_prune.hub_data import is_hub
 from mlx_prune.paths import expanded
 from mlx_prune.publishing.folder import publishable_files
 from mlx_prune.publishing.names import check_repo_id, repository_name
@@ -183,4 +184,10 @@ def _without_paths(record: PruningRecord, base: BaseModel) -> PruningRecord:
     if record.calibration is not None:
         name = Path(record.calibration.source).name
         shown["calibration"] = {**record.entries["calibration"], "source": name}
+    if record.recovery is not None:
+        found = record.recovery
+        teacher = None if found.teacher is None else shown_name(found.teacher)
+        source = str(found.data.get("source", ""))
+        data = {**found.data, "source": source if is_hub(source) else Path(source).name}
+        shown["recovery"] = {**record.entries["recovery"], "teacher": teacher, "data": data}
     return record.with_entries(**shown)

@@ -12,11 +12,15 @@ import pytest
 from hub_handler import USER
 from pruned_checkpoint import REPO, save_checkpoint
 from recorded_run import SEEDS, save_run
+from recovering import recovered_copy, write_text
 from tiny_models import save_tiny_model
 
+from mlx_prune.checkpoint.adapters import ADAPTERS_CONFIG, ADAPTERS_FILE
 from mlx_prune.checkpoint.record import META_FILE
 from mlx_prune.cli.main import run
 from mlx_prune.errors import CheckpointError, PublishError
+from mlx_prune.pruning.job import write_copy
+from mlx_prune.pruning.methods.quantize import Quantization
 from mlx_prune.publishing.names import check_repo_id, repository_name
 from mlx_prune.publishing.plan import plan_grid, plan_publication
 
@@ -108,6 +112,23 @@ def test_impossible_repository_ids_are_refused(repo_id: str):
         check_repo_id(repo_id)
     with pytest.raises(PublishError):
         repository_name("b" * 97, "wanda", 50)
+
+
+def test_adapters_of_a_recovery_go_along_and_its_paths_do_not(tmp_path: Path):
+    sizes = {"hidden_size": 64, "intermediate_size": 64, "num_attention_heads": 4, "head_dim": 16}
+    base = save_tiny_model(tmp_path / "home-of-jane" / "Base_Model", **sizes)
+    text = write_text(tmp_path / "home-of-jane" / "text.txt")
+    write_copy(base, tmp_path / "q4", None, Quantization("affine", 4, 32))
+    recovered_copy(tmp_path / "q4", tmp_path / "out", text, steps=1)
+    plan = plan_publication(tmp_path / "out", REPO)
+    assert {ADAPTERS_FILE, ADAPTERS_CONFIG} <= plan.sizes.keys()
+    assert not any(b"home-of-jane" in content for content in plan.texts.values())
+    card = plan.texts["README.md"].decode()
+    assert f'folder = snapshot_download("{REPO}")' in card
+    assert "load(folder, adapter_path=folder)" in card
+    (tmp_path / "out" / ADAPTERS_FILE).unlink()
+    with pytest.raises(CheckpointError, match="is missing"):
+        plan_publication(tmp_path / "out", REPO)
 
 
 @pytest.fixture
