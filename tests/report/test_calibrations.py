@@ -75,7 +75,7 @@ def test_only_what_has_a_text_of_its_own_is_compared():
 def test_a_sentence_says_what_the_text_changed(tables, change, q, said):
     row = replace(tables.calibrations.rows[0], srs_change=change, q=q)
     told = calibrations_sentence(replace(tables, calibrations=Table.of(OtherText, [row])))
-    assert told.startswith("Calibrated on chat instead of the first text, wanda@chat 50 % of alpha changed ")
+    assert told.startswith("Calibrated on chat instead of the first text, wanda 50 % of alpha changed ")
     assert told.endswith(said)
 
 

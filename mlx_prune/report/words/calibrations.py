@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mlx_prune import words
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.calibrations import OtherText
@@ -16,11 +18,10 @@ def calibrations_sentence(tables: Tables) -> str:
     if not rows:
         return ""
     row = rows[0]
+    # The text is said already: "wanda 50 %", not "wanda@chat 50 %".
+    name = replace(row.configuration, prune_method=row.first).full_name
     said = [part for part in (_perplexity(row), _srs(row)) if part]
-    return (
-        f"Calibrated on {row.text} instead of the first text, {row.configuration.full_name} "
-        f"{' and '.join(said)}{_others(rows)}."
-    )
+    return f"Calibrated on {row.text} instead of the first text, {name} {' and '.join(said)}{_others(rows)}."
 
 
 def _perplexity(row: OtherText) -> str:
