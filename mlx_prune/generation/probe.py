@@ -21,6 +21,8 @@ from mlx_prune.generation.rows import Part, joined, row_caches
 # Largest difference of a logit, relative to the spread of the logits: rounding stays far below.
 TOLERANCE = {mx.float32: 1e-3}
 TOLERANCE_HALF = 0.1
+# Tokens of a prompt that stands for short ones.
+_FEW = 16
 # On a GPU attention is one kernel, which the parts of a packed one are not.
 PACKED = {"cpu": True, "metal": False, "cuda": False}
 _SO = ", so items are answered one by one."
@@ -45,17 +47,18 @@ class Found:
 
 
 def try_out(model: nn.Module, backbone: nn.Module | None, prompts: Sequence[Prompt]) -> Found:
-    """Compare shared with plain computation on the shortest and the longest prompt.
+    """Compare shared with plain computation on a short and on the longest prompt.
 
-    Both prompts are fed whole and by the path of the batched engine: the first half as one stretch, two rows
-    of the rest padded to one length, and one more token after a copy of the rows.
+    Both prompts are fed whole and by the paths of the batched engine: in a packed forward, and, where that
+    differs, the first half as one stretch, two rows of the rest padded to one length, and one more token
+    after a copy of the rows.
     """
     stock = make_prompt_cache(model)
     if row_caches(stock) is None:
         kinds = ", ".join(sorted({type(cache).__name__ for cache in stock}))
         return Found(f"The model keeps its state in {kinds}, which prompts cannot share{_SO}")
-    ordered = sorted(prompts, key=lambda prompt: len(prompt.tokens))
-    tried = list({p.item_id: p.tokens for p in (ordered[0], ordered[-1])}.values())
+    longest = max((prompt.tokens for prompt in prompts), key=len)
+    tried = sorted({longest[:_FEW], longest}, key=len)
     # Models that reckon with the cache in ways of their own may raise here; that is an answer too.
     if PACKED[backend()]:
         try:
@@ -130,17 +133,27 @@ def _packed_difference(model: nn.Module, backbone: nn.Module | None, tokens: tup
     trees = forest.batches[0]
     prompts = [prompt for tree in trees for prompt in tree.prompts]
     found = batch.prefill(trees)
-    expected = [prefill(model, prompt.tokens) for prompt in prompts]
-    worst = max(relative_difference(found[row : row + 1], logits) for row, (logits, _) in enumerate(expected))
+    follow = tokens[:1]
+    expected = [_own_logits(model, prompt.tokens, follow * 2, prompt is prompts[0]) for prompt in prompts]
+    worst = max(relative_difference(found[row], logits[0]) for row, logits in enumerate(expected))
     # The second prompt has two answers at first, then one.
-    for parents in ([0, 1, 1, 2, 3], [0, 2, 3, 4]):
-        found = batch.step([(parent, tokens[0]) for parent in parents])
-        row = 0
-        for parent in (0, 1, 2, 3):
-            wanted = model(mx.array([tokens[:1]]), cache=expected[parent][1])[:, -1]
-            worst = max(worst, relative_difference(found[row : row + 1], wanted))
-            row += 2 if parent == 1 and len(parents) == 5 else 1
-    return _beyond(worst, wanted.dtype)
+    for step, parents in enumerate(([0, 1, 1, 2, 3], [0, 2, 3, 4]), 1):
+        found = batch.step([(parent, follow[0]) for parent in parents])
+        rows = (0, 1, 3, 4) if len(parents) == 5 else (0, 1, 2, 3)
+        for row, logits in zip(rows, expected, strict=True):
+            worst = max(worst, relative_difference(found[row], logits[step]))
+    return _beyond(worst, found.dtype)
+
+
+def _own_logits(
+    model: nn.Module, tokens: tuple[int, ...], follow: tuple[int, ...], by_steps: bool
+) -> list[mx.array]:
+    """A model's own logits after a prompt and after each further token, in one forward or token by token."""
+    if not by_steps:
+        logits = model(mx.array([(*tokens, *follow)]), cache=make_prompt_cache(model))[0]
+        return list(logits[-len(follow) - 1 :])
+    last, cache = prefill(model, tokens)
+    return [last[0], *(model(mx.array([[token]]), cache=cache)[0, -1] for token in follow)]
 
 
 def _beyond(worst: float, dtype: mx.Dtype) -> float:
