@@ -32,8 +32,8 @@ from mlx_prune.recovery.data import TrainingData
 RIDGE = 0.01
 # Rounds of conjugate gradients; the error hardly falls after some thirty.
 ROUNDS = 32
-# Inputs are measured on so many tokens for each feature of the widest matrix, in so many sequences at most.
-TOKENS_PER_FEATURE, MOST_SEQUENCES = 8, 64
+# Inputs are measured on so many tokens for each feature of the widest matrix, and on so many at most.
+TOKENS_PER_FEATURE, MOST_TOKENS = 16, 32_768
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def sample_of(data: TrainingData, linears: Sequence[PrunableLinear]) -> Calibrat
     """
     count, length = data.train.shape
     widest = max(linear.in_features for linear in linears)
-    wanted = min(count, MOST_SEQUENCES, -(-TOKENS_PER_FEATURE * widest // length))
+    wanted = min(count, -(-min(TOKENS_PER_FEATURE * widest, MOST_TOKENS) // length))
     chosen = np.linspace(0, count - 1, wanted).round().astype(int)
     return CalibrationTokens(data.train[chosen], data.source, data.sha256)
 

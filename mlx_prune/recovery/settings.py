@@ -36,7 +36,7 @@ class Recovery:
         grad_checkpoint: Compute each block again in the backward pass instead of keeping its activations.
     """
 
-    steps: int = option(300, least=0, order=20, help="Updates of the weights at most.")
+    steps: int = option(100, least=0, order=20, help="Updates of the weights at most.")
     loss: str = option(
         DISTILL,
         choices=(DISTILL, TEXT),

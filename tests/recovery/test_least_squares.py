@@ -12,9 +12,9 @@ from mlx_prune.activations.statistics import gram_sums
 from mlx_prune.checkpoint.matrices import prunable_linears
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.errors import RecipeError
-from mlx_prune.recovery import first_step, job
+from mlx_prune.recovery import first_step, job, least_squares
 from mlx_prune.recovery.data import TrainingData
-from mlx_prune.recovery.least_squares import MOST_SEQUENCES, RIDGE, fitted, sample_of
+from mlx_prune.recovery.least_squares import RIDGE, fitted, sample_of
 
 
 def problem(seed, rows=7, columns=19, tokens=200):
@@ -74,13 +74,17 @@ def models(tmp_path_factory):
     return dense, pruned_copy(dense, folder / "pruned")
 
 
-@pytest.mark.parametrize(("sequences", "length"), [(500, 64), (500, 16), (500, 4), (5, 64)])
-def test_inputs_are_measured_on_eight_tokens_per_feature_from_all_over_the_text(models, sequences, length):
+@pytest.mark.parametrize("most", [32_768, 500])
+@pytest.mark.parametrize(("sequences", "length"), [(500, 64), (500, 7), (5, 64)])
+def test_inputs_are_measured_on_sixteen_tokens_per_feature_from_all_over_the_text(
+    models, sequences, length, most, monkeypatch
+):
+    monkeypatch.setattr(least_squares, "MOST_TOKENS", most)
     linears = prunable_linears(Checkpoint(models[1]).network("float32"))
     tokens = np.repeat(np.arange(sequences, dtype=np.int32)[:, None], length, axis=1)
     chosen = sample_of(TrainingData(tokens, tokens[:1], "text", "0"), linears).tokens[:, 0]
-    enough = np.ceil(8 * max(linear.weight.shape[-1] for linear in linears) / length)
-    assert len(chosen) == min(enough, MOST_SEQUENCES, sequences)
+    enough = min(16 * max(linear.weight.shape[-1] for linear in linears), most)
+    assert len(chosen) == min(np.ceil(enough / length), sequences)
     assert (chosen[0], chosen[-1]) == (0, sequences - 1)
     assert np.ptp(np.diff(chosen)) <= 1
 
@@ -89,7 +93,7 @@ def test_without_a_step_of_training_the_divergence_falls(models, text, tmp_path)
     record = recovered_copy(models[1], tmp_path / "out", text, first_step="auto", steps=0)
     entry = record.entries["recovery"]["first_step"]
     assert entry["taken"]
-    assert entry["sequences"] == 31  # of 16 tokens, eight for each of 61 features
+    assert entry["sequences"] == 61  # of 16 tokens, sixteen for each of 61 features
     assert entry["error_after"] < 0.8 * entry["error_before"]
     losses = record.recovery.held_out
     assert losses["recovered"]["divergence"] < 0.9 * losses["pruned"]["divergence"]
