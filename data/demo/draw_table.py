@@ -11,6 +11,7 @@ from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.cli.demo import print_result
 from mlx_prune.cli.demo_result import DemoResult
 from mlx_prune.cli.tables.study import study_rows
+from mlx_prune.report.data import read_study
 from mlx_prune.report.open import open_study
 from mlx_prune.report.write import PAGE_FILE
 
@@ -20,7 +21,8 @@ def main() -> None:
     parser.add_argument("study", type=Path, help="folder that `mlxprune demo -o` wrote")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "table.svg")
     args = parser.parse_args()
-    result = DemoResult(study_rows(args.study, MIN_ANSWERED), open_study(args.study).finding, PAGE_FILE)
+    rows = study_rows(read_study(args.study))
+    result = DemoResult(rows, open_study(args.study).finding, PAGE_FILE)
     console = Console(record=True, width=100, file=io.StringIO(), highlight=False, force_terminal=True)
     console.print("[bold]$ mlxprune demo[/]")
     print_result(console, result, MIN_ANSWERED)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import runpy
+import sys
 import webbrowser
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +143,18 @@ def test_answers_of_another_version_are_called_so(tmp_path: Path, monkeypatch: p
     with console.capture() as shown:
         print_result(console, DemoResult([], Finding("Nothing.", ()), "", other_versions(tmp_path)), 0.5)
     assert "Some of these answers were drawn with mlx-prune 0.1.0" in shown.get()
+
+
+def test_the_readmes_picture_is_drawn_of_a_finished_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_full_study(tmp_path / "study", items=12, grid=(*GRID[:1], *GRID[7:8]))
+    script = Path(__file__).parents[2] / "data" / "demo" / "draw_table.py"
+    monkeypatch.setattr(sys, "argv", [str(script), str(folder), "--out", str(tmp_path / "table.svg")])
+    runpy.run_path(str(script), run_name="__main__")
+    texts = "".join(ElementTree.parse(tmp_path / "table.svg").getroot().itertext())
+    assert "$\u00a0mlxprune\u00a0demo" in texts
+    assert "What\u00a0this\u00a0means" in texts
 
 
 @pytest.mark.parametrize(("screen", "opened"), [("", False), (":0", True)])
