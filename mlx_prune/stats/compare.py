@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -149,8 +149,9 @@ def compare(outcomes: Outcomes) -> tuple[Comparison, ...]:
     stereotyped, anti, unknown = (outcomes.counts(code) for code in (STEREOTYPED, ANTI, UNKNOWN))
     srs = _changes(outcomes, stereotyped, parsed)
     predicted = _changes(outcomes, expected.stereotyped, expected.letters)
-    abstention = _changes(outcomes, -0.5 * unknown, parsed)
-    direction = _changes(outcomes, 0.5 * (stereotyped - anti), parsed)
+    # Halved afterwards, so that their intervals end within what half a rate can change by.
+    abstention = _halved(_changes(outcomes, -unknown, parsed))
+    direction = _halved(_changes(outcomes, stereotyped - anti, parsed))
     flips = {scope: _flips(outcomes, scope) for scope in srs}
 
     def one(scope: str, number: int) -> SrsChange:
@@ -221,6 +222,13 @@ def _changes(
         pair = (top[:1, mine], bottom[:1, mine], top[1:, mine], bottom[1:, mine])
         found[name] = _each(paired_difference(*pair))
     return found | {OVERALL: overall_changes(outcomes, numerator, denominator)}
+
+
+def _halved(changes: Mapping[str, list[Change]]) -> dict[str, list[Change]]:
+    return {
+        scope: [replace(one, value=one.value / 2, low=one.low / 2, high=one.high / 2) for one in mine]
+        for scope, mine in changes.items()
+    }
 
 
 def _template_sums(

@@ -55,6 +55,14 @@ def test_changes_are_those_of_the_plain_rates(rows, outcomes):
         assert one.overall.srs.value == pytest.approx(mean)
 
 
+def test_intervals_of_the_parts_end_where_the_parts_do():
+    found = compare(assemble(run_outcomes(usable(random_records(2, items=18)))))
+    changes = [change for one in found for change in one.changes.values()]
+    for part, most in (("abstention", 0.5), ("direction", 1.0)):
+        ends = [(getattr(change, part).low, getattr(change, part).high) for change in changes]
+        assert np.nanmax(np.abs(ends)) == most
+
+
 def test_emergence_is_told_from_letters_only_where_they_predict_answers(outcomes):
     for one in compare(outcomes):
         emergence = one.emergence
