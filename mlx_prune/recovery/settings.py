@@ -25,8 +25,8 @@ class Recovery:
             second for quantized weights, where there is a dense teacher of the same shapes.
         full: Train the kept weights themselves rather than low-rank updates of them.
         rank: Of the updates.
-        learning_rate: Of Adam, at its highest; None takes 1e-3 for low-rank updates, and 1e-4 for weights and
-            for updates that EoRA began.
+        learning_rate: Of Adam, at its highest; None takes 1e-3 for low-rank updates, 3e-4 for those that
+            EoRA began, and 1e-4 for weights.
         batch_size: Sequences per step.
         sequence_length: Tokens of each; None takes 512, or what model and text allow.
         patience: Evaluations on the held-out part without a new best after which training ends.
@@ -61,7 +61,7 @@ class Recovery:
         order=24,
         metavar="RATE",
         kind=float,
-        help="Of Adam, at its highest. [default: 0.001; 0.0001 with --full, and where EoRA began adapters]",
+        help="Of Adam, at its highest. [default: 0.001; 0.0001 with --full, 0.0003 where EoRA began]",
     )
     batch_size: int = option(4, least=1, order=25, help="Sequences per step.")
     sequence_length: int | None = option(
@@ -107,4 +107,4 @@ class Recovery:
 
     def after_eora(self) -> Recovery:
         """The same for updates that are good already: the rate for updates from nothing spoils them."""
-        return replace(self, learning_rate=self.learning_rate or 1e-4)
+        return replace(self, learning_rate=self.learning_rate or 3e-4)

@@ -149,7 +149,7 @@ def test_training_carries_on_from_it(quantized, text, tmp_path):
     record = recovered_copy(
         quantized, tmp_path / "own", text, first_step="auto", steps=1, rank=8, learning_rate=None
     )
-    assert record.recovery.learning_rate == 1e-4
+    assert record.recovery.learning_rate == 3e-4
 
 
 def test_it_is_taken_once(quantized, text, tmp_path, monkeypatch):
