@@ -10,8 +10,9 @@ from silent_study import ANSWERED, GUESSED, PARTLY, SILENT, STOPPED, write_silen
 
 from mlx_prune.errors import RecordsError
 from mlx_prune.report.data import read_study
-from mlx_prune.report.figures.draw import FIGURES, NARROW, WIDE, draw
+from mlx_prune.report.figures.draw import FIGURES, draw
 from mlx_prune.report.figures.panels import TOO_FEW, shared_legend
+from mlx_prune.report.figures.style import NARROW, WIDE
 from mlx_prune.report.page.page import report_page
 from mlx_prune.report.words.finding import find
 from mlx_prune.report.words.frontier import frontier_sentences
