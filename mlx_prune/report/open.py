@@ -124,7 +124,7 @@ def open_study(path: str | Path, *, min_answered: float = MIN_ANSWERED) -> Study
         >>> import mlx_prune
         >>> study = mlx_prune.open_study("my-study")
         >>> sorted(study.tables)[:3]
-        ['answer_transitions', 'direction', 'disambiguated']
+        ['answer_transitions', 'calibrations', 'direction']
         >>> rates = study.pandas("rates")
         >>> list(rates[["category", "srs"]].columns)
         ['category', 'srs']
