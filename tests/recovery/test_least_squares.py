@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 import pytest
-from recovering import pruned_copy, recovered_copy, short, stored, values, write_text
+from recovering import dense_and_pruned, recovered_copy, short, stored, values, write_text
 from tiny_models import save_tiny_model
 
 from mlx_prune.activations.statistics import gram_sums
@@ -69,9 +69,7 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    dense = save_tiny_model(folder / "dense", "mistral", seed=5)
-    return dense, pruned_copy(dense, folder / "pruned")
+    return dense_and_pruned(tmp_path_factory.mktemp("models"), "mistral")
 
 
 @pytest.mark.parametrize("most", [32_768, 500])

@@ -9,7 +9,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from mlx_lm.tuner.datasets import ChatDataset
-from recovering import pruned_copy, recovered_copy, short, write_text
+from recovering import dense_and_pruned, log_softmax, recovered_copy, short, write_text
 from tiny_models import save_tiny_model
 
 from mlx_prune.chat.documents import documents
@@ -47,19 +47,12 @@ def conversations(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    dense = save_tiny_model(folder / "dense", "llama", seed=5)
-    return dense, pruned_copy(dense, folder / "pruned")
+    return dense_and_pruned(tmp_path_factory.mktemp("models"))
 
 
 def data_of(model, source, **settings):
     opened = Checkpoint(model)
     return training_data(source, opened.tokenizer().tokenizer, opened.config, short(**settings))
-
-
-def log_softmax(logits):
-    logits = logits - logits.max(axis=-1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
 
 
 def test_replies_begin_where_mlx_lm_says(models, conversations):

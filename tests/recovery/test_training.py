@@ -13,8 +13,15 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from recovering import SHORT, pruned_copy, recovered_copy, short, values, write_text
-from tiny_models import save_tiny_model
+from recovering import (
+    SHORT,
+    dense_and_pruned,
+    log_softmax,
+    recovered_copy,
+    short,
+    values,
+    write_text,
+)
 
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.errors import DataError
@@ -34,14 +41,7 @@ def text(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("models")
-    dense = save_tiny_model(folder / "dense", "llama", seed=5)
-    return dense, pruned_copy(dense, folder / "pruned")
-
-
-def log_softmax(logits):
-    logits = logits - logits.max(axis=-1, keepdims=True)
-    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+    return dense_and_pruned(tmp_path_factory.mktemp("models"))
 
 
 def logits_of(folder, tokens):

@@ -8,6 +8,8 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
+from numpy.typing import NDArray
+from tiny_models import save_tiny_model
 
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.record import PruningRecord
@@ -15,6 +17,8 @@ from mlx_prune.pruning.job import write_pruned
 from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.recovery.job import recover
 from mlx_prune.recovery.settings import Recovery
+
+Floats = NDArray[np.float64]
 
 SHORT: dict[str, Any] = {
     "steps": 8,
@@ -63,3 +67,15 @@ def stored(folder: Path) -> dict[str, np.ndarray]:
 def values(folder: Path) -> dict[str, np.ndarray]:
     """Every weight in float32, by mlx-lm's names."""
     return {name: np.array(array.astype(mx.float32)) for name, array in Checkpoint(folder).weights().items()}
+
+
+def dense_and_pruned(folder: Path, architecture: str = "llama") -> tuple[Path, Path]:
+    """A tiny model in a folder, and a pruned copy of it."""
+    dense = save_tiny_model(folder / "dense", architecture, seed=5)
+    return dense, pruned_copy(dense, folder / "pruned")
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """Log-probabilities over the last axis, by NumPy."""
+    logits = logits - logits.max(axis=-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
