@@ -44,6 +44,22 @@ def test_the_figure_colors_and_names_the_undominated_and_labels_touch_no_other(t
             assert not any(box.overlaps(other) for other in boxes[:number])
 
 
+@pytest.mark.parametrize("layout", [WIDE, NARROW], ids=["wide", "narrow"])
+def test_of_a_few_versions_the_figure_names_the_dominated_in_gray(tmp_path, layout):
+    grid = tuple(entry for entry in FEW if entry[0] in ("dense", "random", "width", "q4"))
+    tables = report_tables(write_mixed_study(tmp_path, models=("alpha",), items=40, grid=grid))
+    rows = {row.configuration.name: row for row in tables.frontier.rows}
+    names = {"random 50 %", "width 50 %", "q4", "dense"}
+    gray = {"random 50 %", "width 50 %"}
+    assert {name for name in names - {"dense"} if rows[name].standing != "undominated"} == gray
+    for axes in draw(FRONTIER, tables, layout).axes:
+        colors = {text.get_text().split(" ↑")[0]: text.get_color() for text in axes.texts}
+        assert set(colors) == names
+        assert {name for name, color in colors.items() if color == MUTED.light} == gray
+        beyond = [text.get_text() for text in axes.texts if "↑" in text.get_text()]
+        assert beyond == (["random 50 % ↑ 54,775"] if axes.get_ylabel() == "perplexity" else [])
+
+
 def test_the_section_holds_every_configuration_and_its_own_figure(tables):
     svg = render(draw(FRONTIER, tables), "svg")
     html = frontier_section(tables, [DrawnFigure(FRONTIER, svg, svg)])

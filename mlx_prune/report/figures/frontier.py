@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _LABEL_SIZE = 7.5
 # Perplexities beyond so many times the largest undominated one would leave the others no room.
 _FAR = 4.0
+# Of so many configurations every one has room for its name; of more, those that matter.
+_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,14 @@ class _Dot:
         at: Where it is drawn.
         intervals: Along x and along y, each None where there is none.
         beyond: The value, where it is too large for the panel.
+        named: Whether it has its label even if another one dominates it.
     """
 
     row: Frontier
     at: Band
     intervals: tuple[Band | None, Band | None]
     beyond: str = ""
+    named: bool = False
 
     @property
     def dense(self) -> bool:
@@ -64,7 +68,10 @@ class _Dot:
     @property
     def name(self) -> str:
         """Its label, or nothing."""
-        return self.beyond or (self.row.configuration.name if self.shown else "")
+        if self.beyond and not self.named:
+            return self.beyond
+        label = self.row.configuration.name if self.shown or self.named else ""
+        return f"{label} {self.beyond}".strip()
 
     def whiskers(self) -> list[tuple[Band, Band]]:
         """Its intervals as lines: both x values, both y values."""
@@ -144,6 +151,7 @@ def _dots(rows: Sequence[Frontier], x: _Axis, y: _Axis) -> list[_Dot]:
     if y is _PERPLEXITY:
         kept = [value for row in rows if _is_shown(row) and (value := finite(y.of(row).value)) is not None]
         ceiling = _FAR * max(kept, default=1.0)
+    named = sum(not row.configuration.is_dense for row in rows) <= _FEW
     dots = []
     for row in rows:
         across, up = finite(x.of(row).value), y.of(row).value
@@ -151,9 +159,9 @@ def _dots(rows: Sequence[Frontier], x: _Axis, y: _Axis) -> list[_Dot]:
             continue
         if up > ceiling:
             beyond = f"↑ {words.count(up) if up < 1e5 else words.magnitude(up)}"
-            dots.append(_Dot(row, (across, ceiling), (_ends(row, x), None), beyond))
+            dots.append(_Dot(row, (across, ceiling), (_ends(row, x), None), beyond, named))
         else:
-            dots.append(_Dot(row, (across, up), (_ends(row, x), _ends(row, y))))
+            dots.append(_Dot(row, (across, up), (_ends(row, x), _ends(row, y)), named=named))
     return dots
 
 
@@ -178,7 +186,7 @@ def _draw_dot(axes: Axes, dot: _Dot) -> None:
 
 
 def _label_dots(axes: Axes, dots: Sequence[_Dot]) -> None:
-    """Name the dense model and the undominated configurations where no other text or point is."""
+    """Name what has a name where no other text or point is, in gray what is dominated."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     unit = figure.dpi / 72
@@ -187,7 +195,7 @@ def _label_dots(axes: Axes, dots: Sequence[_Dot]) -> None:
         x, y = axes.transData.transform(point)
         return float(x), float(y)
 
-    named = [(dot.name, pixels(dot.at)) for dot in dots if dot.name]
+    named = [(dot.name, pixels(dot.at), dot.named and not dot.shown) for dot in dots if dot.name]
     lines = [(pixels((xs[0], ys[0])), pixels((xs[1], ys[1]))) for dot in dots for xs, ys in dot.whiskers()]
     edge = axes.get_window_extent()
     room = Box(edge.x0, edge.y0, edge.x1, edge.y1)
@@ -196,15 +204,15 @@ def _label_dots(axes: Axes, dots: Sequence[_Dot]) -> None:
             x, y = pixels(dot.at)
             lines += [((x, room.bottom), (x, room.top)), ((room.left, y), (room.right, y))]
     boxes = place_labels(
-        [at for _, at in named],
+        [at for _, at, _ in named],
         # As wide as in the widest font that a page may choose, and digits are wider than letters.
-        [((0.6 * len(text) + 0.2) * _LABEL_SIZE * unit, 1.25 * _LABEL_SIZE * unit) for text, _ in named],
+        [((0.6 * len(text) + 0.2) * _LABEL_SIZE * unit, 1.25 * _LABEL_SIZE * unit) for text, _, _ in named],
         room,
         [Box.around(pixels(dot.at), 8 * unit, 8 * unit) for dot in dots],
         reach=5.5 * unit,
         faint=[Box(x0 - unit, y0 - unit, x1 + unit, y1 + unit) for (x0, y0), (x1, y1) in lines],
     )
-    for (text, at), box in zip(named, boxes, strict=True):
+    for (text, at, gray), box in zip(named, boxes, strict=True):
         across, up = ((one - other) / unit for one, other in zip(box.center, at, strict=True))
         gap = max(abs(across) - 0.3 * _LABEL_SIZE * len(text), abs(up) - 0.6 * _LABEL_SIZE)
         leader = {"arrowstyle": "-", "color": MUTED.light, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
@@ -217,5 +225,6 @@ def _label_dots(axes: Axes, dots: Sequence[_Dot]) -> None:
             ha="center",
             va="center",
             fontsize=_LABEL_SIZE,
+            color=MUTED.light if gray else INK.light,
             arrowprops=leader if gap > 9 else None,
         )
