@@ -7,7 +7,7 @@ import pytest
 from report_study import write_full_study
 
 from mlx_prune.configuration import Configuration
-from mlx_prune.report.figures.style import method_style
+from mlx_prune.report.figures.style import method_style, naming
 from mlx_prune.report.tables.calibrations import OtherText, on_first_text
 from mlx_prune.report.tables.table import Interval, Table
 from mlx_prune.report.words.calibrations import calibrations_sentence
@@ -93,4 +93,17 @@ def test_both_are_drawn_apart():
     assert len({(str(look.line), look.fill) for look in looks}) == 4
     assert len({(look.color, look.marker) for look in looks}) == 1
     bits = [method_style(method) for method in ("q4+gptq", "q4+gptq@chat", "wanda+q4", "wanda@chat+q4")]
-    assert len({(look.color, look.marker, look.fill, look.edge) for look in bits}) == 4
+    assert len({(look.color, look.marker, look.fill, look.edge, look.second) for look in bits}) == 4
+
+
+def test_several_texts_are_drawn_apart_from_one_another_as_lines_and_as_points():
+    bases = ("wanda{}", "wanda+owl{}", "wanda{}+recover", "wanda{}+q4", "q4+gptq{}", "q8+awq{}")
+    methods = [base.format(text) for base in bases for text in ("", "@chat", "@code", "@news")]
+    with naming(Configuration("alpha", method, 50.0) for method in methods):
+        assert len({str(method_style(method).points()) for method in methods}) == len(methods)
+        hollow = {str(method_style(f"wanda{text}").points("2:4")) for text in ("", "@chat", "@code", "@news")}
+        assert len(hollow) == 4
+        lines = {str(method_style(f"wanda{text}").line) for text in ("", "@chat", "@code", "@news")}
+        assert len(lines) == 4
+    # Alone, each looks like a study's only other text.
+    assert method_style("wanda@code") == method_style("wanda@chat")

@@ -4,7 +4,8 @@ Colors are Okabe and Ito's, and three more that keep apart from them under prota
 has a twin for dark pages; the page swaps them through CSS variables, so that one drawing serves both.
 
 The kind of a method decides color and marker. What was done besides decides how the marker is filled, and a
-quantization on top of pruning gives it a dark edge.
+quantization on top of pruning gives it a dark edge. Another calibration text than a study's first brings a
+second color and dashes of its own.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.kinds import family
-from mlx_prune.labels import DENSE, QUANTIZED, known_label
+from mlx_prune.labels import DENSE, QUANTIZED, Label, known_label
 from mlx_prune.registry import QUANTIZATION, Look, methods
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class MethodStyle:
         line: Matplotlib's line style.
         fill: Matplotlib's fill style: which part of the marker is filled.
         edge: Color of the marker's edge.
+        second: Color of what is not filled, in a marker that is filled in part.
     """
 
     color: str
@@ -68,15 +70,16 @@ class MethodStyle:
     line: Any
     fill: str
     edge: str
+    second: str = PAPER.light
 
     def points(self, pattern: object = None) -> dict[str, Any]:
         """Matplotlib's settings of its points; those of an N:M pattern are hollow."""
-        hollow = "none" if self.edge == self.color else "bottom"
+        hollow = "none" if self.edge == self.color and self.second == PAPER.light else "bottom"
         return {
             "color": self.color,
             "marker": self.marker,
             "fillstyle": hollow if pattern else self.fill,
-            "markerfacecoloralt": PAPER.light,
+            "markerfacecoloralt": self.second,
             "markeredgecolor": self.edge,
             "markersize": 8.5 if self.marker == "*" else 6,
         }
@@ -87,58 +90,78 @@ _OTHERS = ((MUTED, ">", "--"), (MUTED, "<", "-."))
 _NAMED_TONES = (BLUE, VERMILION, GREEN, AMBER, VIOLET, PINK, CYAN)
 _NAMED_MARKERS = ("p", "<", "h", ">")
 _named: ContextVar[tuple[str, ...]] = ContextVar("names", default=())
+_texts: ContextVar[tuple[str, ...]] = ContextVar("texts", default=())
 _MODIFIED_LINE = (0, (4, 1, 1, 1, 1, 1))
 _QUANTIZED_LINE = (0, (1, 1))
 _RECOVERED_FILL = "top"
 _ADAPTED_LINE, _ADAPTED_MARKER = (0, (3, 1)), "h"
-# Calibrated on another text than a study's first.
-_OTHER_TEXT_LINE, _OTHER_TEXT_FILL = (0, (6, 2)), "right"
+# Calibrated on another text than a study's first: dashes and second color, of each text in turn.
+_OTHER_TEXTS = (((3, 1.2), INK), ((1.5, 1.5), MUTED), ((4, 1.2, 1.2, 1.2), GRID))
 _LEARNED = {"dwq": "d", "awq": "X", "gptq": "P"}
 _BITS = {8: "full", 6: "top", 4: "left", 3: "bottom", 2: "none"}
 
 
 @contextmanager
 def naming(configurations: Iterable[Configuration]) -> Iterator[None]:
-    """Give every checkpoint with a name of its own a look of its own, for what is drawn inside."""
+    """Give checkpoints with names of their own and calibration texts looks of their own while this lasts."""
+    configurations = list(configurations)
+    labels = (known_label(one.prune_method) for one in configurations)
     names = dict.fromkeys(one.prune_method for one in configurations if one.is_named)
-    token = _named.set(tuple(names))
+    texts = dict.fromkeys(label.calibration for label in labels if label and label.calibration)
+    tokens = _named.set(tuple(names)), _texts.set(tuple(texts))
     try:
         yield
     finally:
-        _named.reset(token)
+        _named.reset(tokens[0])
+        _texts.reset(tokens[1])
 
 
 def method_style(method: str) -> MethodStyle:
     """The style of a method, or of a checkpoint by its place in :func:`naming`; others share two styles."""
-    label, kind = known_label(method), family(method)
-    if label is None:
-        if method in _named.get():
-            place = _named.get().index(method)
-            tone = _NAMED_TONES[place % len(_NAMED_TONES)]
-            marker = _NAMED_MARKERS[place % len(_NAMED_MARKERS)]
-            return MethodStyle(tone.light, marker, "-", "full", tone.light)
-        tone, marker, line = _OTHERS[sum(method.encode()) % len(_OTHERS)]
-        return MethodStyle(tone.light, marker, line, "full", tone.light)
+    label = known_label(method)
+    if label is not None:
+        style = _style(label, family(method))
+        return style if label.calibration is None else _on_other_text(style, label)
+    if method in _named.get():
+        place = _named.get().index(method)
+        tone = _NAMED_TONES[place % len(_NAMED_TONES)]
+        marker = _NAMED_MARKERS[place % len(_NAMED_MARKERS)]
+        return MethodStyle(tone.light, marker, "-", "full", tone.light)
+    tone, marker, line = _OTHERS[sum(method.encode()) % len(_OTHERS)]
+    return MethodStyle(tone.light, marker, line, "full", tone.light)
+
+
+def _style(label: Label, kind: str) -> MethodStyle:
+    """The style of a label, whichever text it was calibrated on."""
     look = _look(kind)
     tone = _BY_NAME.get(look.tone, MUTED)
     fill = look.fills.get(label.modifiers, "left") if label.modifiers else "full"
-    if label.trained:
-        fill = _RECOVERED_FILL
-    elif label.calibration is not None:
-        fill = _OTHER_TEXT_FILL
+    fill = _RECOVERED_FILL if label.trained else fill
     if label.quantization is None:
-        own_line: Any = _MODIFIED_LINE if label.modifiers or label.recovered else look.line
-        own_line = _OTHER_TEXT_LINE if label.calibration is not None else own_line
-        return MethodStyle(tone.light, look.marker, own_line, fill, tone.light)
+        line: Any = _MODIFIED_LINE if label.modifiers or label.recovered else look.line
+        return MethodStyle(tone.light, look.marker, line, fill, tone.light)
     if kind == QUANTIZED:
         marker = look.marker if label.quantization.mode == "affine" else "H"
         if label.quantization.learned:
             marker = _LEARNED.get(label.quantization.label.rpartition("+")[2], "8")
         marker = _ADAPTED_MARKER if label.adapted else marker
-        filled = _BITS[label.quantization.bits or 8] if label.calibration is None else _OTHER_TEXT_FILL
+        filled = _BITS[label.quantization.bits or 8]
         return MethodStyle(tone.light, marker, look.line, filled, tone.light)
     dots = _ADAPTED_LINE if label.adapted else _QUANTIZED_LINE
     return MethodStyle(tone.light, look.marker, dots, fill, INK.light)
+
+
+def _on_other_text(style: MethodStyle, label: Label) -> MethodStyle:
+    """The same, told apart by its calibration text, of which :func:`naming` knows the place."""
+    texts = _texts.get()
+    place = texts.index(label.calibration) if label.calibration in texts else 0
+    dashes, second = _OTHER_TEXTS[place % len(_OTHER_TEXTS)]
+    if label.modifiers or label.recovered:
+        dashes = (*dashes, 1, dashes[-1])
+    # A second color shows in a marker that is filled in part only.
+    fill = "right" if style.fill in ("full", "none") else style.fill
+    line = style.line if label.quantization else (0, dashes)
+    return replace(style, line=line, fill=fill, second=second.light)
 
 
 def _look(kind: str) -> Look:
