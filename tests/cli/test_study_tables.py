@@ -8,13 +8,16 @@ from pathlib import Path
 import pytest
 from command_line import Capture, done
 from mixed_study import write_mixed_study
+from random_study import random_records, write_study
 from rich.console import Console
 from silent_study import write_silent_study
 
 from mlx_prune.cli.main import run
+from mlx_prune.cli.tables.frontier import frontier_table
 from mlx_prune.cli.tables.rates import ambiguous_table, strict_line
 from mlx_prune.cli.tables.study import legend, study_rows, study_table
 from mlx_prune.report.data import read_study
+from mlx_prune.report.tables.build import build_tables
 from mlx_prune.runs.records import read_records
 from mlx_prune.stats.rates import from_table
 from mlx_prune.study.plan import ModelPlan, StudyPlan
@@ -49,6 +52,21 @@ def test_the_studys_table_shows_every_method_and_figure(width: int, mixed: Path)
         assert row.method in text
         for rate in (row.srs, row.usr, row.anti_rate):
             assert f"{rate:.3f}" in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_labels_with_a_calibration_text_are_shown_whole(width: int, tmp_path: Path) -> None:
+    methods = ("wanda", "wanda@chat", "wanda+owl@everyday", "wanda@chat+recover+q4", "wanda@chat+q4+recover")
+    grid = (("dense", 0.0, None), *((method, 50.0, None) for method in methods))
+    write_study(tmp_path, random_records(models=("alpha",), items=30, grid=grid))
+    data = read_study(tmp_path)
+    for table in (study_table(study_rows(data)), frontier_table(build_tables(data).frontier.rows)):
+        console = Console(width=width, color_system=None)
+        with console.capture() as shown:
+            console.print(table)
+        lines = shown.get().splitlines()
+        assert max(len(line.rstrip()) for line in lines) <= width
+        assert all(any(line.split()[:1] == [method] for line in lines) for method in methods)
 
 
 @pytest.mark.parametrize("width", WIDTHS)
