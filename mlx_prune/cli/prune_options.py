@@ -102,7 +102,7 @@ def read_request(context: click.Context, method: str, options: dict[str, Any]) -
     values = _values(chosen, options)
     values |= {name: value for name, value in _measured(options).items() if name == "calibration"}
     if values["sparsity"] is not None:
-        from mlx_prune.pruning.recipe import fraction_from_percent
+        from mlx_prune.pruning.counts import fraction_from_percent
 
         values["sparsity"] = fraction_from_percent(values["sparsity"])
     return Request(chosen.recipe(method=method, **values), quantization)

@@ -9,8 +9,9 @@ from mlx_prune.dtypes import MAGNITUDE, type_name
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import zeroing
 from mlx_prune.kernels.cpu import smallest_in_groups, smallest_in_rows
+from mlx_prune.pruning.counts import group_prune_count, prune_count
 from mlx_prune.pruning.fields import CHANCE, ROW, SQUARE_SUMS
-from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count, row_prune_count
+from mlx_prune.pruning.recipe import Recipe, row_prune_count
 
 
 def prune_weight(

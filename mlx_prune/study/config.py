@@ -18,7 +18,7 @@ from mlx_prune.bbq.words import PromptWords
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import DataError, RecipeError
 from mlx_prune.labels import DENSE, Label, nearest, parse_label, require_text_name
-from mlx_prune.pruning.recipe import parse_pattern
+from mlx_prune.pruning.counts import parse_pattern
 from mlx_prune.recovery.settings import Recovery
 from mlx_prune.runs.settings import Bbq, Generation
 from mlx_prune.study.measures import DivergenceMeasure, LatencyMeasure, PerplexityMeasure

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.labels import DENSE
-from mlx_prune.pruning.recipe import Recipe, fraction_from_percent
+from mlx_prune.pruning.counts import fraction_from_percent
+from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.structured_recipe import StructuredRecipe
 from mlx_prune.registry import methods
 from mlx_prune.study.config import StudyConfig

@@ -9,7 +9,7 @@ from shimmed_kernels import shim
 
 from mlx_prune.kernels import check, launch
 from mlx_prune.kernels import cpu as select_cpu
-from mlx_prune.pruning.recipe import group_prune_count, prune_count
+from mlx_prune.pruning.counts import group_prune_count, prune_count
 
 DTYPES = [mx.float32, mx.bfloat16, mx.float16]
 NAMES = {mx.float32: "float32", mx.bfloat16: "bfloat16", mx.float16: "float16"}

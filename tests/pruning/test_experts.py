@@ -20,8 +20,9 @@ from mlx_prune.checkpoint.config import experts_per_token
 from mlx_prune.checkpoint.matrices import matrices_of, other_projections, prunable_linears
 from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import CheckpointError
+from mlx_prune.pruning.counts import prune_count
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.recipe import Recipe, prune_count
+from mlx_prune.pruning.recipe import Recipe
 
 
 @pytest.mark.parametrize("sizes", [(7, 29), (1, 13)], ids=["sorted", "unsorted"])

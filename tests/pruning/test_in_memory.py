@@ -15,8 +15,9 @@ from mlx_prune.activations.text import calibration_tokens
 from mlx_prune.checkpoint.matrices import blocks, prunable_linears
 from mlx_prune.checkpoint.open import load
 from mlx_prune.errors import RecipeError
+from mlx_prune.pruning.counts import prune_count
 from mlx_prune.pruning.in_memory import prune
-from mlx_prune.pruning.recipe import Recipe, prune_count
+from mlx_prune.pruning.recipe import Recipe
 
 
 def wanda_scores(weight: np.ndarray, inputs: np.ndarray) -> np.ndarray:

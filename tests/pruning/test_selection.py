@@ -14,7 +14,8 @@ from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import cpu as select_cpu
 from mlx_prune.kernels import portable as select_portable
 from mlx_prune.kernels.zeroing import count_zeros
-from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count
+from mlx_prune.pruning.counts import group_prune_count, prune_count
+from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.selection import prune_weight
 
 DTYPES = [mx.float32, mx.bfloat16, mx.float16]

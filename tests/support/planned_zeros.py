@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from mlx_prune.pruning.counts import prune_count
 from mlx_prune.pruning.fields import CHANCE, ROW
-from mlx_prune.pruning.recipe import Recipe, prune_count, row_prune_count
+from mlx_prune.pruning.recipe import Recipe, row_prune_count
 
 
 def planned_zeros(out_features: int, in_features: int, recipe: Recipe) -> int | None:

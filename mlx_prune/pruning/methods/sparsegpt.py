@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlx_prune.errors import CheckpointError
+from mlx_prune.pruning.counts import group_prune_count, prune_count
 from mlx_prune.pruning.fields import GRAMS, MATRIX
 from mlx_prune.pruning.method import Mask, Matrix
 from mlx_prune.pruning.methods.owl import OWL
-from mlx_prune.pruning.recipe import group_prune_count, prune_count
 from mlx_prune.registry import Look
 
 if TYPE_CHECKING:

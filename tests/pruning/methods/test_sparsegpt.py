@@ -11,8 +11,9 @@ from sparsegpt_reference import damped_hessian, sparsegpt
 
 from mlx_prune.activations.statistics import GramSums, gram_sums, square_sums
 from mlx_prune.errors import CheckpointError
+from mlx_prune.pruning.counts import group_prune_count, prune_count
 from mlx_prune.pruning.methods.sparsegpt import BlockUpdates, inverse_factor, prune_with_updates
-from mlx_prune.pruning.recipe import Recipe, group_prune_count, prune_count
+from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.selection import prune_weight
 
 SHAPES = [(1, 1), (1, 7), (9, 1), (17, 33), (12, 128), (7, 131)]

@@ -21,9 +21,10 @@ from mlx_prune.checkpoint.matrices import blocks, prunable_linears
 from mlx_prune.checkpoint.open import load
 from mlx_prune.checkpoint.shards import open_shards
 from mlx_prune.errors import CheckpointError, RecipeError
+from mlx_prune.pruning.counts import prune_count
 from mlx_prune.pruning.in_memory import prune
 from mlx_prune.pruning.on_disk import prune_checkpoint
-from mlx_prune.pruning.recipe import Recipe, prune_count
+from mlx_prune.pruning.recipe import Recipe
 from mlx_prune.pruning.saving import save
 
 
