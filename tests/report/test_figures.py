@@ -20,15 +20,8 @@ from report_study import GRID, write_full_study
 from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, render
 from mlx_prune.report.figures.drawn import draw_figures
 from mlx_prune.report.figures.filling import Filling
-from mlx_prune.report.figures.panels import (
-    CHANCE,
-    chance_line,
-    method_lines,
-    panel_grid,
-    shared_legend,
-    sparsity_axis,
-    with_actual,
-)
+from mlx_prune.report.figures.panels import panel_grid, shared_legend, with_actual
+from mlx_prune.report.figures.sparsity_lines import CHANCE, chance_line, method_lines, sparsity_axis
 from mlx_prune.report.figures.style import NARROW, TONES, WIDE, lay_out, look, method_style, plain_numbers
 from mlx_prune.report.tables.table import Table
 from mlx_prune.report.write import report_tables

@@ -8,17 +8,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mlx_prune.configuration import Configuration
 from mlx_prune.labels import DENSE
-from mlx_prune.report.figures.panels import (
-    Band,
-    chance_line,
-    draw_answered,
-    draw_lines,
-    method_lines,
-    panel_grid,
-    shared_legend,
-    sparsity_axis,
-    with_actual,
-)
+from mlx_prune.report.figures.panels import Band, draw_answered, panel_grid, shared_legend, with_actual
+from mlx_prune.report.figures.sparsity_lines import chance_line, draw_lines, method_lines, sparsity_axis
 from mlx_prune.report.figures.style import GRID, INK, Layout, method_style
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.change import Direction, PairedTest

@@ -17,7 +17,7 @@ from mlx_prune.checkpoint.invented import DEMO
 from mlx_prune.report.changed import NOTHING_CHANGED, ChangedAnswers, ChangedBy, ChangedItem
 from mlx_prune.report.figures.draw import FRONTIER
 from mlx_prune.report.figures.drawn import DrawnFigure
-from mlx_prune.report.figures.panels import sparsity_axis
+from mlx_prune.report.figures.sparsity_lines import sparsity_axis
 from mlx_prune.report.figures.style import TONES, method_style
 from mlx_prune.report.page import answers, grids
 from mlx_prune.report.page.drawings import shown, tone_variables
