@@ -59,8 +59,8 @@ def method_lines(rows: Sequence[R], axis: str, value: ValueOf[R], band: BandOf[R
     """Sort one model's rows into lines; the dense model is one of its own.
 
     Rows of too few answers are left out; see :func:`~mlx_prune.report.figures.panels.draw_answered`. A line
-    begins at dense and joins the sparsities of a method. A pattern, a quantization and a method with a single sparsity are points,
-    unjoined: a line through one measurement would show what was not measured.
+    begins at dense and joins the sparsities of a method. A pattern, a quantization and a method with a single
+    sparsity are points, unjoined: a line through one measurement would show what was not measured.
     """
     rows = [row for row in rows if not row.too_few_answered]
     dense = [row for row in rows if row.configuration.is_dense]
