@@ -160,7 +160,7 @@ def test_without_guesses_both_readings_are_one(tmp_path):
         assert row["srs"] == row["srs_strict"]
         assert row["srs_delta"] == row["srs_delta_strict"]
         assert row["verdict_changes"] in (None, False)
-    assert "Read strictly, without the rule that takes the first a, b or c anywhere, no SRS is another." in (
+    assert "Read strictly, without the rule that takes the first a, b or c anywhere, no SRS changes." in (
         find(tables).sentences
     )
 
@@ -170,7 +170,7 @@ def test_the_finding_names_what_the_strict_reading_changes(tables):
     said = f"the SRS of wanda 50 % of alpha is {row['srs_strict']:.3f} instead of {row['srs']:.3f}"
     assert said in find(tables).paragraph
     changed = with_verdicts(tables)
-    assert "the verdict on 1 of 3 is another: wanda 50 % of alpha (raised, strictly within chance)" in (
+    assert "the verdict on 1 of 3 changes: wanda 50 % of alpha (raised, strictly within chance)" in (
         find(changed).paragraph
     )
 

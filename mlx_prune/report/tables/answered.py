@@ -95,7 +95,7 @@ class ParseSensitivity(Rated):
         "Rates read strictly",
         "The study's four rules beside the first three alone (_strict), which take an answer as not parsed "
         "that was read off as the first a, b or c anywhere. Change of the overall SRS from dense, paired and "
-        "clustered by template as in `paired_tests`, and whether its verdict is another.",
+        "clustered by template as in `paired_tests`, and whether its verdict changes.",
     )
 
     srs: float | None

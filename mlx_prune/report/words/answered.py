@@ -97,12 +97,12 @@ def strict_sentence(tables: Tables) -> str:
             f"{row.configuration.full_name} ({row.verdict}, strictly {row.verdict_strict})" for row in changed
         ]
         parts.append(
-            f"the verdict on {len(changed)} of {len(judged)} is another: "
+            f"the verdict on {len(changed)} of {len(judged)} changes: "
             f"{words.names(verdicts, most=_MOST_NAMES)}"
         )
     elif parts:
-        parts.append("no verdict is another")
-    return f"{read} {', and '.join(parts)}." if parts else f"{read} no SRS is another."
+        parts.append("no verdict changes")
+    return f"{read} {', and '.join(parts)}." if parts else f"{read} no SRS changes."
 
 
 def _gap(row: ParseSensitivity) -> float:
