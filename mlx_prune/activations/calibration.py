@@ -26,9 +26,9 @@ class Calibration:
         name="calibration",
         metavar="SOURCE",
         order=81,
-        help="Where activations are measured: c4, hub:ORG/NAME[@REVISION][:CONFIG][/SPLIT]"
-        "[#COLUMN] for another data set, a text or JSONL file, or demo, an invented text and the default of "
-        "the embedded model only.",
+        help="Where activations are measured: c4, hub:ORG/NAME (another data set; further "
+        "[@REVISION][:CONFIG][/SPLIT][#COLUMN]), a text or JSONL file, or demo, an invented text and the "
+        "default of the embedded model only.",
     )
     samples: int | None = option(
         None, least=1, order=82, help="Calibration sequences. [default: 128, or all there are]"

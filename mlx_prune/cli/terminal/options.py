@@ -59,8 +59,8 @@ def text_option(function: F) -> F:
         "--text",
         metavar="tulu|hub:...|FILE|demo",
         help="For perplexity: allenai/tulu-3-sft-mixture from the Hub, "
-        "hub:ORG/NAME[@REVISION][:CONFIG][/SPLIT][#COLUMN] for another data set, a text or JSONL file, or an "
-        "invented text, the default of the embedded model only.",
+        "hub:ORG/NAME (another data set; further [@REVISION][:CONFIG][/SPLIT][#COLUMN]), a text or JSONL "
+        "file, or an invented text, the default of the embedded model only.",
     )
     return option(function)
 
