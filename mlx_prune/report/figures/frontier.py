@@ -24,7 +24,7 @@ _LABEL_SIZE = 7.5
 # Perplexities beyond so many times the largest undominated one would leave the others no room.
 _FAR = 4.0
 # Of so many configurations every one has room for its name; of more, those that matter.
-_FEW = 4
+_FEW = 6
 
 
 @dataclass(frozen=True)
