@@ -20,7 +20,7 @@ from report_study import GRID, write_full_study
 from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, render
 from mlx_prune.report.figures.drawn import draw_figures
 from mlx_prune.report.figures.filling import Filling
-from mlx_prune.report.figures.panels import panel_grid, shared_legend, with_actual
+from mlx_prune.report.figures.panels import TOO_FEW, panel_grid, shared_legend, with_actual
 from mlx_prune.report.figures.sparsity_lines import CHANCE, chance_line, method_lines, sparsity_axis
 from mlx_prune.report.figures.style import NARROW, TONES, WIDE, lay_out, look, method_style, plain_numbers
 from mlx_prune.report.tables.table import Table
@@ -93,6 +93,25 @@ def test_intervals_of_overall_rates_are_those_of_the_change_moved_to_dense(table
         dense = tables["overall"].where(prune_method="dense").rows[0]["usr"]
         ends = (dense - 2 * row["abstention_part_high"], dense - 2 * row["abstention_part_low"])
         assert tuple(round(min(max(end, 0), 1), 9) for end in ends) in found
+
+
+def test_no_marker_of_the_items_already_biased_is_cut_off_at_the_top(wide):
+    axes = wide["latent_items"].axes[0]
+    highest = max(np.max(line.get_ydata()) for line in axes.get_lines() if len(line.get_ydata()))
+    assert axes.get_ylim()[1] >= 1.05 * highest
+
+
+def test_a_method_with_single_categories_alone_is_in_the_legend(tables):
+    rows = [
+        replace(
+            row, too_few_answered=row.configuration.prune_method == "magnitude" and row.category == "overall"
+        )
+        for row in tables.expected.rows
+    ]
+    kind = next(found for found in FIGURES if found.name == "sampled_against_expected")
+    figure = draw(kind, replace(tables, expected=Table.of(type(rows[0]), rows)), WIDE)
+    drawn = {row.configuration.prune_method for row in rows}
+    assert {text.get_text() for text in figure.legends[0].get_texts()} == drawn | {TOO_FEW}
 
 
 def test_target_sparsity_is_drawn_and_named_so_where_the_actual_one_is_unknown(tables):

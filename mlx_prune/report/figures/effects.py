@@ -92,9 +92,11 @@ def sampled_against_expected(tables: Tables, layout: Layout) -> Figure | None:
         if row.too_few_answered:
             draw_answered(axes, [row] if overall else [], _at)
             continue
-        look = method_style(method).points() | {"linestyle": "none", "markersize": 6.5 if overall else 3.5}
-        look |= {"alpha": 1.0 if overall else 0.55, "label": method if overall else "_"}
-        axes.plot([number_or_nan(row.srs_expected)], [number_or_nan(row.srs)], **look)
+        look = method_style(method).points() | {"linestyle": "none"}
+        # A method may have single categories alone.
+        axes.plot([], [], **look, label=method)
+        look |= {"alpha": 1.0, "markersize": 6.5} if overall else {"alpha": 0.55, "markersize": 3.5}
+        axes.plot([number_or_nan(row.srs_expected)], [number_or_nan(row.srs)], **look, label="_")
     reach = max(*axes.get_xlim(), *axes.get_ylim())
     axes.plot([0, reach], [0, reach], color=INK.light, linewidth=0.9)
     axes.set_xlim(0, reach)

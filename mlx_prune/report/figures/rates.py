@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 C = TypeVar("C", bound=Configured)
+# The top of an axis from zero, as a multiple of the largest value on it.
+_HEADROOM = 1.05
 
 
 def srs_by_sparsity(tables: Tables, layout: Layout) -> Figure | None:
@@ -90,9 +92,11 @@ def _only_dense(rows: Sequence[Configured]) -> bool:
 
 
 def _from_zero(panels: list[Axes]) -> None:
-    # Last, because fixing one end of a shared axis stops it from following what is drawn later.
+    # Last, because fixing one end of a shared axis stops it from following what is drawn later. The room that
+    # it has above is a share of the range drawn: too little for a marker where that range is far from zero.
+    reach = _HEADROOM * max(float(axes.dataLim.y1) for axes in panels)
     for axes in panels:
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(reach, axes.get_ylim()[1]))
         axes.set_xlim(left=-2)
 
 
