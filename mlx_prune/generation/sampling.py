@@ -70,6 +70,7 @@ class Noise:
         noise: mx.array = self._many(mx.array(np.array(keys, dtype=np.uint32)))
         return noise
 
+    @np.errstate(invalid="ignore")
     def chosen(
         self, scores: NDArray[np.float32], rows: Sequence[int], pairs: Sequence[tuple[int, str]], step: int
     ) -> NDArray[np.intp]:
@@ -94,19 +95,41 @@ class Noise:
         found = np.where(np.isnan(highest)[row], -1, best[row])
         sums = highest[row] + gumbel_at(keys, best[row], self._vocabulary)
         # A unit in the last place of the largest score, several times over.
-        least = sums - np.float32(LARGEST_GUMBEL + 1e-3)
-        for number in np.unique(row[found >= 0]):
+        least = np.full(len(scores), np.inf, np.float32)
+        np.fmin.at(least, row, sums - np.float32(LARGEST_GUMBEL + 1e-3))
+        # What compares with a number that is none is false, so those rows have no token that can win.
+        can_win = scores >= least[:, None]
+        count = can_win.sum(axis=1)
+        many = count * _COST_OF_ONE > self._vocabulary
+        for number in np.flatnonzero(many):
             draws = np.flatnonzero(row == number)
-            tokens = np.flatnonzero(scores[number] >= least[draws].min())
-            if len(tokens) * _COST_OF_ONE > self._vocabulary:
-                noise = np.array(self.draw([pairs[int(draw)] for draw in draws], step))
-                found[draws] = (scores[number] + noise).argmax(axis=1)
-                continue
-            noise = gumbel_at(
-                np.repeat(keys[draws], len(tokens), axis=0), np.tile(tokens, len(draws)), self._vocabulary
-            ).reshape(len(draws), len(tokens))
-            found[draws] = tokens[(scores[number, tokens] + noise).argmax(axis=1)]
+            noise = np.array(self.draw([pairs[int(draw)] for draw in draws], step))
+            found[draws] = (scores[number] + noise).argmax(axis=1)
+        can_win[many] = False
+        draws = np.flatnonzero((count > 0)[row] & ~many[row])
+        if len(draws):
+            found[draws] = self._best_of_few(scores, can_win, row[draws], keys[draws])
         return found
+
+    def _best_of_few(
+        self,
+        scores: NDArray[np.float32],
+        can_win: NDArray[np.bool_],
+        row: NDArray[np.intp],
+        keys: NDArray[np.uint32],
+    ) -> NDArray[np.intp]:
+        """The best token of each draw among those of its row that can win; a draw and a token are a pair."""
+        tokens = np.nonzero(can_win)[1]
+        count = can_win.sum(axis=1)
+        first = np.cumsum(count) - count
+        length = count[row]
+        start = np.cumsum(length) - length
+        draw = np.repeat(np.arange(len(row)), length)
+        token = tokens[np.arange(len(draw)) + np.repeat(first[row] - start, length)]
+        sums = scores[row[draw], token] + gumbel_at(keys[draw], token, self._vocabulary)
+        highest = np.flatnonzero(sums == np.repeat(np.maximum.reduceat(sums, start), length))
+        best: NDArray[np.intp] = token[highest[np.searchsorted(highest, start)]]
+        return best
 
     @property
     def by_item(self) -> bool:
