@@ -248,6 +248,7 @@ def _work(pipe: connection.Connection[Any, Any], settings: _Settings) -> None:
         if settings.begin is not None:
             settings.begin()
         shares.keep_freed_memory()
+        shares.take_turns()
         shares.share_memory(settings.jobs)
         from mlx_prune.study.folder import StudyFolder
         from mlx_prune.study.work import Work
