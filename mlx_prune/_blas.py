@@ -20,8 +20,9 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +37,7 @@ _FUNCTIONS = re.compile(r"cblas_\w+|[sdcz][a-z]{2}[a-z0-9]{1,4}_")
 _NUMBERS_OF_THREADS = {"OPENBLAS_NUM_THREADS", "GOTO_NUM_THREADS", "OMP_NUM_THREADS"}
 
 _loaded: str | None = None
-_answering: tuple[ctypes.CDLL, str] | None = None
+_answering: tuple[ctypes.CDLL, str, str] | None = None
 _reason = "not tried"
 
 
@@ -181,37 +182,41 @@ def _leave_a_core(library: ctypes.CDLL) -> None:
 def leaving_a_core() -> Iterator[None]:
     """While this lasts, OpenBLAS has a thread fewer than there are cores, if nobody says how many.
 
-    For many products with other work between them, on which its threads would wait.
+    For many products with other work between them, on which its threads would wait. NumPy's own OpenBLAS,
+    which gets the small ones among them, has one thread.
     """
-    spared = _all_threads()
-    if spared is None:
+    if os.environ.keys() & _NUMBERS_OF_THREADS:
         yield
         return
-    set_threads, cores = spared
-    set_threads(cores - 1)
-    try:
+    with ExitStack() as undone:
+        for library, prefix, suffix in filter(None, (_answering, _numpys())):
+            try:
+                set_threads = getattr(library, f"{prefix}openblas_set_num_threads{suffix}")
+                cores = int(getattr(library, f"{prefix}openblas_get_num_procs{suffix}")())
+                threads = int(getattr(library, f"{prefix}openblas_get_num_threads{suffix}")())
+            except AttributeError:  # a build whose symbols have other names
+                continue
+            if threads == cores > 1:
+                set_threads(1 if suffix else cores - 1)
+                undone.callback(set_threads, cores)
         yield
-    finally:
-        set_threads(cores)
 
 
-def _all_threads() -> tuple[Callable[[int], None], int] | None:
-    """What sets the number of threads, and the number, if that is of all cores and nobody asked for it."""
-    if _answering is None or os.environ.keys() & _NUMBERS_OF_THREADS:
-        return None
-    library, prefix = _answering
-    try:
-        cores = int(getattr(library, f"{prefix}openblas_get_num_procs")())
-        threads = int(getattr(library, f"{prefix}openblas_get_num_threads")())
-        set_threads = getattr(library, f"{prefix}openblas_set_num_threads")
-    except AttributeError:  # a build whose symbols have a suffix
-        return None
-    return (set_threads, cores) if threads == cores > 1 else None
+@cache
+def _numpys() -> tuple[ctypes.CDLL, str, str] | None:
+    """The OpenBLAS of NumPy's wheel on Linux, with what its functions' names begin and end in."""
+    from importlib.util import find_spec
+
+    spec = find_spec("numpy")
+    for package in (spec and spec.submodule_search_locations) or ():
+        for path in Path(package).with_name("numpy.libs").glob("libscipy_openblas64_*.so"):
+            return ctypes.CDLL(str(path)), _PREFIX, "64_"
+    return None
 
 
 def _answers(name: str, library: ctypes.CDLL, prefix: str) -> None:
     global _loaded, _answering, _reason
-    _answering = library, prefix
+    _answering = library, prefix, ""
     _loaded, _reason = name, f"{name}{_kernels(library, prefix)} answers MLX's matrix products"
 
 

@@ -179,6 +179,27 @@ def test_the_systems_threads_leave_a_core_while_asked_to() -> None:
         assert python(THREADS, OPENBLAS_NUM_THREADS="2") == "2 2"
 
 
+NUMPYS = """
+import mlx_prune
+from mlx_prune import _blas
+library, prefix, suffix = _blas._numpys()
+threads = getattr(library, f"{prefix}openblas_get_num_threads{suffix}")
+before = threads()
+with _blas.leaving_a_core():
+    print(before, threads())
+assert threads() == before
+"""
+
+
+def test_numpys_own_has_one_thread_meanwhile() -> None:
+    if python("import numpy\nfrom mlx_prune import _blas\nprint(_blas._numpys())") == "None":
+        pytest.skip("this NumPy brings no OpenBLAS")
+    before, inside = map(int, python(NUMPYS).split())
+    assert inside == 1 <= before
+    if before > 1:
+        assert python(NUMPYS, OPENBLAS_NUM_THREADS="2") == "2 2"
+
+
 def test_another_blas_keeps_its_threads() -> None:
     program = (
         "import mlx_prune\nfrom mlx_prune import _blas\nwith _blas.leaving_a_core():\n    print('inside')"
