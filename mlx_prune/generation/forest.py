@@ -8,7 +8,7 @@ the tokens saved.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -36,7 +36,6 @@ class Tree:
     tokens: list[int] = field(default_factory=list)
     depths: list[int] = field(default_factory=list)
     paths: list[list[int]] = field(default_factory=list)
-    _ancestors: list[list[int]] = field(default_factory=list)
 
     def add(self, prompt: Prompt, root: int, shared: int) -> None:
         """Add a prompt whose first ``shared`` tokens are those of the prompt before, ``root`` among them."""
@@ -45,15 +44,14 @@ class Tree:
             path.append(len(self.tokens))
             self.depths.append(len(path) - 1)
             self.tokens.append(token)
-            self._ancestors.append(path)
         self.prompts.append(prompt)
         self.paths.append(path)
 
     def seen(self) -> NDArray[np.bool_]:
         """Which nodes each node sees (nodes, nodes)."""
         seen = np.zeros((len(self.tokens), len(self.tokens)), bool)
-        for node, (path, depth) in enumerate(zip(self._ancestors, self.depths, strict=True)):
-            seen[node, path[: depth + 1]] = True
+        for path in self.paths:
+            seen[np.ix_(path, path)] = np.tri(len(path), dtype=bool)
         return seen
 
 
@@ -96,7 +94,7 @@ def _plant(prompts: Sequence[Prompt], batch_size: int) -> Forest:
     longest_root = min(len(prompt.tokens) for prompt in ordered) - 1
     root = min(common_prefix(ordered[0].tokens, ordered[-1].tokens), longest_root)
     trees = sorted(_trees(ordered, root, batch_size), key=lambda tree: -len(tree.tokens))
-    return Forest(ordered[0].tokens[:root], tuple(_batches(trees, batch_size)))
+    return Forest(ordered[0].tokens[:root], tuple(parted(trees, lambda tree: len(tree.prompts), batch_size)))
 
 
 def _trees(ordered: Sequence[Prompt], root: int, most: int) -> Iterator[Tree]:
@@ -114,13 +112,23 @@ def _trees(ordered: Sequence[Prompt], root: int, most: int) -> Iterator[Tree]:
     yield tree
 
 
-def _batches(trees: Sequence[Tree], batch_size: int) -> Iterator[tuple[Tree, ...]]:
-    batch: list[Tree] = []
-    size = 0
+def parted(trees: Sequence[Tree], weight: Callable[[Tree], int], most: int) -> Iterator[tuple[Tree, ...]]:
+    """Stretches of the trees, few and about as large: a small one costs nearly as much as a full one.
+
+    Args:
+        trees: In the order to keep.
+        weight: Of a tree.
+        most: What a stretch of more than one tree may weigh.
+    """
+    whole = sum(map(weight, trees))
+    parts = -(-whole // most)
+    part: list[Tree] = []
+    size = done = number = 0
     for tree in trees:
-        if batch and size + len(tree.prompts) > batch_size:
-            yield tuple(batch)
-            batch, size = [], 0
-        batch.append(tree)
-        size += len(tree.prompts)
-    yield tuple(batch)
+        if part and (size + weight(tree) > most or done * parts >= whole * (number + 1)):
+            yield tuple(part)
+            part, size, number = [], 0, number + 1
+        part.append(tree)
+        size += weight(tree)
+        done += weight(tree)
+    yield tuple(part)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,27 +12,32 @@ import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 from numpy.typing import NDArray
 
+from mlx_prune.generation.attending import Kept
 from mlx_prune.generation.draws import Drawing, Draws
-from mlx_prune.generation.forest import Tree, plant
+from mlx_prune.generation.forest import Tree, parted, plant
 from mlx_prune.generation.head import logits_at
 from mlx_prune.generation.interface import Prompt, PromptAnswers
-from mlx_prune.generation.packed import Grid, Index, Layout, PackedCache, packed_forward
+from mlx_prune.generation.packed import Group, Index, Layout, PackedCache, Piece, packed_forward
 from mlx_prune.generation.quick import quick_functions
 from mlx_prune.generation.rows import window_of
 from mlx_prune.generation.sampling import log_probabilities
 
 # A forward of so many tokens reads its weights seldom enough, and what it computes stays near the processor.
 _TOKENS_PER_FORWARD = 768
-# Trees none of whose answers goes on are left behind when they are so many.
-_DROPPED_FROM = 0.25
+# About so many tokens of a tree are attended together: fewer would cost calls, and more the scores of what
+# comes after a token, which it does not see.
+_QUERIES_TOGETHER = 64
+# Rows of the decode that are.
+_ROWS_TOGETHER = 64
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Place:
-    """Where the tokens of a prompt lie: which grid, which of its blocks, and there which keys."""
+    """Where the keys of a prompt's tree lie, and which of them the prompt sees."""
 
-    grid: int
-    block: int
+    forward: int
+    tree: slice
+    key_positions: Index
     seen: NDArray[np.bool_]
     length: int
 
@@ -49,36 +55,35 @@ class PackedBatch:
         self._model = model
         self._backbone = backbone
         self._windows = [window_of(cache) for cache in make_prompt_cache(model)]
-        self._roots: list[tuple[mx.array, mx.array] | None] = [None] * len(self._windows)
+        self._roots: list[Kept | None] = [None] * len(self._windows)
         self._root = 0
+        self._known: tuple[int, ...] = ()
         self._caches: list[PackedCache] = []
         self._places: list[_Place] = []
-        self._keys: list[Index] = []
+        self._forwards = 0
         self._rows: list[int] = []
         self._step = 0
 
     def root(self, tokens: Sequence[int]) -> None:
-        """Compute what all prompts begin with, which may be nothing."""
-        self._root, self._roots = 0, [None] * len(self._windows)
+        """Compute what all prompts begin with, which may be nothing; the last one is kept."""
+        if tuple(tokens) == self._known:
+            return
+        self._known, self._root, self._roots = tuple(tokens), 0, [None] * len(self._windows)
         if not tokens:
             return
         tree = Tree()
-        tree.add(Prompt("", tuple(tokens)), 0, 0)
+        tree.add(Prompt("", self._known), 0, 0)
         self.start()
-        layout = _of_trees([tree], 0)
-        self._run(tokens, layout, None)
-        mx.eval([cache.arrays() for cache in self._caches])
+        mx.eval(self._run(tokens, _of_trees([tree], 0, 0), [len(tokens) - 1]))
         self._root = len(tokens)
-        for number, cache in enumerate(self._caches):
-            keys, values = cache.grids[0]
-            self._roots[number] = keys[:, 0], values[:, 0]
+        self._roots = [cache.forwards[0] for cache in self._caches]
 
     def start(self) -> None:
         """Begin a batch: only the root is kept."""
         self._caches = [
             PackedCache(window, root=root) for window, root in zip(self._windows, self._roots, strict=True)
         ]
-        self._places, self._keys, self._rows, self._step = [], [], [], 0
+        self._places, self._forwards, self._rows, self._step = [], 0, [], 0
 
     def prefill(self, trees: Sequence[Tree]) -> mx.array:
         """Compute trees.
@@ -86,32 +91,26 @@ class PackedBatch:
         Returns:
             (prompts, vocabulary) logits of each prompt's last token, tree by tree.
         """
-        logits, chunk, size = [], list[Tree](), 0
-        for tree in trees:
-            if chunk and size + len(tree.tokens) > _TOKENS_PER_FORWARD:
-                logits.append(self._prefill(chunk))
-                chunk, size = [], 0
-            chunk.append(tree)
-            size += len(tree.tokens)
-        logits.append(self._prefill(chunk))
+        chunks = parted(trees, lambda tree: len(tree.tokens), _TOKENS_PER_FORWARD)
+        logits = [self._prefill(chunk) for chunk in chunks]
         self._rows = list(range(len(self._places)))
         return mx.concatenate(logits) if len(logits) > 1 else logits[0]
 
     def _prefill(self, trees: Sequence[Tree]) -> mx.array:
-        layout = _of_trees(trees, self._root)
-        (grid,) = layout.grids
-        width, start = grid.place.shape[1], 0
-        last = []
-        for block, tree in enumerate(trees):
+        start, last = 0, []
+        for tree in trees:
+            lies = slice(start, start + len(tree.tokens))
+            positions = np.array(tree.depths) + self._root
             for prompt, path in zip(tree.prompts, tree.paths, strict=True):
-                seen = np.zeros(width, bool)
+                seen = np.zeros(len(tree.tokens), bool)
                 seen[path] = True
-                self._places.append(_Place(len(self._keys), block, seen, len(prompt.tokens)))
+                self._places.append(_Place(self._forwards, lies, positions, seen, len(prompt.tokens)))
                 last.append(start + path[-1])
-            start += len(tree.tokens)
-        self._keys.append(grid.key_positions)
+            start = lies.stop
+        layout = _of_trees(trees, self._root, self._forwards)
+        self._forwards += 1
         logits = self._run([token for tree in trees for token in tree.tokens], layout, last)
-        mx.eval(logits, [cache.arrays() for cache in self._caches])
+        mx.eval(logits)
         return logits
 
     def step(self, rows: Sequence[tuple[int, int]]) -> mx.array:
@@ -126,59 +125,13 @@ class PackedBatch:
         """
         parents = [parent for parent, _ in rows]
         if self._step and parents != list(range(len(self._rows))):
-            chosen = mx.array(np.array(parents, np.uint32))
             for cache in self._caches:
-                assert cache.tail is not None
-                cache.tail = mx.take(cache.tail[0], chosen, axis=0), mx.take(cache.tail[1], chosen, axis=0)
+                cache.rows(np.array(parents))
         self._rows = [self._rows[parent] for parent in parents]
-        self._leave_behind()
         places = [self._places[prompt] for prompt in self._rows]
         positions = np.array([place.length + self._step for place in places])
-        grids = [self._of_rows(grid, places, positions) for grid in range(len(self._keys))]
-        layout = Layout(positions, grids, new=False)
         self._step += 1
-        return self._run([token for _, token in rows], layout, None)
-
-    def _of_rows(self, number: int, places: Sequence[_Place], positions: Index) -> Grid:
-        """The grid of the rows whose prompts lie in a grid of trees."""
-        mine = [row for row, place in enumerate(places) if place.grid == number]
-        blocks, width = self._keys[number].shape
-        filled = np.zeros(blocks, int)
-        column = []
-        for row in mine:
-            column.append(filled[places[row].block])
-            filled[places[row].block] += 1
-        most = int(filled.max(initial=0))
-        place = np.zeros((blocks, most), int)
-        seen = np.zeros((blocks, most, width), bool)
-        at = np.zeros((blocks, most), int)
-        for index, (row, slot) in enumerate(zip(mine, column, strict=True)):
-            block = places[row].block
-            place[block, slot], at[block, slot] = index, positions[row]
-            seen[block, slot] = places[row].seen
-        back = np.array(
-            [places[row].block * most + slot for row, slot in zip(mine, column, strict=True)], int
-        )
-        return Grid(place, back, seen, self._keys[number], at)
-
-    def _leave_behind(self) -> None:
-        """Forget trees that no row reads, where they are many."""
-        for number, keys in enumerate(self._keys):
-            alive = sorted({place.block for place in self._alive() if place.grid == number})
-            if len(keys) - len(alive) <= _DROPPED_FROM * len(keys):
-                continue
-            moved = {block: new for new, block in enumerate(alive)}
-            for place in self._alive():
-                if place.grid == number:
-                    place.block = moved[place.block]
-            self._keys[number] = keys[alive]
-            chosen = mx.array(np.array(alive, np.uint32))
-            for cache in self._caches:
-                old = cache.grids[number]
-                cache.grids[number] = mx.take(old[0], chosen, axis=1), mx.take(old[1], chosen, axis=1)
-
-    def _alive(self) -> list[_Place]:
-        return [self._places[prompt] for prompt in sorted(set(self._rows))]
+        return self._run([token for _, token in rows], _of_rows(places, positions, self._root), None)
 
     def _run(self, tokens: Sequence[int], layout: Layout, last: Sequence[int] | None) -> mx.array:
         """Logits of chosen tokens, or of all."""
@@ -219,20 +172,56 @@ def _logprobs(logits: mx.array) -> mx.array:
         return log_probabilities(logits)
 
 
-def _of_trees(trees: Sequence[Tree], root: int) -> Layout:
-    """The layout of a forward of trees: one block each, as wide as the largest."""
-    width = max(len(tree.tokens) for tree in trees)
-    place = np.zeros((len(trees), width), int)
-    seen = np.zeros((len(trees), width, width), bool)
-    depths = np.zeros((len(trees), width), int)
-    back, start = [], 0
-    for block, tree in enumerate(trees):
-        size = len(tree.tokens)
-        place[block, :size] = range(start, start + size)
-        depths[block, :size] = tree.depths
-        seen[block, :size, :size] = tree.seen()
-        back.append(block * width + np.arange(size))
-        start += size
-    order = np.concatenate(back)
-    positions = depths + root
-    return Layout(positions.reshape(-1)[order], [Grid(place, order, seen, positions, positions)], new=True)
+def _of_trees(trees: Sequence[Tree], root: int, forward: int) -> Layout:
+    """The layout of a forward of trees."""
+    every = [np.array(tree.depths) + root for tree in trees]
+    groups, start = [], 0
+    for tree, positions in zip(trees, every, strict=True):
+        seen = tree.seen()
+        parts = max(1, round(len(positions) / _QUERIES_TOGETHER))
+        cuts = [len(positions) * part // parts for part in range(parts + 1)]
+        for first, end in itertools.pairwise(cuts):
+            # A token sees none that comes after it.
+            piece = Piece(slice(0, end - first), forward, slice(start, start + end))
+            mine, keys = positions[first:end], np.tile(positions[:end], (end - first, 1))
+            groups.append(_group(start + first, [piece], root, seen[first:end, :end], mine, keys))
+        start += len(positions)
+    return Layout(np.concatenate(every), groups, new=True)
+
+
+def _of_rows(places: Sequence[_Place], positions: Index, root: int) -> Layout:
+    """The layout of rows whose prompts lie in trees; those of a tree lie side by side."""
+    groups = []
+    for start in range(0, len(places), _ROWS_TOGETHER):
+        some = places[start : start + _ROWS_TOGETHER]
+        pieces, width, end = [], max(len(place.seen) for place in some), 0
+        for (forward, _), of_tree in itertools.groupby(some, lambda place: (place.forward, place.tree.start)):
+            rows = list(of_tree)
+            pieces.append(Piece(slice(end, end + len(rows)), forward, rows[0].tree))
+            end += len(rows)
+        seen, keys = np.zeros((len(some), width), bool), np.zeros((len(some), width), int)
+        for row, place in enumerate(some):
+            seen[row, : len(place.seen)] = place.seen
+            keys[row, : len(place.seen)] = place.key_positions
+        groups.append(_group(start, pieces, root, seen, positions[start : start + len(some)], keys))
+    return Layout(positions, groups, new=False)
+
+
+def _group(
+    start: int,
+    pieces: Sequence[Piece],
+    root: int,
+    seen: NDArray[np.bool_],
+    positions: Index,
+    key_positions: Index,
+) -> Group:
+    """A group that sees all of the root, but for a window."""
+    count = len(positions)
+    before = np.ones((count, root), bool), np.tile(np.arange(root), (count, 1))
+    return Group(
+        slice(start, start + count),
+        pieces,
+        np.concatenate([before[0], seen], axis=1),
+        positions,
+        np.concatenate([before[1], key_positions], axis=1),
+    )

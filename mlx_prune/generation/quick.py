@@ -1,4 +1,4 @@
-"""Exponentials of a Linux CPU without their calls: MLX's wheels compute them there one number at a time.
+"""Functions of a Linux CPU by NumPy: MLX's wheels compute exponentials there one number at a time.
 
 An exponential of MLX takes 14 ns there where a product takes 0.5 ns, so that the activation functions and the
 softmax of attention cost as much as half of a small model's matrix products. NumPy's are vector instructions
@@ -15,15 +15,27 @@ from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 from numpy.typing import NDArray
 
 from mlx_prune.environment import backend
+from mlx_prune.generation.attending import HIDDEN, Kept, attend
 
 # To leave MLX and come back costs as much as so many exponentials.
 _FEW = 1 << 12
-# Numbers that several operations in a row find near the processor.
-_NEAR = 1 << 14
+NEAR = 1 << 16
+"""Numbers that several operations in a row find near the processor."""
+
+# Queries that are attended together.
+_QUERIES_TOGETHER = 64
+
+_ATTENTION = "scaled_dot_product_attention"
+_REPLACED = (
+    *((mx, name) for name in ("sigmoid", "tanh", "softmax", "logsumexp")),
+    (nn, "silu"),
+    (mx.fast, _ATTENTION),
+)
 
 Floats = NDArray[np.float32]
 
@@ -40,8 +52,8 @@ def _by_numpy(function: Callable[[Floats, Floats], None], x: mx.array) -> mx.arr
     read = np.asarray(mx.contiguous(x)).reshape(-1)
     written = np.empty_like(read)
     with np.errstate(all="ignore"):
-        for start in range(0, len(read), _NEAR):
-            function(read[start : start + _NEAR], written[start : start + _NEAR])
+        for start in range(0, len(read), NEAR):
+            function(read[start : start + NEAR], written[start : start + NEAR])
     return mx.array(written.reshape(x.shape))
 
 
@@ -50,10 +62,19 @@ def _exp(read: Floats, written: Floats) -> None:
 
 
 def _sigmoid(read: Floats, written: Floats) -> None:
+    _one_and_exp_of_negative(read, written)
+    np.reciprocal(written, out=written)
+
+
+def _silu(read: Floats, written: Floats) -> None:
+    _one_and_exp_of_negative(read, written)
+    np.divide(read, written, out=written)
+
+
+def _one_and_exp_of_negative(read: Floats, written: Floats) -> None:
     np.negative(read, out=written)
     np.exp(written, out=written)
     written += 1
-    np.reciprocal(written, out=written)
 
 
 def _tanh(read: Floats, written: Floats) -> None:
@@ -72,14 +93,60 @@ def sigmoid(x: mx.array) -> mx.array:
     return _by_numpy(_sigmoid, x)
 
 
+def silu(x: mx.array) -> mx.array:
+    """A float32 array times its logistic function."""
+    return _by_numpy(_silu, x)
+
+
 def tanh(x: mx.array) -> mx.array:
     """The hyperbolic tangent of a float32 array."""
     return _by_numpy(_tanh, x)
 
 
+def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any = None) -> mx.array:
+    """``mx.fast.scaled_dot_product_attention`` of float32 arrays.
+
+    Args:
+        q: (rows, query heads, tokens, size).
+        k: (rows, heads, keys, size).
+        v: (rows, heads, keys, size of values).
+        scale: Of the scores.
+        mask: "causal", what is added to the scores or whether they are seen (tokens, keys), or None.
+    """
+    mx.eval(q, k, v)
+    queries, keys, values = (np.asarray(array).transpose(0, 2, 1, 3) for array in (q, k, v))
+    tokens, width = queries.shape[1], keys.shape[1]
+    added = None
+    if isinstance(mask, mx.array):
+        given = mask if mask.dtype != mx.bool_ else mx.where(mask, 0.0, float(HIDDEN))
+        added = np.maximum(np.array(given.astype(mx.float32)).reshape(tokens, width), HIDDEN)
+    written = np.empty((*queries.shape[:3], values.shape[-1]), np.float32)
+    for first in range(0, tokens, _QUERIES_TOGETHER):
+        some = slice(first, first + _QUERIES_TOGETHER)
+        end, hidden = width, None if added is None else added[some]
+        if isinstance(mask, str):
+            end = min(width, width - tokens + some.stop)
+            last = np.arange(width - tokens + first, end)
+            hidden = np.where(np.arange(end) <= last[:, None], np.float32(0), HIDDEN)
+        for row in range(len(queries)):
+            mine, seen = queries[row, some], Kept(keys[row, :end], values[row, :end])
+            attend(mine, scale, None, [(slice(0, len(mine)), seen)], None, hidden, written[row, some])
+    return mx.array(written).transpose(0, 2, 1, 3)
+
+
+def _can_attend(q: mx.array, mask: Any, more: dict[str, Any]) -> bool:
+    if q.dtype != mx.float32 or q.size < _FEW or any(value is not None for value in more.values()):
+        return False
+    if isinstance(mask, mx.array):
+        return (
+            mask.ndim >= 2 and mask.size == mask.shape[-1] * mask.shape[-2] and mask.shape[-2] == q.shape[2]
+        )
+    return mask is None or mask == "causal"
+
+
 @contextmanager
 def quick_functions() -> Iterator[None]:
-    """While this lasts, the sigmoid, tanh, softmax and logsumexp of MLX are the quick ones for float32.
+    """While this lasts, exponentials, and what MLX and mlx-lm make of them, are the quick ones for float32.
 
     What mlx-lm has compiled holds the slow ones; so it is run uncompiled meanwhile. Elsewhere than on a Linux
     CPU nothing changes.
@@ -88,34 +155,47 @@ def quick_functions() -> Iterator[None]:
     if not needed():
         yield
         return
-    own = {name: getattr(mx, name) for name in ("sigmoid", "tanh", "softmax", "logsumexp")}
+    own = {(owner, name): getattr(owner, name) for owner, name in _REPLACED}
 
     def softmax(x: mx.array, axis: Any = None, **options: Any) -> mx.array:
         if x.dtype != mx.float32 or not isinstance(axis, int):
-            usual: mx.array = own["softmax"](x, axis, **options)
+            usual: mx.array = own[mx, "softmax"](x, axis, **options)
             return usual
         weights = exp(x - mx.max(x, axis=axis, keepdims=True))
         return weights / mx.sum(weights, axis=axis, keepdims=True)
 
     def logsumexp(x: mx.array, axis: Any = None, keepdims: bool = False, **options: Any) -> mx.array:
         if x.dtype != mx.float32 or not isinstance(axis, int):
-            usual: mx.array = own["logsumexp"](x, axis, keepdims, **options)
+            usual: mx.array = own[mx, "logsumexp"](x, axis, keepdims, **options)
             return usual
-        largest = mx.max(x, axis=axis, keepdims=True)
+        # Of numbers that are all minus infinity the difference to the largest is none.
+        largest = mx.maximum(mx.max(x, axis=axis, keepdims=True), -3e38)
         found = largest + mx.log(mx.sum(exp(x - largest), axis=axis, keepdims=True))
         return found if keepdims else found.squeeze(axis)
 
-    def quick(name: str, function: Callable[[mx.array], mx.array]) -> Callable[..., mx.array]:
+    def quick(
+        usual: Callable[..., mx.array], function: Callable[[mx.array], mx.array]
+    ) -> Callable[..., mx.array]:
         def call(x: Any, **options: Any) -> mx.array:
             if isinstance(x, mx.array) and x.dtype == mx.float32 and x.size >= _FEW and not options:
                 return function(x)
-            usual: mx.array = own[name](x, **options)
-            return usual
+            slow: mx.array = usual(x, **options)
+            return slow
 
         return call
 
-    mx.sigmoid, mx.tanh = quick("sigmoid", sigmoid), quick("tanh", tanh)
+    def attend_quickly(
+        q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any = None, **more: Any
+    ) -> mx.array:
+        if _can_attend(q, mask, more):
+            return attention(q, k, v, scale=scale, mask=mask)
+        usual: mx.array = own[mx.fast, _ATTENTION](q, k, v, scale=scale, mask=mask, **more)
+        return usual
+
     mx.softmax, mx.logsumexp = softmax, logsumexp
+    mx.sigmoid, mx.tanh = quick(mx.sigmoid, sigmoid), quick(mx.tanh, tanh)
+    nn.silu = quick(nn.silu, silu)
+    mx.fast.scaled_dot_product_attention = attend_quickly
     _inside += 1
     mx.disable_compile()
     try:
@@ -124,5 +204,5 @@ def quick_functions() -> Iterator[None]:
         _inside -= 1
         if not _inside and not os.environ.get("MLX_DISABLE_COMPILE"):
             mx.enable_compile()
-        for name, function in own.items():
-            setattr(mx, name, function)
+        for (owner, name), function in own.items():
+            setattr(owner, name, function)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_prune.generation.forest import plant
+from mlx_prune.generation.forest import Tree, parted, plant
 from mlx_prune.generation.interface import Prompt
 
 token_lists = st.lists(
@@ -60,3 +60,17 @@ def test_the_same_prompts_are_arranged_once_and_others_anew():
     assert len(plant(prompts, 2).batches) == 2
     changed = plant([*prompts[:3], Prompt("Age:3", (1, 2, 9, 9))], 4)
     assert sorted(p.tokens for b in changed.batches for t in b for p in t.prompts)[-1] == (1, 2, 9, 9)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(1, 60))
+def test_parts_hold_all_in_order_and_none_is_a_small_rest(sizes, most):
+    trees = [Tree(tokens=[0] * size) for size in sizes]
+    parts = list(parted(trees, lambda tree: len(tree.tokens), most))
+    assert [tree for part in parts for tree in part] == trees
+    weights = [sum(len(tree.tokens) for tree in part) for part in parts]
+    assert all(weight <= most or len(part) == 1 for weight, part in zip(weights, parts, strict=True))
+    fewest = -(-sum(sizes) // most)
+    if sum(sizes) / fewest + max(sizes) <= most:
+        assert len(parts) == fewest
+        assert min(weights) >= sum(sizes) / fewest - max(sizes)

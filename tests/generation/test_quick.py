@@ -28,6 +28,7 @@ def test_functions_are_those_of_float64_to_some_units_in_the_last_place(scale):
     np.testing.assert_allclose(quick.exp(mx.array(x)), np.exp(exact), **near)
     np.testing.assert_allclose(quick.sigmoid(mx.array(x)), 1 / (1 + np.exp(-exact)), **near)
     np.testing.assert_allclose(quick.tanh(mx.array(x)), np.tanh(exact), rtol=2e-6)
+    np.testing.assert_allclose(quick.silu(mx.array(x)), exact / (1 + np.exp(-exact)), **near)
 
 
 def test_extremes_stay_in_range_and_no_number_stays_none():
@@ -74,8 +75,34 @@ def test_other_types_and_small_arrays_are_computed_by_mlx():
         assert mx.softmax(few, axis=(0,)).shape == (10,)
 
 
+def test_the_logarithm_of_no_probability_at_all_is_minus_infinity():
+    x = mx.array(np.where(np.arange(2 * SIZE) < SIZE, -np.inf, 1).astype(np.float32).reshape(2, SIZE))
+    with quick.quick_functions():
+        found = mx.logsumexp(x, axis=-1)
+        mx.eval(found)
+    assert found[0].item() == -np.inf
+    assert found[1].item() == pytest.approx(1 + np.log(SIZE))
+
+
+def test_attention_of_some_kinds_is_mlxs_own(monkeypatch):
+    q = mx.random.normal((2, 4, 64, 16))
+    monkeypatch.setattr(quick, "attention", lambda *_, **__: pytest.fail("computed by NumPy"))
+    masks = mx.random.normal((2, 1, 64, 64))
+    for array, more in (
+        (q, {"mask": masks}),
+        (q, {"mask": None, "sinks": mx.zeros(4)}),
+        (q.astype(mx.bfloat16), {"mask": "causal"}),
+        (q[:1, :, :8], {"mask": None}),
+    ):
+        expected = mx.fast.scaled_dot_product_attention(array, array, array, scale=1.0, **more)
+        with quick.quick_functions():
+            found = mx.fast.scaled_dot_product_attention(array, array, array, scale=1.0, **more)
+        assert mx.array_equal(found, expected)
+
+
 def test_mlx_is_itself_again_after_an_error():
-    before = mx.tanh, mx.sigmoid, mx.softmax, mx.logsumexp
+    before = mx.tanh, mx.sigmoid, mx.softmax, mx.logsumexp, nn.silu, mx.fast.scaled_dot_product_attention
     with pytest.raises(RuntimeError), quick.quick_functions(), quick.quick_functions():
         raise RuntimeError
-    assert (mx.tanh, mx.sigmoid, mx.softmax, mx.logsumexp) == before
+    after = mx.tanh, mx.sigmoid, mx.softmax, mx.logsumexp, nn.silu, mx.fast.scaled_dot_product_attention
+    assert after == before
