@@ -28,6 +28,7 @@ from mlx_prune.checkpoint.config import experts_per_token
 from mlx_prune.checkpoint.matrices import PrunableLinear, blocks, prunable_linears
 from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.errors import DataError
+from mlx_prune.generation.quick import quick_functions
 from mlx_prune.kernels import choice
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.wired import wired_limit
@@ -192,7 +193,7 @@ class BlockSteps:
             """Run one batch, all of it or, in effect, nothing."""
             before = sums.so_far() if kept else None
             try:
-                with sums.watching():
+                with sums.watching(), quick_functions():
                     out: mx.array | None = self.run(index, number)
                 if not advance:
                     out = None  # the block's last product is never computed
@@ -215,8 +216,9 @@ class BlockSteps:
     def advance(self, index: int) -> None:
         """Run one block on all batches for its outputs alone."""
         for number in range(len(self.batches)):
-            out = self.run(index, number)
-            mx.eval(out)
+            with quick_functions():
+                out = self.run(index, number)
+                mx.eval(out)
             self.states.put(number, out)
         self.states.advance()
 

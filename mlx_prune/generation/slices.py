@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from mlx_prune.generation.head import find_backbone
 from mlx_prune.generation.probe import TOLERANCE, TOLERANCE_HALF, relative_difference
+from mlx_prune.generation.quick import quick_functions
 from mlx_prune.generation.whole import whole_forward
 
 # Logits in one slice: 64 MB in float32, some four of which are at hand at a time.
@@ -70,7 +71,9 @@ class SlicedLogits:
             return
         # One sequence at a time is the least that the model can do.
         for row in range(len(tokens)):
-            logits = self._forward(batch[row : row + 1])[0]
+            with quick_functions():
+                logits = self._forward(batch[row : row + 1])[0]
+                mx.eval(logits)
             for place in _slices(logits.shape[0], positions):
                 shifted = slice(place.start + row * logits.shape[0], place.stop + row * logits.shape[0])
                 yield shifted, logits[place].astype(mx.float32)
@@ -82,11 +85,12 @@ class SlicedLogits:
             held.append(own(*arguments, **options))
             return held[-1][:, :1]
 
-        with _in_place_of(self._backbone, keep):
-            self._forward(tokens)  # the head's part is never evaluated
-        (hidden,) = held
-        flat = hidden.reshape(1, -1, hidden.shape[-1])
-        mx.eval(flat)
+        with quick_functions():
+            with _in_place_of(self._backbone, keep):
+                self._forward(tokens)  # the head's part is never evaluated
+            (hidden,) = held
+            flat = hidden.reshape(1, -1, hidden.shape[-1])
+            mx.eval(flat)
         for place in _slices(flat.shape[1], positions):
             with _in_place_of(self._backbone, lambda *_, at=place, **__: flat[:, at]):
                 logits = self._forward(tokens[:1, :1])

@@ -24,6 +24,7 @@ from mlx_prune.environment import backend, versions
 from mlx_prune.errors import DataError
 from mlx_prune.generation.dequantized import dequantized
 from mlx_prune.generation.finite import not_finite
+from mlx_prune.generation.quick import quick_functions
 from mlx_prune.generation.slices import SlicedLogits
 from mlx_prune.json_files import fingerprint
 from mlx_prune.progress import Progress, ProgressCallback, silent
@@ -197,7 +198,8 @@ def measure_distributions(
             at["top_log"][part] = np.array(mx.take_along_axis(log, likeliest, axis=-1))
             at["right_log"][part] = log_probability_of(log, right[part])
             at["first"][part] = first
-            at["rest_log"][part] = np.array(mx.logsumexp(rest, axis=-1))
+            with quick_functions():
+                at["rest_log"][part] = np.array(mx.logsumexp(rest, axis=-1))
             here = np.flatnonzero(marked[part])
             if top < vocabulary and here.size:
                 key, noise = mx.random.split(key)
@@ -217,9 +219,10 @@ def log_probabilities(model: Any, logits: mx.array) -> tuple[mx.array, NDArray[A
     Raises:
         DataError: The logits are not numbers.
     """
-    log = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     first = mx.argmax(logits, axis=-1)
-    mx.eval(log, first)
+    with quick_functions():
+        log = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+        mx.eval(log, first)
     if mx.any(mx.isnan(log)).item():
         raise DataError(not_finite(model, "on the text"))
     return log, np.array(first)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.errors import DataError
 from mlx_prune.generation.dequantized import dequantized
+from mlx_prune.generation.quick import quick_functions
 from mlx_prune.generation.slices import SlicedLogits
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.runs.distributions import (
@@ -149,7 +150,8 @@ class _Flat:
     def compared(self, part: slice, log: mx.array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """KL divergence of some positions, and estimates of what it lacks, from the model's ln Q."""
         ids = mx.array(self.ids[part])
-        rest = mx.logsumexp(mx.put_along_axis(log, ids, mx.array(-mx.inf), axis=-1), axis=-1)
+        with quick_functions():
+            rest = mx.logsumexp(mx.put_along_axis(log, ids, mx.array(-mx.inf), axis=-1), axis=-1)
         of_top, of_rest = np.array(mx.take_along_axis(log, ids, axis=-1)), np.array(rest)
         rest_p = self.rest[part].astype(np.float64)
         kl = kl_with_bucket(self.log[part], of_top, self.rest[part], of_rest)

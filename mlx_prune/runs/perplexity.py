@@ -23,6 +23,7 @@ from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.errors import DataError, one_line
 from mlx_prune.generation.dequantized import dequantized
 from mlx_prune.generation.finite import not_finite
+from mlx_prune.generation.quick import quick_functions
 from mlx_prune.generation.whole import whole_forward
 from mlx_prune.hub_data import is_hub
 from mlx_prune.progress import Progress, ProgressCallback, silent
@@ -187,9 +188,10 @@ def perplexity_of_tokens(
     for number in range(batches):
         progress(Progress("perplexity", number, batches))
         batch = mx.array(tokens[number * batch_size : (number + 1) * batch_size])
-        logits = model(batch[:, :-1]).astype(mx.float32)
-        losses = nn.losses.cross_entropy(logits, batch[:, 1:], reduction="none")
-        parts.append(np.array(losses, np.float64))
+        with quick_functions():
+            logits = model(batch[:, :-1]).astype(mx.float32)
+            losses = nn.losses.cross_entropy(logits, batch[:, 1:], reduction="none")
+            parts.append(np.array(losses, np.float64))
     progress(Progress("perplexity", batches, batches))
     every = np.concatenate(parts)
     if math.isnan(float(every.mean())):
