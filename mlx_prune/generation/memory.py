@@ -14,7 +14,7 @@ from mlx_prune.environment import backend, physical_memory
 from mlx_prune.shares import memory_sharers
 
 # More rows stop paying where the arithmetic units are busy: soon on a CPU, later on a GPU.
-_MOST_ITEMS = {"cpu": 64, "metal": 128, "cuda": 256}
+_MOST_ITEMS = {"cpu": 128, "metal": 128, "cuda": 256}
 _SHARE_OF_FREE = 0.3
 
 

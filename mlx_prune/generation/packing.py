@@ -23,7 +23,7 @@ from mlx_prune.generation.rows import window_of
 from mlx_prune.generation.sampling import log_probabilities
 
 # A forward of so many tokens reads its weights seldom enough, and what it computes stays near the processor.
-_TOKENS_PER_FORWARD = 768
+_TOKENS_PER_FORWARD = 1536
 # About so many tokens of a tree are attended together: fewer would cost calls, and more the scores of what
 # comes after a token, which it does not see.
 _QUERIES_TOGETHER = 64
