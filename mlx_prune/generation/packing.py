@@ -68,15 +68,15 @@ class PackedBatch:
         """Compute what all prompts begin with, which may be nothing; the last one is kept."""
         if tuple(tokens) == self._known:
             return
-        self._known, self._root, self._roots = tuple(tokens), 0, [None] * len(self._windows)
+        self._known, self._root, self._roots = (), 0, [None] * len(self._windows)
         if not tokens:
             return
         tree = Tree()
-        tree.add(Prompt("", self._known), 0, 0)
+        tree.add(Prompt("", tuple(tokens)), 0, 0)
         self.start()
         mx.eval(self._run(tokens, _of_trees([tree], 0, 0), [len(tokens) - 1]))
-        self._root = len(tokens)
         self._roots = [cache.forwards[0] for cache in self._caches]
+        self._known, self._root = tuple(tokens), len(tokens)
 
     def start(self) -> None:
         """Begin a batch: only the root is kept."""
