@@ -2,8 +2,8 @@
 
 An exponential of MLX takes 14 ns there where a product takes 0.5 ns, so that the activation functions and the
 softmax of attention cost as much as half of a small model's matrix products. NumPy's are vector instructions
-of the processor at hand and take 0.6 ns; mlx-lm's functions are made to use them for the time of a forward.
-Each of them computes what MLX has put off until then.
+of the processor at hand and take 0.6 ns (AVX-512) or 2 ns (AVX2); mlx-lm's functions are made to use them for
+the time of a forward. Each of them computes what MLX has put off until then.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from numpy.typing import NDArray
 
 from mlx_prune.environment import backend
-from mlx_prune.generation.attending import HIDDEN, Kept, attend
+from mlx_prune.generation.attending import HIDDEN, Floats, Kept, attend
 
 # To leave MLX and come back costs as much as so many exponentials.
 _FEW = 1 << 12
@@ -36,8 +35,6 @@ _REPLACED = (
     (nn, "silu"),
     (mx.fast, _ATTENTION),
 )
-
-Floats = NDArray[np.float32]
 
 _inside = 0
 

@@ -11,11 +11,9 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from numpy.typing import NDArray
 
+from mlx_prune.generation.attending import Floats
 from mlx_prune.generation.quick import NEAR
-
-Floats = NDArray[np.float32]
 
 
 class Rotary:
