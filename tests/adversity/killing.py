@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 import random
 import signal
@@ -30,6 +31,9 @@ _VOLATILE = {
     *("updated", "elapsed_s", "records_per_second", "totals", "sessions", "timing", "hash", "model_path"),
     *("batch_size", "session", "peak_rss_bytes", "peak_memory", "memory"),
 }
+
+# A hundred roundings of float32.
+_FLOAT32 = 1e-5
 
 
 class Forker:
@@ -122,6 +126,21 @@ def _stable(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _stable(inner) for key, inner in value.items() if key not in _VOLATILE}
     return [_stable(inner) for inner in value] if isinstance(value, list) else value
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two digests say the same: words and counts exactly, fractions as far as float32 tells them.
+
+    A command that goes on packs what is left otherwise than one that was not disturbed, and a product of
+    matrices of another shape rounds otherwise.
+    """
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=_FLOAT32, abs_tol=_FLOAT32) or (one != one and other != other)
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same, one, other))
+    return type(one) is type(other) and bool(one == other)
 
 
 def killed_and_finished(

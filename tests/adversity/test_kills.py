@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from good_things import make_good_things
-from killing import Forker, digest, forker, killed_and_finished
+from killing import Forker, digest, forker, killed_and_finished, same
 
 SHORT_TEXT = "--calibration demo --samples 4 --sequence-length 64"
 COMMANDS = {
@@ -63,11 +63,19 @@ def check(name: str, good: Path, made: Forker, place: Path, folders: int, kills:
         found = killed_and_finished(
             made, words(fresh(number)), place / f"out-{number}", seconds, kills, seed + number
         )
-        different = {key for key in found | expected if found.get(key) != expected.get(key)}
+        different = {key for key in found | expected if not same(found.get(key), expected.get(key))}
         assert not different, [(found.get(key), expected.get(key)) for key in different]
     # Nothing lies beside the folders either.
     beside = {path.name for path in place.iterdir() if not path.name.startswith(".lock")}
     assert beside == {f"out-{number}" for number in range(folders + 1)}
+
+
+def test_digests_differ_in_counts_words_and_more_than_rounding() -> None:
+    digested = {"run.json": {"status": "complete", "records": 300, "median_mass": 0.9997422}}
+    assert same(digested, {"run.json": {**digested["run.json"], "median_mass": 0.9997421}})
+    for other in ({"status": "running"}, {"records": 299}, {"median_mass": 0.9996}, {"more": 1}):
+        assert not same(digested, {"run.json": {**digested["run.json"], **other}})
+    assert not same(digested, {})
 
 
 @pytest.mark.parametrize("name", SHORT)
