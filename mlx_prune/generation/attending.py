@@ -18,8 +18,12 @@ Floats = NDArray[np.float32]
 HIDDEN = np.float32(-1e30)
 """Added to scores of what is out of sight: beyond any score, yet finite, as infinities have no difference."""
 
-# Scores that several operations in a row find near the processor.
-_NEAR = 1 << 16
+NEAR = 1 << 16
+"""Numbers that several operations in a row find near the processor."""
+
+QUERIES_TOGETHER = 64
+"""About so many queries are attended together: fewer would cost calls; more, where keys follow each other,
+scores of what comes after a query, which it does not see."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,11 @@ class Kept:
 
     def __getitem__(self, some: slice | tuple[slice, ...] | NDArray[np.intp]) -> Kept:
         return Kept(self.keys[some], self.values[some])
+
+
+def hidden(seen: NDArray[np.bool_]) -> Floats:
+    """What is added to scores where not all is seen, of that shape."""
+    return np.where(seen, np.float32(0), HIDDEN)
 
 
 @np.errstate(all="ignore")  # what is no number is told where answers are drawn
@@ -67,7 +76,7 @@ def attend(
     end = start + max(len(kept.keys) for _, kept in pieces)
     width = end + (0 if own is None else own.keys.shape[1])
     ones = np.ones(width, np.float32)
-    step = max(1, _NEAR // (groups * count * width))
+    step = max(1, NEAR // (groups * count * width))
     by_head = queries.reshape(count, heads, groups, size).transpose(1, 0, 2, 3)
     result = written.reshape(count, heads, groups, -1).transpose(1, 0, 2, 3)
     for first in range(0, heads, step):

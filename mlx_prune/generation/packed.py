@@ -18,7 +18,7 @@ import mlx.core as mx
 import numpy as np
 from numpy.typing import NDArray
 
-from mlx_prune.generation.attending import HIDDEN, Floats, Kept, attend
+from mlx_prune.generation.attending import Floats, Kept, attend, hidden
 from mlx_prune.generation.quick import quick_functions
 from mlx_prune.generation.rotary import Rotary
 
@@ -65,7 +65,7 @@ class Group:
             seen = self.seen
             if window is not None:
                 seen = seen & (self.positions[:, None] < self.key_positions + window)
-            self._added[window] = None if seen.all() else np.where(seen, np.float32(0), HIDDEN)
+            self._added[window] = None if seen.all() else hidden(seen)
         return self._added[window]
 
 
@@ -163,7 +163,7 @@ def _by_token(array: mx.array) -> Floats:
     return rows
 
 
-def attention(queries: mx.array, scale: float, mask: Mask) -> mx.array:
+def packed_attention(queries: mx.array, scale: float, mask: Mask) -> mx.array:
     """Attention of a packed forward to all that its tokens see.
 
     Args:
@@ -208,7 +208,7 @@ def packed_forward() -> Iterator[None]:
                 return own_attention(q, k, v, scale=scale, mask=mask, **more)
             if any(value is not None for value in more.values()):
                 raise ValueError(f"attention with {', '.join(more)}")
-            return attention(q, scale, mask).astype(q.dtype)
+            return packed_attention(q, scale, mask).astype(q.dtype)
 
         rotary = Rotary(own_rope)
 

@@ -12,7 +12,7 @@ import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 from numpy.typing import NDArray
 
-from mlx_prune.generation.attending import Kept
+from mlx_prune.generation.attending import QUERIES_TOGETHER, Kept
 from mlx_prune.generation.draws import Drawing, Draws
 from mlx_prune.generation.forest import Tree, parted, plant
 from mlx_prune.generation.head import logits_at
@@ -24,10 +24,7 @@ from mlx_prune.generation.sampling import log_probabilities
 
 # A forward of so many tokens reads its weights seldom enough, and what it computes stays near the processor.
 _TOKENS_PER_FORWARD = 1536
-# About so many tokens of a tree are attended together: fewer would cost calls, and more the scores of what
-# comes after a token, which it does not see.
-_QUERIES_TOGETHER = 64
-# Rows of the decode that are.
+# Rows of the decode that are attended together.
 _ROWS_TOGETHER = 64
 
 
@@ -178,7 +175,7 @@ def _of_trees(trees: Sequence[Tree], root: int, forward: int) -> Layout:
     groups, start = [], 0
     for tree, positions in zip(trees, every, strict=True):
         seen = tree.seen()
-        parts = max(1, round(len(positions) / _QUERIES_TOGETHER))
+        parts = max(1, round(len(positions) / QUERIES_TOGETHER))
         cuts = [len(positions) * part // parts for part in range(parts + 1)]
         for first, end in itertools.pairwise(cuts):
             # A token sees none that comes after it.

@@ -19,15 +19,10 @@ import mlx.nn as nn
 import numpy as np
 
 from mlx_prune.environment import backend
-from mlx_prune.generation.attending import HIDDEN, Floats, Kept, attend
+from mlx_prune.generation.attending import HIDDEN, NEAR, QUERIES_TOGETHER, Floats, Kept, attend, hidden
 
 # To leave MLX and come back costs as much as so many exponentials.
 _FEW = 1 << 12
-NEAR = 1 << 16
-"""Numbers that several operations in a row find near the processor."""
-
-# Queries that are attended together.
-_QUERIES_TOGETHER = 64
 
 _ATTENTION = "scaled_dot_product_attention"
 _REPLACED = (
@@ -115,19 +110,20 @@ def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any 
     tokens, width = queries.shape[1], keys.shape[1]
     added = None
     if isinstance(mask, mx.array):
-        given = mask if mask.dtype != mx.bool_ else mx.where(mask, 0.0, float(HIDDEN))
-        added = np.maximum(np.array(given.astype(mx.float32)).reshape(tokens, width), HIDDEN)
+        seen = mask.dtype == mx.bool_
+        given = np.array(mask if seen else mask.astype(mx.float32)).reshape(tokens, width)
+        added = hidden(given) if seen else np.maximum(given, HIDDEN)
     written = np.empty((*queries.shape[:3], values.shape[-1]), np.float32)
-    for first in range(0, tokens, _QUERIES_TOGETHER):
-        some = slice(first, first + _QUERIES_TOGETHER)
-        end, hidden = width, None if added is None else added[some]
+    for first in range(0, tokens, QUERIES_TOGETHER):
+        some = slice(first, first + QUERIES_TOGETHER)
+        end, out_of_sight = width, None if added is None else added[some]
         if isinstance(mask, str):
             end = min(width, width - tokens + some.stop)
             last = np.arange(width - tokens + first, end)
-            hidden = np.where(np.arange(end) <= last[:, None], np.float32(0), HIDDEN)
+            out_of_sight = hidden(np.arange(end) <= last[:, None])
         for row in range(len(queries)):
-            mine, seen = queries[row, some], Kept(keys[row, :end], values[row, :end])
-            attend(mine, scale, None, [(slice(0, len(mine)), seen)], None, hidden, written[row, some])
+            mine, kept = queries[row, some], Kept(keys[row, :end], values[row, :end])
+            attend(mine, scale, None, [(slice(0, len(mine)), kept)], None, out_of_sight, written[row, some])
     return mx.array(written).transpose(0, 2, 1, 3)
 
 

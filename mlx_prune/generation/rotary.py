@@ -12,8 +12,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_prune.generation.attending import Floats
-from mlx_prune.generation.quick import NEAR
+from mlx_prune.generation.attending import NEAR, Floats
 
 
 class Rotary:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_prune.generation import attending
-from mlx_prune.generation.attending import HIDDEN, Kept, attend
+from mlx_prune.generation.attending import Kept, attend, hidden
 from mlx_prune.generation.quick import attention
 
 
@@ -52,13 +52,13 @@ def test_every_query_attends_to_what_it_sees(seed, heads, groups, root, pieces, 
     seen[:, root] = True
     if not masked:
         seen[:] = True
-    added = np.where(seen, np.float32(0), HIDDEN) if masked else None
+    added = hidden(seen) if masked else None
     written = np.full((count, heads * groups, value_size), np.nan, np.float32)
-    before, attending._NEAR = attending._NEAR, near
+    before, attending.NEAR = attending.NEAR, near
     try:
         attend(queries, 0.37, shared, places, own, added, written)
     finally:
-        attending._NEAR = before
+        attending.NEAR = before
     for lies, piece in places:
         for row in range(lies.start, lies.stop):
             parts = [part for part in (shared, piece, own and own[row]) if part is not None]
