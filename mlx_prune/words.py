@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 NONE = "-"
+UNITS = ("%", "B", "kB", "MB", "GB", "s", "ms", "min", "h")
+"""What is written after a number and a space."""
 Number = float | None
 Write = Callable[[float], str]
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
-from rich.text import Text
+from rich.text import Span, Text
 
+from mlx_prune.cli.terminal.plain import PlainConsole
 from mlx_prune.cli.terminal.table import FittedTable
+from mlx_prune.cli.terminal.unbroken import Unbroken
 
 words = st.text("abcXYZ019.-+%[]/", min_size=1, max_size=11)
 tables = st.integers(1, 9).flatmap(
@@ -115,3 +118,58 @@ def test_cells_are_plain_text_unless_styled() -> None:
     with console.capture() as styled:
         console.print(table)
     assert "\x1b[2;9mstruck" in styled.get()
+
+
+# What labels and sentences are made of, and words from outside: a line keeps each of them whole.
+outside = st.text(st.characters(exclude_categories=["Z", "C"]) | st.characters(categories=["Co"]), min_size=1)
+written = st.sampled_from(["wanda@chat+recover+q4", "50 %", "+12.5 %", "1,234 kB", "30 min", "3 mine"])
+sentences = st.lists(written | outside, min_size=1, max_size=12)
+
+
+@given(sentences, st.integers(0, 40))
+@settings(max_examples=150, deadline=None)
+def test_a_wrapped_text_keeps_every_word_and_no_number_leaves_its_unit(said: list[str], more: int) -> None:
+    text = Unbroken(" ".join(said))
+    width = more + max(map(cell_len, text.words()))
+    lines = text.wrap(Console(width=width), width, overflow="fold")
+    assert all(cell_len(line.plain) <= width for line in lines)
+    shown, found = "\n".join(line.plain for line in lines), 0
+    for word in said:
+        # "3 mine" is a number and a word.
+        for part in word.split() if word == "3 mine" else [word]:
+            found = shown.index(part, found) + len(part)
+    assert not shown[found:].strip()
+
+
+@given(
+    st.lists(outside, min_size=1, max_size=12).filter(lambda said: "%" not in "".join(said)),
+    st.integers(5, 40),
+)
+@settings(max_examples=50, deadline=None)
+def test_a_text_without_units_breaks_where_rich_breaks_it(said: list[str], width: int) -> None:
+    text, console = " ".join(f"{word}." for word in said), Console(width=width)
+    ours, theirs = (one.wrap(console, width, overflow="fold") for one in (Unbroken(text), Text(text)))
+    assert [line.plain for line in ours] == [line.plain for line in theirs]
+
+
+def test_a_label_that_wraps_in_a_table_keeps_its_percentage() -> None:
+    table = FittedTable()
+    table.add_column("method", wrap=True)
+    table.add_column("ppl", justify="right")
+    table.add_row("wanda@everyday+recover+q4 12.5 %", "3.20")
+    table.add_row(Text("wanda@everyday 12.5 %", style="dim"), "3.20")
+    for width in range(12, 50):
+        assert sum("12.5 %" in line for line in printed(table, width)) == 2
+
+
+def test_sentences_keep_numbers_beside_their_units_and_styles_where_they_are() -> None:
+    console = PlainConsole(width=12)
+    with console.capture() as shown:
+        console.print("twelve is 12 % and so on", style="dim")
+        console.print(Text("twelve is ") + Text("12 %", "bold") + Text(" of it"))
+    assert [line.rstrip() for line in shown.get().splitlines()] == [
+        *("twelve is", "12 % and so", "on", "twelve is", "12 % of it")
+    ]
+    text = Unbroken.of(Text("a is ") + Text("12 %", "bold"))
+    lines = text.wrap(console, 6)
+    assert [(line.plain, line.spans) for line in lines] == [("a is ", []), ("12 %", [Span(0, 4, "bold")])]

@@ -1,7 +1,8 @@
 """A table that is readable in a terminal of any width: what does not fit beside stands below.
 
 Rich cuts cells with an ellipsis where columns do not fit, and leaves out what is cut. Here a table breaks
-between columns into several, each with the first columns again; no cell is ever cut.
+between columns into several, each with the first columns again; no cell is ever cut, and no number is parted
+from its unit.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
     from rich.table import Table
     from rich.text import Text
+
+    from mlx_prune.cli.terminal.unbroken import Unbroken
 
     Cell = str | Text
 
@@ -118,10 +121,9 @@ class FittedTable:
     def _table(self, places: Sequence[int], title: str, options: ConsoleOptions) -> Table:
         from rich import box
         from rich.table import Table
-        from rich.text import Text
 
         table = Table(
-            title=Text(plain(title)) if title else None,
+            title=_text(title) if title else None,
             title_justify="left",
             title_style="bold",
             box=box.SIMPLE_HEAD,
@@ -136,7 +138,7 @@ class FittedTable:
             column = self._columns[place]
             wrap = column.wrap or crowded
             table.add_column(
-                Text(column.name),
+                _text(column.name),
                 justify=column.justify,
                 no_wrap=not wrap,
                 overflow="fold",
@@ -144,9 +146,8 @@ class FittedTable:
                 max_width=widest,
             )
         for number, (cells, style) in enumerate(self._rows):
-            shown = [cells[place] for place in places]
             table.add_row(
-                *(Text(plain(cell, keep="\n")) if isinstance(cell, str) else cell for cell in shown),
+                *(_text(cells[place]) for place in places),
                 style=style or None,
                 end_section=number in self._sections,
             )
@@ -157,12 +158,18 @@ class FittedTable:
         from rich.cells import cell_len
 
         column = self._columns[place]
-        texts = [column.name, *(str(cells[place]) for cells, _ in self._rows)]
-        widest = max(cell_len(line) for text in texts for line in text.split("\n"))
+        texts = [_text(cell) for cell in (column.name, *(cells[place] for cells, _ in self._rows))]
+        widest = max(cell_len(line) for text in texts for line in text.plain.split("\n"))
         if not column.wrap:
             return widest, widest
-        words = max((cell_len(word) for text in texts for word in text.split()), default=0)
+        words = max((cell_len(word) for text in texts for word in text.words()), default=0)
         return min(widest, max(_LEAST_WRAPPED, words)), widest
+
+
+def _text(cell: Cell) -> Unbroken:
+    from mlx_prune.cli.terminal.unbroken import Unbroken
+
+    return Unbroken(plain(cell, keep="\n")) if isinstance(cell, str) else Unbroken.of(cell)
 
 
 def simple_table(title: str, left: list[str], right: list[str]) -> FittedTable:
