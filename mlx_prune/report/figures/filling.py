@@ -22,8 +22,8 @@ Floats = NDArray[np.float64]
 _EDGE, _GAP = 0.05, 0.12
 # Inches left of a panel, below, right and above before anything is measured.
 _USUAL = (0.6, 0.38, 0.1, 0.25)
-# No panel is smaller than this share of the figure, whatever its labels take.
-_LEAST = 0.05
+# All panels together are no smaller than this share of the figure, whatever their labels take.
+_LEAST = 0.1
 
 
 class Filling(LayoutEngine):
@@ -91,10 +91,16 @@ class _Panel:
         return (y - inner.y0) / self.axes.figure.dpi, (x - inner.x0) / self.axes.figure.dpi
 
     def keep_labels(self, up: float, right: float) -> None:
-        """Fix them there; left to itself, Matplotlib measures all ticks to place them anew for each file."""
-        inches = self.axes.figure.dpi_scale_trans
+        """Fix them there; left to itself, Matplotlib measures all ticks to place them anew for each file.
+
+        A label that is longer than a narrow panel begins further left, lest the figure's edge cut it off.
+        """
+        figure, inches = self.axes.figure, self.axes.figure.dpi_scale_trans
+        inner, label = self.axes.get_window_extent(), self.axes.xaxis.label.get_window_extent()
+        right_end = ((inner.x0 + inner.x1 + label.width) / 2) / figure.dpi
+        beyond: float = max(0.0, right_end + _EDGE - figure.bbox.width / figure.dpi)
         for axis, at, away in (
-            (self.axes.xaxis, (0.5, 0.0), (0.0, up)),
+            (self.axes.xaxis, (0.5, 0.0), (-beyond, up)),
             (self.axes.yaxis, (0.0, 0.5), (right, 0.0)),
         ):
             axis.set_label_coords(*at, transform=self.axes.transAxes + ScaledTranslation(*away, inches))
@@ -145,7 +151,7 @@ def _spans(
     """Start and length of each panel along one direction, with so much room before and after each."""
     count, length = len(ratios), end - start
     free = length - before.sum() - after.sum() - _GAP * (count - 1)
-    lengths = np.array(ratios) / sum(ratios) * max(free, _LEAST * length * count)
+    lengths = np.array(ratios) / sum(ratios) * max(free, _LEAST * length)
     # What stands before a panel moves it and those behind it; what is behind it only those.
     starts = start + np.cumsum(before) + np.concatenate([[0.0], np.cumsum(lengths + after + _GAP)[:-1]])
     return list(zip(starts.tolist(), lengths.tolist(), strict=True))
