@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn_texts import cut_off, overlapping
 from kept_distances import keep_distances
 from kept_texts import keep_texts
 from matplotlib.figure import Figure
@@ -21,7 +22,7 @@ from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, render
 from mlx_prune.report.figures.drawn import draw_figures
 from mlx_prune.report.figures.filling import Filling
 from mlx_prune.report.figures.panels import TOO_FEW, panel_grid, shared_legend, with_actual
-from mlx_prune.report.figures.sparsity_lines import CHANCE, chance_line, method_lines, sparsity_axis
+from mlx_prune.report.figures.sparsity_lines import CHANCE, method_lines, sparsity_axis
 from mlx_prune.report.figures.style import NARROW, TONES, WIDE, lay_out, look, method_style, plain_numbers
 from mlx_prune.report.tables.table import Table
 from mlx_prune.report.write import report_tables
@@ -156,24 +157,13 @@ def test_transition_bars_are_the_tables_percentages(tables, wide):
     assert widths == pytest.approx(sorted(expected))
 
 
-def test_chance_is_a_third_and_marked(wide):
+@pytest.mark.parametrize("name", ["srs_by_sparsity", "srs_by_category"])
+def test_chance_is_a_third_and_named_in_the_legend(wide, name):
+    figure = wide[name]
     assert pytest.approx(1 / 3) == CHANCE
-    texts = [text.get_text() for text in wide["srs_by_sparsity"].axes[0].texts]
-    assert "chance" in texts
-
-
-@pytest.mark.parametrize(
-    ("x", "up", "expected"),
-    [(0, 0.01, ("right", "bottom")), (50, 0.01, ("left", "bottom")), ((0, 50), 0.04, ("left", "top"))],
-)
-def test_chance_is_written_where_no_marker_is(x, up, expected):
-    axes = Figure().subplots()
-    for place in np.atleast_1d(x):
-        axes.plot([place], [CHANCE + up], "o")
-    axes.set_xlim(-5, 55)
-    chance_line(axes)
-    (text,) = axes.texts
-    assert (text.get_horizontalalignment(), text.get_verticalalignment()) == expected
+    for axes in figure.axes:
+        assert not axes.get_visible() or set(drawn_lines(axes)["chance"].get_ydata()) == {CHANCE}
+    assert [text.get_text() for text in figure.legends[0].get_texts()].count("chance") == 1
 
 
 @pytest.mark.parametrize(
@@ -244,6 +234,7 @@ def mixed(tmp_path_factory):
 def test_methods_at_one_sparsity_are_points_and_the_dense_model_is_shown(mixed):
     axes = draw(FIGURES[0], mixed).axes[0]
     lines = drawn_lines(axes)
+    assert lines.pop("chance")
     assert set(lines) == {f"{method} {pattern}" if pattern else method for method, _, pattern in MIXED}
     assert {line.get_linestyle() for line in lines.values()} == {"None"}
     actual = {row["prune_method"]: row["actual_sparsity"] for row in mixed["overall"].rows}
@@ -328,15 +319,38 @@ def test_who_does_not_see_a_figure_is_told_what_it_shows(tables):
         assert kind.alt.endswith(".")
 
 
+def crowded(tables):
+    """The same study, had of every version so few answers been understood that a figure says how many."""
+
+    def told(row):
+        few = row.configuration.prune_method == "random"
+        return replace(row, answered=0.4 if few else 0.8, too_few_answered=few)
+
+    names = ("overall", "rates", "methods_at_50", "expected")
+    return replace(
+        tables, **{name: Table.of(tables[name].row_type, map(told, tables[name].rows)) for name in names}
+    )
+
+
 @pytest.mark.parametrize("layout", [WIDE, NARROW], ids=lambda layout: layout.name)
-def test_no_text_is_cut_off_by_a_figures_edge(tables, mixed, layout):
-    for kind, study in itertools.product(FIGURES, (tables, mixed)):
+def test_no_text_lies_on_another_or_is_cut_off_by_a_figures_edge(tables, mixed, layout):
+    for kind, study in itertools.product(FIGURES, (tables, crowded(tables), mixed)):
         if (figure := draw(kind, study, layout)) is not None:
             lay_out(figure)
+            assert overlapping(figure) == [], kind.name
+            assert cut_off(figure) == [], kind.name
             reach, room = figure.get_tightbbox(), figure.bbox_inches
             assert reach.x0 >= 0, kind.name
             assert reach.y0 >= 0, kind.name
             assert reach.y1 <= room.y1, kind.name
+
+
+def test_more_panels_than_a_figures_share_for_each_still_fit():
+    with look():
+        figure, panels = panel_grid(NARROW, [str(number) for number in range(40)], 2.0)
+        lay_out(figure)
+    assert not cut_off(figure)
+    assert all(axes.get_position().height * figure.get_figheight() > 1 for axes in panels)
 
 
 def test_panels_of_a_grid_are_of_one_size_and_their_labels_apart():

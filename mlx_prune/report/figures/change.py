@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_prune import words
 from mlx_prune.kinds import only_quantized
+from mlx_prune.report.figures.beside import write_beside
 from mlx_prune.report.figures.panels import (
     HATCHED,
     answered_text,
@@ -93,8 +94,7 @@ def _gap_point(axes: Axes, row: EvaluationGap) -> None:
     if configuration.is_named or only_quantized(configuration.prune_method):
         return
     sparsity = configuration.sparsity if row.actual_sparsity is None else row.actual_sparsity
-    text = words.fixed(sparsity, 0)
-    axes.annotate(text, at, (5, 4), textcoords="offset points", fontsize=7.5, color=MUTED.light)
+    write_beside(axes, words.fixed(sparsity, 0), at, MUTED.light, size=7.5)
 
 
 def srs_change(tables: Tables, layout: Layout) -> Figure:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlx_prune import words
 from mlx_prune.kinds import removes_weights
+from mlx_prune.report.figures.beside import write_beside
 from mlx_prune.report.figures.style import (
     GRID,
     INK,
@@ -83,10 +84,7 @@ def draw_answered(axes: Axes, rows: Iterable[R], place: PlaceOf[R]) -> None:
             }
             axes.plot([x], [y], marker="x", label=TOO_FEW, **look)
         if text := answered_text(row):
-            offset = (5, 3) if row.too_few_answered else (5, -7)
-            axes.annotate(
-                text, (x, y), offset, textcoords="offset points", fontsize=6, color=MUTED.light, zorder=1
-            )
+            write_beside(axes, text, (x, y), MUTED.light)
 
 
 def panel_grid(
@@ -135,7 +133,7 @@ def configuration_panels(
         axes.set_yticks(range(len(group)), [with_actual(row) for row in group])
         axes.set_ylim(len(group) - 0.4, -0.6)
         axes.grid(False, axis="y")
-        axes.locator_params(axis="x", nbins=6)
+        axes.locator_params(axis="x", nbins=6 if layout.columns > 1 else 4)
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
         _answered_column(axes, group)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mlx_prune.configuration import Configuration
+from mlx_prune.report.figures.beside import write_beside
 from mlx_prune.report.figures.panels import panel_grid, shared_legend, zero_line
-from mlx_prune.report.figures.style import MUTED, Layout, method_style, plain_numbers
+from mlx_prune.report.figures.style import INK, MUTED, Layout, method_style, plain_numbers
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.report.tables.divergence import Distance
 from mlx_prune.report.tables.rows import by_model, number_or_nan
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Of several sparsities of a method, the lowest is this strong.
 _FAINTEST = 0.35
+# Where the axis of tenths ends, beside whose last points sparsities stand.
+_ROOM = 12.2
 
 
 def divergence(tables: Tables, layout: Layout) -> Figure | None:
@@ -56,14 +59,7 @@ def _point(axes: Axes, row: Distance) -> None:
         axes.plot([x, x], row.kl.ends, color=style.color, linewidth=1, alpha=0.75)
     axes.plot(x, y, **style.points(configuration.pattern), linestyle="none", label=_method(configuration))
     if configuration.sparsity and not configuration.is_named:
-        axes.annotate(
-            f"{configuration.sparsity:g}",
-            (x, y),
-            (5, 4),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=MUTED.light,
-        )
+        write_beside(axes, f"{configuration.sparsity:g}", (x, y), MUTED.light, size=7.5)
 
 
 def uncertainty(tables: Tables, layout: Layout) -> Figure | None:
@@ -84,6 +80,8 @@ def uncertainty(tables: Tables, layout: Layout) -> Figure | None:
     for axes, mine in zip(panels, groups.values(), strict=True):
         _lines(axes, mine)
         axes.set_xticks(range(1, 11))
+    if any(axes.texts for axes in panels):
+        panels[0].set_xlim(right=_ROOM)
     panels[0].set_ylim(bottom=0)
     figure.supxlabel("tenths of the questions, the least sure last", fontsize=9)
     figure.supylabel("answers that changed (%)", fontsize=9)
@@ -106,9 +104,8 @@ def _lines(axes: Axes, rows: Sequence[Uncertainty]) -> None:
             if row.changed.ends is not None:
                 ends = [100 * end for end in row.changed.ends]
                 axes.plot([x, x], ends, color=style.color, linewidth=1, alpha=0.6 * strength)
-        if len(order) > 1:
-            text = f"{configuration.sparsity:g} %"
-            axes.annotate(text, (xs[-1], ys[-1]), (4, 0), textcoords="offset points", fontsize=7, va="center")
+        if configuration.sparsity and not configuration.pattern:
+            write_beside(axes, f"{configuration.sparsity:g} %", (xs[-1], ys[-1]), INK.light, size=7)
 
 
 def _method(configuration: Configuration) -> str:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Configured)
 # The top of an axis from zero, as a multiple of the largest value on it.
 _HEADROOM = 1.05
+# The same for an axis with texts beside its last points.
+_SIDEROOM = 1.15
 
 
 def srs_by_sparsity(tables: Tables, layout: Layout) -> Figure | None:
@@ -95,9 +97,12 @@ def _from_zero(panels: list[Axes]) -> None:
     # Last, because fixing one end of a shared axis stops it from following what is drawn later. The room that
     # it has above is a share of the range drawn: too little for a marker where that range is far from zero.
     reach = _HEADROOM * max(float(axes.dataLim.y1) for axes in panels)
+    right = max(axes.get_xlim()[1] for axes in panels)
+    # Beside the highest sparsity stands how many answers were understood.
+    right *= _SIDEROOM if any(axes.texts for axes in panels) else 1.0
     for axes in panels:
         axes.set_ylim(0, max(reach, axes.get_ylim()[1]))
-        axes.set_xlim(left=-2)
+        axes.set_xlim(-2, right)
 
 
 def _cell(column: str) -> Callable[[Rated], float | None]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mlx_prune.labels import DENSE
+from mlx_prune.report.figures.beside import write_beside
 from mlx_prune.report.figures.panels import panel_grid, scale_of_factors, shared_legend
 from mlx_prune.report.figures.style import MUTED, Layout, method_style
 from mlx_prune.report.tables.build import Tables
@@ -87,14 +88,7 @@ def _draw(axes: Axes, way: _Way) -> None:
             axes.plot([place[0]] * 2, ends, color=style.color, linewidth=1, alpha=0.75)
         label = f"{method} {name.pattern or ''}".strip()
         axes.plot(*place, **style.points(name.pattern), linestyle="none", label=label, zorder=3)
-    axes.annotate(
-        f"{name.sparsity:g}",
-        way.pruned,
-        (6, 4),
-        textcoords="offset points",
-        fontsize=7.5,
-        color=MUTED.light,
-    )
+    write_beside(axes, f"{name.sparsity:g}", way.pruned, MUTED.light, size=7.5)
 
 
 def _arrow(axes: Axes, start: Place, end: Place, color: str) -> None:

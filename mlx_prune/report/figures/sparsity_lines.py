@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
 
 from mlx_prune.kinds import removes_weights
 from mlx_prune.labels import DENSE
@@ -22,8 +20,6 @@ ValueOf = Callable[[R], float | None]
 BandOf = Callable[[R], Band | None]
 
 CHANCE = 1 / 3
-# How far from its line the word "chance" reaches, as a share of answers.
-_CHANCE_ROOM = 0.05
 # Points this near along the sparsity axis, in percent, would hide one another.
 _NEIGHBORS = 1.5
 
@@ -115,31 +111,5 @@ def _shifts(lines: Sequence[Line]) -> list[float]:
 
 
 def chance_line(axes: Axes) -> None:
-    """Where answering at random would be, named where least of what is drawn already lies."""
-    left, right = axes.get_xlim()
-    near = dict.fromkeys(((ha, va) for ha in ("left", "right") for va in ("bottom", "top")), 0)
-    for x, low, high in _drawn(axes):
-        ha = "left" if x < (left + right) / 2 else "right"
-        near[ha, "bottom"] += low < CHANCE + _CHANCE_ROOM and high > CHANCE - _CHANCE_ROOM / 2
-        near[ha, "top"] += low < CHANCE + _CHANCE_ROOM / 2 and high > CHANCE - _CHANCE_ROOM
-    ha, va = min(near, key=lambda place: near[place])
-    axes.axhline(CHANCE, color=MUTED.light, linewidth=0.9, linestyle=(0, (2, 3)))
-    axes.annotate(
-        "chance",
-        (0.01 if ha == "left" else 0.99, CHANCE),
-        xycoords=("axes fraction", "data"),
-        ha=ha,
-        va=va,
-        fontsize=7.5,
-        color=MUTED.light,
-    )
-
-
-def _drawn(axes: Axes) -> Iterator[tuple[float, float, float]]:
-    """The place along the x axis of every marker and whisker, and from where to where it reaches."""
-    for line in axes.lines:
-        xs, ys = (np.asarray(values, np.float64).tolist() for values in line.get_data())
-        if len(xs) == 2 and xs[0] == xs[1]:
-            yield xs[0], min(ys), max(ys)
-        else:
-            yield from zip(xs, ys, ys, strict=True)
+    """Where answering at random would be; named in the legend, as crowded panels have no room for a word."""
+    axes.axhline(CHANCE, color=MUTED.light, linewidth=0.9, linestyle=(0, (2, 3)), label="chance")

@@ -277,7 +277,10 @@ def lay_out(figure: Figure) -> None:
 
     Left to itself, Matplotlib lays a figure out anew whenever it is saved.
     """
+    from mlx_prune.report.figures.beside import move_apart
+
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
         figure.set_layout_engine(None)
+        move_apart(figure)
