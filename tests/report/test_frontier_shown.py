@@ -60,6 +60,14 @@ def test_of_a_few_versions_the_figure_names_the_dominated_in_gray(tmp_path, layo
         assert beyond == (["random 50 % ↑ 54,775"] if axes.get_ylabel() == "perplexity" else [])
 
 
+def test_where_all_sizes_are_alike_labels_have_room_at_both_sides_of_the_points(tmp_path):
+    grid = tuple(entry for entry in FEW if entry[0] in ("dense", "random", "wanda"))
+    tables = report_tables(write_mixed_study(tmp_path, models=("alpha",), items=40, grid=grid))
+    assert {row.size_ratio for row in tables.frontier.rows} == {1.0}
+    panels = [axes for axes in draw(FRONTIER, tables).axes if axes.get_xlabel().startswith("size")]
+    assert {axes.get_xlim() for axes in panels} == {(0.0, 2.0)}
+
+
 def test_the_section_holds_every_configuration_and_its_own_figure(tables):
     svg = render(draw(FRONTIER, tables), "svg")
     html = frontier_section(tables, [DrawnFigure(FRONTIER, svg, svg)])

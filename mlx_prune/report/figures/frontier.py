@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _LABEL_SIZE = 7.5
 # Perplexities beyond so many times the largest undominated one would leave the others no room.
 _FAR = 4.0
+# Sizes that differ less from the dense model's are not to be told apart on an axis.
+_ALIKE = 0.02
 # Of so many configurations every one has room for its name; of more, those that matter.
 _FEW = 6
 
@@ -135,6 +137,9 @@ def _draw_panel(axes: Axes, rows: Sequence[Frontier], x: _Axis, y: _Axis) -> lis
             scale_of_factors(axis, [dot.at[number] for dot in dots])
     axes.margins(0.1, 0.14)
     left, right = axes.get_xlim()
+    if x is _SIZE and all(abs(dot.at[0] - 1) < _ALIKE for dot in dots):
+        # With all points on one line, labels find room at both of its sides.
+        right = 2.0
     # Differences of a percent are not to look like any.
     axes.set_xlim(*((0, right) if x is _SIZE else (min(left, 0.85), max(right, 1.15))))
     dense = next((dot for dot in dots if dot.dense), None)
