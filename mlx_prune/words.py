@@ -7,11 +7,13 @@ figures call these; JSON and CSV hold numbers in full precision instead.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 NONE = "-"
 UNITS = ("%", "B", "kB", "MB", "GB", "s", "ms", "min", "h")
 """What is written after a number and a space."""
+_BEFORE_UNIT = re.compile(rf" (?=%)|(?<=\d) (?=(?:{'|'.join(UNITS)})(?!\w))")
 Number = float | None
 Write = Callable[[float], str]
 
@@ -104,6 +106,16 @@ def before_after(before: float, after: float, write: Write = count) -> str:
     if before == after:
         return f"{write(before)}, unchanged"
     return f"{write(before)} -> {change(before, after, write)}"
+
+
+def unparted(text: str, link: str = "\u00a0") -> str:
+    """A text with another character in place of each space between a number and its unit.
+
+    Args:
+        text: Of any kind.
+        link: The character; a page breaks no line at a no-break space, but Rich does.
+    """
+    return _BEFORE_UNIT.sub(link, text)
 
 
 def interval(low: Number, high: Number, write: Write = fixed, between: str = " to ") -> str:

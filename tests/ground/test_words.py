@@ -162,3 +162,9 @@ def test_ranges_hold_every_number_once(numbers):
         read += range(int(first), int(last or first) + 1)
     assert read == sorted(numbers)
     assert words.ranges([3, 4, 5, 8]) == "3-5, 8"
+
+
+def test_spaces_before_units_are_replaced_and_no_others():
+    text = "wanda 50 % of 3 models, 12 min, 3.7 MB, 5 sheep (0 %)"
+    assert words.unparted(text, "_") == "wanda 50_% of 3 models, 12_min, 3.7_MB, 5 sheep (0_%)"
+    assert words.unparted(text).replace("\u00a0", " ") == text

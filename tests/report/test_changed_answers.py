@@ -144,7 +144,7 @@ def test_models_of_too_few_answers_are_named_and_left_out(study):
     demanding = changed_answers(read_study(folder, min_answered=last + 1e-6))
     assert [one.name for one in demanding.silent] == ["wanda 70 %"]
     html = answers_part(demanding, read_about(folder), ROOM)
-    assert "too few answers were understood: wanda 70 %." in html
+    assert "too few answers were understood: wanda 70\u00a0%." in html
     assert "<summary>wanda" not in html
     nothing = changed_answers(read_study(folder, min_answered=1.0))
     html = answers_part(nothing, read_about(folder), ROOM)

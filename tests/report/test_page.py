@@ -60,6 +60,12 @@ def outline(page):
     return parser
 
 
+def test_no_line_of_the_text_ends_between_a_number_and_its_percent_sign(page):
+    said = re.findall(r"<(?:p|figcaption|h2)(?: class=\"[^\"]*\")?>(.*?)</(?:p|figcaption|h2)>", page)
+    assert sum("\u00a0%" in text for text in said) > 10
+    assert not [text for text in said if "<kbd" not in text and re.search(r"\d %", text)]
+
+
 def test_elements_are_closed_and_ids_unique(outline):
     assert outline.open == []
     assert len(outline.ids) == len(set(outline.ids))

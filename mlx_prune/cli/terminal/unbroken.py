@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
 
-from mlx_prune.words import UNITS
+from mlx_prune.words import unparted
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.containers import Lines
     from rich.measure import Measurement
-
-_BEFORE_UNIT = re.compile(rf" (?=%)|(?<=\d) (?=(?:{'|'.join(UNITS)})(?!\w))")
 
 
 class Unbroken(Text):
@@ -52,5 +49,5 @@ class Unbroken(Text):
     def _linked(self) -> Text:
         """A copy with one character in place of each space before a unit, as long as the text itself."""
         linked = self.copy()
-        linked.plain = _BEFORE_UNIT.sub(self._link, self.plain)
+        linked.plain = unparted(self.plain, self._link)
         return linked

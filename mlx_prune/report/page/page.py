@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from mlx_prune import words
 from mlx_prune._version import __version__
@@ -68,6 +68,7 @@ def templates() -> Environment:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
+    found.filters["unparted"] = lambda text: Markup(words.unparted(escape(text)))
     # As the tables have them: in their order, and no number that is none.
     found.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
     return found
