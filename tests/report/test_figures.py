@@ -2,6 +2,7 @@
 
 import collections
 import gc
+import io
 import itertools
 import json
 import re
@@ -15,9 +16,11 @@ from drawn_texts import cut_off, overlapping
 from kept_distances import keep_distances
 from kept_texts import keep_texts
 from matplotlib.figure import Figure
+from matplotlib.textpath import TextToPath
 from mixed_study import MIXED, write_mixed_study
 from report_study import GRID, write_full_study
 
+from mlx_prune.report.figures import canvas
 from mlx_prune.report.figures.draw import FIGURES, STUDY_FIGURES, draw, render
 from mlx_prune.report.figures.drawn import draw_figures
 from mlx_prune.report.figures.filling import Filling
@@ -383,13 +386,31 @@ def test_labels_of_axes_are_kept_where_matplotlib_puts_them(tables, name, monkey
     def labels():
         figure = draw(kind, tables, NARROW)
         lay_out(figure)
-        figure.canvas.draw()
+        figure.draw_without_rendering()
         found = [axis.label for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)]
         return [label.get_window_extent().bounds for label in found if label.get_text()]
 
     kept = labels()
-    monkeypatch.setattr("mlx_prune.report.figures.filling._Panel.keep_labels", lambda *_: None)
+    monkeypatch.setattr("matplotlib.axis.Axis.set_label_coords", lambda *_, **__: None)
     assert np.array(kept) == pytest.approx(np.array(labels()), abs=0.5)
+
+
+def test_a_drawing_is_what_matplotlib_writes_and_measures_a_text_once_in_all_files(wide, monkeypatch):
+    measured, measure = collections.Counter(), TextToPath.get_text_width_height_descent
+
+    def counted(self, *text):
+        measured.update([text])
+        return measure(self, *text)
+
+    monkeypatch.setattr(TextToPath, "get_text_width_height_descent", counted)
+    canvas._size.cache_clear()
+    ours = {name: render(figure, "svg") for name, figure in wide.items()}
+    assert set(measured.values()) == {1}
+    for name, figure in wide.items():
+        theirs = io.BytesIO()
+        with look():
+            figure.savefig(theirs, format="svg", metadata={"Date": None, "Creator": None})
+        assert ours[name] == theirs.getvalue(), name
 
 
 def test_garbage_is_collected_again_after_the_figures(tables):

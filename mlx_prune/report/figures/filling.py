@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import LayoutEngine
-from matplotlib.transforms import ScaledTranslation
+from matplotlib.transforms import Bbox, BboxBase, ScaledTranslation
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -43,13 +43,12 @@ class Filling(LayoutEngine):
         _place(fig, panels, room, [_USUAL] * len(panels))
         for _ in range(2):
             ticks = [panel.ticks() for panel in panels]
-            taken, labels = [panel.taken() for panel in panels], [panel.labels() for panel in panels]
-            _place(fig, panels, room, taken)
+            _place(fig, panels, room, [panel.taken() for panel in panels])
             # A panel that became so much larger or smaller that it has other ticks may have longer labels.
             if ticks == [panel.ticks() for panel in panels]:
                 break
-        for panel, below_and_left in zip(panels, labels, strict=True):
-            panel.keep_labels(*below_and_left)
+        for panel in panels:
+            panel.show_label()
 
 
 @dataclass(frozen=True)
@@ -77,33 +76,65 @@ class _Panel:
 
     def taken(self) -> tuple[float, ...]:
         """How far labels and titles reach beyond the panel: left, below, right and above, in inches."""
+        axes = self.axes
         # What ends where the panel ends takes nothing, and measuring it updates all ticks.
-        self.axes.spines[:].set_in_layout(False)
-        box, inner = self.axes.get_tightbbox(for_layout_only=True), self.axes.get_window_extent()
-        assert box is not None
+        axes.spines[:].set_in_layout(False)
+        axes.apply_aspect()
+        boxes = [box for axis in (axes.xaxis, axes.yaxis) for box in _boxes(axis)]
+        axes.set_axis_off()
+        rest, inner = axes.get_tightbbox(for_layout_only=True), axes.get_window_extent()
+        axes.set_axis_on()
+        assert rest is not None
+        box = Bbox.union([rest, *boxes])
         reach = inner.x0 - box.x0, inner.y0 - box.y0, box.x1 - inner.x1, box.y1 - inner.y1
-        return tuple(beyond / self.axes.figure.dpi for beyond in reach)
+        return tuple(beyond / axes.figure.dpi for beyond in reach)
 
-    def labels(self) -> tuple[float, float]:
-        """How far above its lower and right of its left edge the labels of the axes are, in inches."""
-        inner, axes = self.axes.get_window_extent(), (self.axes.xaxis, self.axes.yaxis)
-        (_, y), (x, _) = (one.label.get_transform().transform(one.label.get_position()) for one in axes)
-        return (y - inner.y0) / self.axes.figure.dpi, (x - inner.x0) / self.axes.figure.dpi
+    def show_label(self) -> None:
+        """Move a label that is longer than a narrow panel left, lest the figure's edge cut it off."""
+        figure, label = self.axes.figure, self.axes.xaxis.label
+        inner = self.axes.get_window_extent()
+        end = (inner.x0 + inner.x1 + label.get_window_extent().width) / 2 / figure.dpi
+        beyond: float = end + _EDGE - figure.bbox.width / figure.dpi
+        if beyond > 0:
+            left = ScaledTranslation(-beyond, 0.0, figure.dpi_scale_trans)
+            label.set_transform(label.get_transform() + left)
 
-    def keep_labels(self, up: float, right: float) -> None:
-        """Fix them there; left to itself, Matplotlib measures all ticks to place them anew for each file.
 
-        A label that is longer than a narrow panel begins further left, lest the figure's edge cut it off.
-        """
-        figure, inches = self.axes.figure, self.axes.figure.dpi_scale_trans
-        inner, label = self.axes.get_window_extent(), self.axes.xaxis.label.get_window_extent()
-        right_end = ((inner.x0 + inner.x1 + label.width) / 2) / figure.dpi
-        beyond: float = max(0.0, right_end + _EDGE - figure.bbox.width / figure.dpi)
-        for axis, at, away in (
-            (self.axes.xaxis, (0.5, 0.0), (-beyond, up)),
-            (self.axes.yaxis, (0.0, 0.5), (right, 0.0)),
-        ):
-            axis.set_label_coords(*at, transform=self.axes.transAxes + ScaledTranslation(*away, inches))
+def _boxes(axis: Axis) -> Sequence[BboxBase]:
+    """What the texts of a lower or left axis take, of its label only the way from the panel.
+
+    The label gets its place for good, where Matplotlib would put it: left to itself, Matplotlib measures all
+    ticks once more to place it, here and for each file.
+    """
+    axes, label, factor = axis.axes, axis.label, axis.offsetText
+    seen = [text for text in (label, factor) if text.get_visible()]
+    _fix_label(axis, 0.0)
+    for text in seen:
+        text.set_visible(False)
+    numbers = axis.get_tightbbox()
+    for text in seen:
+        text.set_visible(True)
+    sideways = axis is axes.yaxis
+    inner = axes.get_window_extent()
+    # Numbers begin beyond the ticks.
+    edge = numbers or axes.spines["left" if sideways else "bottom"].get_window_extent()
+    away = edge.x0 - inner.x0 if sideways else edge.y0 - inner.y0
+    _fix_label(axis, away / axes.figure.dpi - axis.labelpad / 72)
+    found = [] if numbers is None else [numbers]
+    if factor in seen and factor.get_text():
+        found.append(factor.get_window_extent())
+    if label in seen and label.get_text():
+        (x0, y0), (x1, y1) = label.get_window_extent().get_points()
+        beyond = (x0, inner.y0, x1, inner.y1) if sideways else (inner.x0, y0, inner.x1, y1)
+        found.append(Bbox.from_extents(*beyond))
+    return found
+
+
+def _fix_label(axis: Axis, away: float) -> None:
+    """Fix the label of an axis so many inches right of the panel's left edge or above its lower one."""
+    axes, inches = axis.axes, axis.axes.figure.dpi_scale_trans
+    at, moved = ((0.0, 0.5), (away, 0.0)) if axis is axes.yaxis else ((0.5, 0.0), (0.0, away))
+    axis.set_label_coords(*at, transform=axes.transAxes + ScaledTranslation(*moved, inches))
 
 
 def _room(figure: Figure) -> tuple[float, float, float, float]:

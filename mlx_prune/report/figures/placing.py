@@ -15,6 +15,13 @@ Point = tuple[float, float]
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 _CIRCLE = tuple((math.cos(math.tau * n / 16), math.sin(math.tau * n / 16)) for n in range(16))
 _RINGS = 24
+# Of every place that a label may have: its ring, its place in this, and the direction from the point.
+_PLACES = [
+    (ring, preference, towards)
+    for ring in range(_RINGS)
+    for preference, towards in enumerate(_CIRCLE if ring else _DIRECTIONS)
+]
+_RING, _PREFERENCE, _TOWARDS = (np.array(parts, np.float64) for parts in zip(*_PLACES, strict=True))
 
 
 @dataclass(frozen=True)
@@ -87,27 +94,23 @@ def place_labels(
 
 def _candidates(point: Point, size: Point, reach: float) -> tuple[Floats, Floats]:
     """Boxes around a point as rows of edges, and their cost, in rings of growing distance."""
-    width, height = size
-    rows, cost = [], []
-    for ring in range(_RINGS):
-        away = reach + ring * 0.6 * height
-        for preference, (right, up) in enumerate(_DIRECTIONS if ring == 0 else _CIRCLE):
-            x, y = point[0] + right * (away + width / 2), point[1] + up * (away + height / 2)
-            rows.append((x - width / 2, y - height / 2, x + width / 2, y + height / 2))
-            cost.append((ring + 0.01 * preference) * height)
-    return np.array(rows), np.array(cost)
+    half, height = np.array(size) / 2, size[1]
+    away = reach + _RING[:, None] * 0.6 * height
+    centers = np.array(point) + _TOWARDS * (away + half)
+    return np.hstack([centers - half, centers + half]), (_RING + 0.01 * _PREFERENCE) * height
 
 
 def _distances(boxes: Floats, places: Sequence[Point]) -> Floats:
     """Distance of every box (rows) from every place."""
     to = np.array(places).reshape(-1, 2)
-    gaps = np.maximum(boxes[:, None, :2] - to, to - boxes[:, None, 2:])
-    return np.asarray(np.hypot(*np.moveaxis(np.clip(gaps, 0.0, None), -1, 0)))
+    (left, bottom, right, top), (x, y) = boxes.T[:, :, None], to.T[:, None]
+    across, up = np.maximum(left - x, x - right), np.maximum(bottom - y, y - top)
+    return np.asarray(np.hypot(np.maximum(across, 0.0), np.maximum(up, 0.0)))
 
 
 def _overlaps(boxes: Floats, others: Sequence[Box]) -> Floats:
     """Area in common of every box (rows) with every other."""
     edges = np.array([(one.left, one.bottom, one.right, one.top) for one in others]).reshape(-1, 4)
-    low = np.maximum(boxes[:, None, :2], edges[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], edges[None, :, 2:])
-    return np.asarray(np.clip(high - low, 0.0, None).prod(axis=-1))
+    (left, bottom, right, top), (x0, y0, x1, y1) = boxes.T[:, :, None], edges.T[:, None]
+    across, up = np.minimum(right, x1) - np.maximum(left, x0), np.minimum(top, y1) - np.maximum(bottom, y0)
+    return np.asarray(np.maximum(across, 0.0) * np.maximum(up, 0.0))

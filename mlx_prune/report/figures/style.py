@@ -261,14 +261,13 @@ def plain_numbers(axis: Axis) -> None:
 
 def new_figure(layout: Layout, height: float) -> Figure:
     """An empty figure of the layout's width and ``height`` inches, outside pyplot's global state."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from mlx_prune.report.figures.canvas import Canvas
     from mlx_prune.report.figures.filling import Filling
 
     figure = Figure(figsize=(layout.width, height), dpi=_DOTS, layout=Filling())
-    # It measures text, also for drawings.
-    FigureCanvasAgg(figure)
+    Canvas(figure)
     return figure
 
 
