@@ -9,9 +9,9 @@ from mlx_prune.bbq.answers import MIN_ANSWERED
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.report.changed import changed_answers
 from mlx_prune.report.data import StudyData, read_study
-from mlx_prune.report.figures.drawn import draw_figures, write_figures
+from mlx_prune.report.figures.drawn import drawing, write_figures
 from mlx_prune.report.figures.style import naming
-from mlx_prune.report.page.page import report_page
+from mlx_prune.report.page.page import draft_page
 from mlx_prune.report.tables.build import Tables, build_tables, write_tables
 from mlx_prune.report.tables.frontier import Frontier
 from mlx_prune.report.tables.table import Table
@@ -90,9 +90,12 @@ def write_report_of(
     about, tables = read_about(folder), build_tables(data)
     progress(Progress("tables", 1, 1))
     with naming(row.configuration for row in tables.overall.rows):
-        figures = draw_figures(tables, png=png, progress=progress)
-        text = report_page(tables, figures, about, changed_answers(data))
-    table_files = write_tables(tables, folder / TABLES_FOLDER)
+        with drawing(tables, png=png, progress=progress) as finish:
+            # While other processes draw.
+            draft = draft_page(tables, about, changed_answers(data))
+            table_files = write_tables(tables, folder / TABLES_FOLDER)
+            figures = finish()
+        text = draft.page(figures)
     figure_files = write_figures(figures, folder / FIGURES_FOLDER)
     _remove_others(folder / TABLES_FOLDER, table_files, (".csv", ".md"))
     _remove_others(folder / FIGURES_FOLDER, figure_files, (".png", ".svg"))

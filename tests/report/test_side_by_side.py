@@ -12,7 +12,7 @@ from report_study import GRID, write_full_study
 
 from mlx_prune.report.figures.draw import FIGURES
 from mlx_prune.report.figures.drawn import draw_figures
-from mlx_prune.report.figures.side_by_side import all_of, processes_to_draw
+from mlx_prune.report.figures.side_by_side import all_of, processes_to_draw, started
 from mlx_prune.report.write import report_tables
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere one process draws alone")
@@ -32,6 +32,11 @@ def only_here(number):
     return number
 
 
+def leave_trace(folder, number):
+    (folder / str(number)).touch()
+    return os.getpid()
+
+
 def refused(number):
     time.sleep(0.02)
     if number == 5:
@@ -45,6 +50,19 @@ def test_results_come_in_order_from_several_processes():
     assert [number for number, _ in found] == list(range(20))
     assert len({process for _, process in found}) > 1
     assert begun == [number for number, process in found if process == HERE]
+
+
+def test_others_work_while_this_process_does_something_else(tmp_path):
+    begun = []
+    with started([partial(leave_trace, tmp_path, number) for number in range(4)], 2, begun.append) as finish:
+        for _ in range(3000):
+            if len(list(tmp_path.iterdir())) == 4:
+                break
+            time.sleep(0.01)
+        processes = finish()
+    assert len(processes) == 4
+    assert HERE not in processes
+    assert begun == []
 
 
 def test_what_a_process_that_was_ended_had_taken_is_done_here():

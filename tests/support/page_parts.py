@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+from mlx_prune.report.page.drawings import shown
 from mlx_prune.report.page.page import frontier_part, templates
 
 
 def frontier_section(tables, figures):
     """The page's section of gain and price, as HTML."""
     parts = templates().get_template("parts.html.j2").module
-    return str(parts.frontier_section(frontier_part(tables, figures)))
+    drawn = parts.only_figures([shown(figure) for figure in figures])
+    return str(parts.frontier_section(frontier_part(tables, drawn)))
 
 
 VOID = {"meta", "link", "br", "input", "hr", "img"}

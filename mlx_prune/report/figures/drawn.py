@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.report.figures import draw
-from mlx_prune.report.figures.side_by_side import all_of, processes_to_draw
+from mlx_prune.report.figures.side_by_side import processes_to_draw, started
 from mlx_prune.report.figures.style import NARROW, WIDE, Layout
 from mlx_prune.report.tables.build import Tables
 from mlx_prune.store import write_atomically
@@ -44,13 +44,25 @@ def load_matplotlib() -> None:
 def draw_figures(
     tables: Tables, *, png: bool = False, progress: ProgressCallback = silent, processes: int | None = None
 ) -> list[DrawnFigure]:
-    """Draw every figure that the tables allow.
+    """Draw every figure that the tables allow; as :func:`drawing`, with nothing to do meanwhile."""
+    with drawing(tables, png=png, progress=progress, processes=processes) as finish:
+        return finish()
+
+
+@contextmanager
+def drawing(
+    tables: Tables, *, png: bool = False, progress: ProgressCallback = silent, processes: int | None = None
+) -> Iterator[Callable[[], list[DrawnFigure]]]:
+    """Begin to draw, in other processes, every figure that the tables allow.
 
     Args:
         tables: What :func:`mlx_prune.report.write.report_tables` returns.
         png: Also as pictures.
         progress: Called with stage "figures".
         processes: To draw in; None for what the machine allows. They draw the same.
+
+    Yields:
+        Draws with the others what is left, and returns the figures.
     """
     kinds = [kind for kind in draw.FIGURES if draw.has_rows(kind, tables)]
     tasks = [
@@ -64,13 +76,18 @@ def draw_figures(
     def begin(number: int) -> None:
         progress(Progress("figures", number // 2, len(kinds), kinds[number // 2].name))
 
-    found = all_of(tasks, processes or processes_to_draw(len(tasks)), begin)
-    progress(Progress("figures", len(kinds), len(kinds)))
-    return [
-        DrawnFigure(kind, wide[0], narrow[0], wide[1] if png else None)
-        for kind, wide, narrow in zip(kinds, found[::2], found[1::2], strict=True)
-        if wide is not None and narrow is not None
-    ]
+    with started(tasks, processes or processes_to_draw(len(tasks)), begin) as finish_tasks:
+
+        def finish() -> list[DrawnFigure]:
+            found = finish_tasks()
+            progress(Progress("figures", len(kinds), len(kinds)))
+            return [
+                DrawnFigure(kind, wide[0], narrow[0], wide[1] if png else None)
+                for kind, wide, narrow in zip(kinds, found[::2], found[1::2], strict=True)
+                if wide is not None and narrow is not None
+            ]
+
+        yield finish
 
 
 def _drawn(

@@ -37,24 +37,40 @@ def processes_to_draw(tasks: int) -> int:
 
 
 def all_of(tasks: Sequence[Callable[[], T]], processes: int, begin: Callable[[int], None]) -> list[T]:
-    """What some functions return, in their order.
+    """What some functions return, in their order; as :func:`started`, with nothing to do meanwhile."""
+    with started(tasks, processes, begin) as finish:
+        return finish()
+
+
+@contextmanager
+def started(
+    tasks: Sequence[Callable[[], T]], processes: int, begin: Callable[[int], None]
+) -> Iterator[Callable[[], list[T]]]:
+    """Have some functions begun by other processes while this one does something else first.
 
     Args:
         tasks: They need nothing but Python and Matplotlib, and what they return can be pickled.
         processes: As :func:`processes_to_draw` says.
         begin: Told the number of each task that this process begins.
+
+    Yields:
+        Does in this process, too, what nobody has begun, and returns what all return, in their order.
     """
-    found: dict[int, T] = {}
     with _handed_out(len(tasks)) as numbers, _others(processes - 1, tasks, numbers) as pipes:
-        for number in _taken(numbers):
-            begin(number)
-            found[number] = tasks[number]()
-        for pipe in pipes:
-            # What a process that was ended from outside had drawn is drawn again.
-            with suppress(EOFError, ConnectionError):
-                if pipe.poll(_PATIENCE):
-                    found |= pipe.recv()
-    return [found[number] if number in found else task() for number, task in enumerate(tasks)]
+
+        def finish() -> list[T]:
+            found: dict[int, T] = {}
+            for number in _taken(numbers):
+                begin(number)
+                found[number] = tasks[number]()
+            for pipe in pipes:
+                # What a process that was ended from outside had drawn is drawn again.
+                with suppress(EOFError, ConnectionError):
+                    if pipe.poll(_PATIENCE):
+                        found |= pipe.recv()
+            return [found[number] if number in found else task() for number, task in enumerate(tasks)]
+
+        yield finish
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,8 @@ _FRONTIER_NOTE = (
 _SOURCE = "Questions of BBQ are by Parrish et al. (2022), CC BY 4.0."
 # Where the answers go once it is known how much room there is; no text from outside can hold it unescaped.
 _ANSWERS = Markup("<!-- answers -->")
+# The same for the figures, which are drawn meanwhile.
+_FIGURES, _DECIDING = Markup("<!-- figures -->"), Markup("<!-- figures of the frontier -->")
 _MOST_BYTES, _AROUND_ANSWERS = 4_000_000, 20_000
 _SETTINGS = {
     "bbq": "Questions",
@@ -74,27 +77,54 @@ def templates() -> Environment:
     return found
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A page that lacks its figures and the answers that changed.
+
+    Attributes:
+        text: With marks where these go.
+        about: What the study says about itself.
+        changed: The answers that changed.
+    """
+
+    text: str
+    about: StudyAbout
+    changed: ChangedAnswers
+
+    def page(self, figures: Sequence[DrawnFigure]) -> str:
+        """The page with its figures, in order: a complete HTML document."""
+        parts: Any = templates().get_template("parts.html.j2").module
+        deciding = [shown(one) for one in figures if one.kind is FRONTIER]
+        others = [shown(one) for one in figures if one.kind is not FRONTIER]
+        page = self.text.replace(_DECIDING, str(parts.only_figures(deciding)), 1)
+        page = page.replace(_FIGURES, str(parts.all_figures(others)), 1)
+        # Last, since as many answers are shown as the rest of the page leaves room for.
+        room = _MOST_BYTES - len(page.encode())
+        return page.replace(_ANSWERS, answers_part(self.changed, self.about, room), 1)
+
+
 def report_page(
     tables: Tables,
     figures: Sequence[DrawnFigure],
     about: StudyAbout,
     changed: ChangedAnswers = NOTHING_CHANGED,
 ) -> str:
-    """Compose the page.
+    """Compose the page at once; as :func:`draft_page` and :meth:`Draft.page`."""
+    return draft_page(tables, about, changed).page(figures)
+
+
+def draft_page(tables: Tables, about: StudyAbout, changed: ChangedAnswers) -> Draft:
+    """Compose the page as far as can be without its figures.
 
     Args:
         tables: All tables of the report, by name.
-        figures: Its figures, in order.
         about: What the study says about itself.
         changed: The answers that changed.
-
-    Returns:
-        A complete HTML document.
     """
     here = Path(__file__).parent
     style, script = (here.joinpath(f"page.{name}").read_text(encoding="utf-8") for name in ("css", "js"))
     published = tables.published if len(tables.published) else None
-    frontier = frontier_part(tables, figures)
+    frontier = frontier_part(tables, _DECIDING)
     finding = find(tables)
     page = (
         templates()
@@ -117,7 +147,7 @@ def report_page(
             overview=grids.overview(tables),
             frontier=frontier,
             published=published and _whole(published),
-            figures=[shown(figure) for figure in figures if figure.kind is not FRONTIER],
+            figures=_FIGURES,
             tables=[_whole(table) for table in tables.values() if len(table) and table.name != "published"],
             limits=limits(tables, about),
             citation=CITATION,
@@ -127,8 +157,7 @@ def report_page(
             answers=_ANSWERS,
         )
     )
-    # Last, since as many answers are shown as the rest of the page leaves room for.
-    return page.replace(_ANSWERS, answers_part(changed, about, _MOST_BYTES - len(page.encode())), 1)
+    return Draft(page, about, changed)
 
 
 def answers_part(changed: ChangedAnswers, about: StudyAbout, room: int) -> str:
@@ -170,7 +199,7 @@ def _with_code(text: str) -> Markup:
     return Markup().join(around[number % 2].format(part) for number, part in enumerate(text.split("`")))
 
 
-def frontier_part(tables: Tables, figures: Sequence[DrawnFigure]) -> dict[str, Any] | None:
+def frontier_part(tables: Tables, figures: Markup) -> dict[str, Any] | None:
     """The part that weighs what was bought against its price; None where nothing was compressed."""
     if not len(tables.frontier):
         return None
@@ -179,7 +208,7 @@ def frontier_part(tables: Tables, figures: Sequence[DrawnFigure]) -> dict[str, A
         "heading": _FRONTIER,
         "note": _FRONTIER_NOTE,
         "sentences": frontier_sentences(tables),
-        "figures": [shown(figure) for figure in figures if figure.kind is FRONTIER],
+        "figures": figures,
         "grids": grids.frontier(tables),
         "changing": tables.items_changing,
         "changing_note": _with_code(tables.items_changing.note),
