@@ -13,7 +13,7 @@ from mlx_prune.report.figures.style import TONES
 
 _COLORS = re.compile("|".join(tone.light for tone in TONES), re.IGNORECASE)
 _VARIABLES = {tone.light: f"var(--{tone.variable})" for tone in TONES}
-_NAMED = re.compile(r'(\bid="|url\(#|xlink:href="#|\bhref="#)')
+_NAMED = (' id="', "url(#", 'href="#')
 _WITHOUT = re.compile(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>|<defs>\s*</defs>", re.DOTALL)
 _FONT = re.compile(r"(font(?:-family)?: [^;\"']*?)'DejaVu Sans'[^;\"]*")
 _BACKGROUND = re.compile(r'<g id="patch_1">.*?</g>', re.DOTALL)
@@ -68,7 +68,8 @@ def drawing(svg: str, name: str, width: str) -> Drawing:
     body = _WITHOUT.sub("", body)
     # The page's own background shows through.
     body = _BACKGROUND.sub("", body, count=1)
-    body = _NAMED.sub(rf"\g<1>{name}-", body)
+    for before in _NAMED:
+        body = body.replace(before, f"{before}{name}-")
     body = _COLORS.sub(lambda found: _VARIABLES[found[0].lower()], body)
     body = _FONT.sub(r"\g<1>system-ui, sans-serif", body)
     view = _VIEW.search(body)
