@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlx_prune.checkpoint.matrices import (
     block_modules,
     dense_matrix,
     is_stack,
     let_go,
+    not_finite,
     other_projections,
     weight_matrix,
 )
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.checkpoint.record import META_FILE, PruningRecord
 from mlx_prune.checkpoint.zeros import MatrixZeros, ZerosOfMatrices, zeros_by
-from mlx_prune.kernels.zeroing import count_zeros
+from mlx_prune.kernels.zeroing import all_finite, count_zeros
 from mlx_prune.progress import Progress, ProgressCallback, silent
+
+if TYPE_CHECKING:
+    import mlx.core as mx
 
 _DENSE = 0.001  # below this fraction of zeros a projection counts as left dense
 
@@ -143,13 +147,13 @@ def inspect(
         weight = dense_matrix(module)
         assert weight is not None
         if projection in left_out:
-            others.append(MatrixZeros(name, block, projection, weight.size, count_zeros(weight)))
+            others.append(MatrixZeros(name, block, projection, weight.size, _zeros(weight, name)))
         elif weight.ndim == 2:
-            found.append(MatrixZeros(name, block, projection, weight.size, count_zeros(weight)))
+            found.append(MatrixZeros(name, block, projection, weight.size, _zeros(weight, name)))
         else:
             for expert, matrix in enumerate(weight):
-                zeros = count_zeros(matrix)
-                found.append(MatrixZeros(f"{name}[{expert}]", block, projection, matrix.size, zeros))
+                one = f"{name}[{expert}]"
+                found.append(MatrixZeros(one, block, projection, matrix.size, _zeros(matrix, one)))
         del weight
         let_go(module)
         if number + 1 == len(modules) or modules[number + 1][0] != block:
@@ -157,3 +161,9 @@ def inspect(
     record = PruningRecord.find(checkpoint.path)
     matrices, left = tuple(found), tuple(others)
     return Inspection(str(model), checkpoint.path, matrices, left, record, bits, experts)
+
+
+def _zeros(weight: mx.array, name: str) -> int:
+    if not all_finite(weight):
+        raise not_finite(name)
+    return count_zeros(weight)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlx_prune.checkpoint.config import no_folder
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError, DataError
 from mlx_prune.paths import expanded
@@ -82,12 +83,15 @@ def named(data: Data, source: str | Path | None, model: LoadedModel | str | Path
         where: What names it, in the words of the caller: ``--bbq``, ``items``.
 
     Raises:
+        CheckpointError: The model is not there, and no name of the Hub's either.
         DataError: Nothing was named for a model other than the embedded one.
     """
     if source is not None:
         return source
     if is_demo(model):
         return DEMO
+    if isinstance(model, str | Path) and "/" not in str(model) and not expanded(model).exists():
+        raise no_folder(model)
     name = model if isinstance(model, str | Path) else model.name
     raise DataError(f"the {data.what} for {name} must be named: give {where} as {data.choices}.")
 

@@ -240,3 +240,10 @@ def let_go(*modules: nn.Module) -> None:
         names = [name for name, _ in tree_flatten(module.parameters())]
         module.update(tree_unflatten([(name, mx.zeros((0,))) for name in names]))
     mx.clear_cache()
+
+
+def not_finite(name: str) -> CheckpointError:
+    """What to raise where a matrix holds NaN or infinity."""
+    return CheckpointError(
+        f"{name} holds NaN or infinite weights; the checkpoint is damaged, download or convert it again."
+    )

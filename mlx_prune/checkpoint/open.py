@@ -18,7 +18,7 @@ from mlx_lm.utils import load_model as _mlx_lm_load_model
 
 from mlx_prune.chat.tokenizer import OpenedTokenizer, open_tokenizer
 from mlx_prune.checkpoint.adapters import adapters_of, add_adapters
-from mlx_prune.checkpoint.config import CONFIG_FILE, check_plausible, entries_changed, read_config
+from mlx_prune.checkpoint.config import CONFIG_FILE, check_plausible, entries_changed, no_folder, read_config
 from mlx_prune.checkpoint.costs import Costs, costs_of
 from mlx_prune.checkpoint.downloads import download
 from mlx_prune.checkpoint.hashes import quick_hash
@@ -288,7 +288,5 @@ def _folder(model: str | Path, trust_remote_code: bool) -> Path:
     if path.is_file():
         raise CheckpointError(f"{path} is a file; give the folder that holds config.json and the weights.")
     if isinstance(model, Path) or not _HUB_ID.fullmatch(model):
-        raise CheckpointError(
-            f"There is no model folder {model}; give a folder, a Hub id (org/name) or demo."
-        )
+        raise no_folder(model)
     return download(model, trust_remote_code=trust_remote_code)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from mlx_prune.checkpoint.config import CONFIG_FILE, read_config
+from mlx_prune.checkpoint.config import CONFIG_FILE, no_folder, read_config
 from mlx_prune.checkpoint.downloads import HUB_FILES
 from mlx_prune.checkpoint.shards import WEIGHT_FILES, open_shards
 from mlx_prune.dtypes import FLOATS, WIDTHS
@@ -79,9 +79,7 @@ def local_folder(model: str | Path) -> Path | None:
     try:
         found = try_to_load_from_cache(str(model), CONFIG_FILE)
     except HFValidationError as error:
-        raise CheckpointError(
-            f"There is no model folder {model}; give a folder, a Hub id (org/name) or demo."
-        ) from error
+        raise no_folder(model) from error
     if not isinstance(found, str):
         return None
     try:

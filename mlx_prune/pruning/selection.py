@@ -5,6 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import numpy as np
 
+from mlx_prune.checkpoint.matrices import not_finite
 from mlx_prune.dtypes import MAGNITUDE, type_name
 from mlx_prune.errors import CheckpointError
 from mlx_prune.kernels import zeroing
@@ -91,10 +92,3 @@ def _group_counts(weight: mx.array, groups: tuple[int, int]) -> tuple[int, int, 
     keep, size = groups
     rest = weight.shape[1] % size
     return size, group_prune_count(size, keep, size), group_prune_count(rest, keep, size)
-
-
-def not_finite(name: str) -> CheckpointError:
-    """What to raise where a matrix holds NaN or infinity."""
-    return CheckpointError(
-        f"{name} holds NaN or infinite weights; the checkpoint is damaged, download or convert it again."
-    )

@@ -47,6 +47,18 @@ def test_it_agrees_with_the_record_of_a_prune(tmp_path, calibration):
     assert json.loads(json.dumps(found.to_json()))["zero_params"] == report.zero_params
 
 
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_weights_that_are_no_numbers_are_refused_and_named(tmp_path, value):
+    folder = save_tiny_model(tmp_path / "m", "llama")
+    weights = mx.load(str(folder / "model.safetensors"))
+    weights["model.layers.1.mlp.up_proj.weight"][0, 0] = value
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
+    with pytest.raises(
+        CheckpointError, match=r"model\.layers\.1\.mlp\.up_proj holds NaN or infinite weights"
+    ):
+        inspect(folder)
+
+
 def test_it_says_where_weights_and_record_differ(tmp_path):
     source = save_tiny_model(tmp_path / "m", "llama")
     report = prune_checkpoint(source, tmp_path / "out", Recipe("magnitude", 0.5))

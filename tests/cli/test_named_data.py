@@ -155,3 +155,22 @@ def test_python_follows_the_same_rule(real: Path) -> None:
     ):
         with pytest.raises(DataError, match="must be named"):
             call()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["eval", "nowhere", "-o", "OUT"],
+        ["perplexity", "nowhere"],
+        ["gate", "demo", "nowhere"],
+        ["divergence", "nowhere", "demo"],
+        ["prune", "nowhere", "-o", "OUT", *WANDA],
+    ],
+)
+def test_a_model_that_is_not_there_is_told_before_its_data_must_be_named(
+    words: list[str], tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(words) == 1
+    sentence = "Error: There is no model folder nowhere; give a folder, a Hub id (org/name) or demo.\n"
+    assert capsys.readouterr().err == sentence

@@ -143,8 +143,8 @@ def prune_with_updates(weight: mx.array, factor: InverseFactor, recipe: Recipe, 
     import mlx.core as mx
     import numpy as np
 
+    from mlx_prune.checkpoint.matrices import not_finite
     from mlx_prune.kernels.cpu import smallest_in_rows
-    from mlx_prune.pruning.selection import not_finite
 
     # By inputs, so that what is worked on together lies together.
     columns: Floats = np.ascontiguousarray(np.array(weight.astype(mx.float32), copy=False).T)
