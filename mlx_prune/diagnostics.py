@@ -114,14 +114,14 @@ def _disk() -> tuple[str, str]:
 
     places = {
         "here": Path.cwd(),
-        "the Hub cache": Path(HF_HUB_CACHE),
-        "temporary": Path(tempfile.gettempdir()),
+        "in the Hub cache": Path(HF_HUB_CACHE),
+        "for temporary files": Path(tempfile.gettempdir()),
     }
     free = {}
     for name, path in places.items():
         existing = next(p for p in (path, *path.parents) if p.exists())
         free[name] = shutil.disk_usage(existing).free / 1e9
-    detail = ", ".join(f"{amount:.0f} GB free {name}" for name, amount in free.items())
+    detail = f"free: {', '.join(f'{amount:.0f} GB {name}' for name, amount in free.items())}"
     if min(free.values()) < 5:
         return WARNING, f"{detail}; a pruned 7-billion-weight model takes about 15 GB"
     return OK, detail

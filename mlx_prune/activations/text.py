@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mlx_prune import words
 from mlx_prune.activations.calibration import Calibration
 from mlx_prune.chat.documents import Document, digest, documents, enough_of, joined_tokens
 from mlx_prune.chat.same_tokenizer import MadeOfTokenizer
@@ -152,8 +153,9 @@ def _windows(
     if samples > available:
         missing = samples * body - ids.size
         raise DataError(
-            f"Calibration text {source} holds {ids.size:,} tokens, {missing:,} too few for {samples} "
-            f"sequences of {length}; give a longer text, fewer samples or shorter sequences."
+            f"Calibration text {source} holds {ids.size:,} tokens, {missing:,} too few for "
+            f"{words.counted(samples, 'sequence')} of {length}; give a longer text, fewer samples or "
+            "shorter sequences."
         )
     rng = np.random.Generator(np.random.PCG64(seed))
     chosen = np.sort(rng.choice(available, size=samples, replace=False))

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mlx_prune.cli.terminal.console import console, emit_json, note, say, warn
-from mlx_prune.cli.terminal.options import json_option, trust_option, whole_numbers, wording_option
+from mlx_prune.cli.terminal.options import (
+    dtype_option,
+    json_option,
+    trust_option,
+    whole_numbers,
+    wording_option,
+)
 from mlx_prune.cli.terminal.progress import progress_bars
-from mlx_prune.dtypes import DTYPES
 from mlx_prune.latency.settings import SCHEDULES, BenchSettings
 
 if TYPE_CHECKING:
@@ -30,7 +35,13 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
 @click.command(short_help="Time models against the dense one.")
 @click.argument("models", metavar="MODEL MODEL...", nargs=-1, required=True)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Folder for latency.json and the plot.")
-@click.option("--rounds", type=click.IntRange(1), default=BenchSettings.rounds, show_default=True)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=BenchSettings.rounds,
+    show_default=True,
+    help="How often every prompt is timed.",
+)
 @click.option(
     "--items",
     type=click.IntRange(1),
@@ -76,12 +87,7 @@ def _parse_lengths(_: click.Context, __: click.Parameter, value: str | None) -> 
     show_default=True,
     help="Models in turn at every item, or one in memory at a time.",
 )
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="auto",
-    show_default=True,
-)
+@dtype_option
 @click.option(
     "--no-sizes",
     "sizes",

@@ -15,8 +15,8 @@ from mlx_prune.cli.terminal.options import (
     dtype_option,
     given,
     json_option,
-    parse_seeds,
     refuse_ignored,
+    seeds_option,
     text_option,
     thinking_option,
     trust_option,
@@ -93,7 +93,7 @@ def _limit_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @wording_option
 @click.option("--category", "categories", multiple=True, help="Ask this category only; may be repeated.")
 @click.option("--limit", type=click.IntRange(min=1), help="Ask this many items in all.")
-@click.option("--seeds", callback=parse_seeds, default="42,123,456,789,1024", show_default=True)
+@seeds_option
 @text_option
 @thinking_option
 @dtype_option
@@ -249,13 +249,16 @@ def _measures(
 def _print(result: GateResult) -> None:
     from rich.text import Text
 
-    from mlx_prune.cli.terminal.table import simple_table
+    from mlx_prune.cli.terminal.table import FittedTable
     from mlx_prune.gate.text import advice, amount, interval, limit, remarks, sentence
 
     if result.error:
         return
     screen = console()
-    table = simple_table(f"{result.candidate} against {result.dense}", ["", ""], [])
+    table = FittedTable(f"{result.candidate} against {result.dense}", keys=2)
+    # Rather than that outcomes stand apart from what was measured, names of measures take two lines.
+    table.add_column("", wrap=True)
+    table.add_column("")
     for name in ("limit", "measured", "95 % interval"):
         table.add_column(name, justify="right")
     table.add_column("outcome")

@@ -20,7 +20,13 @@ from mlx_prune.cli.terminal.progress import progress_bars
 @click.argument("model")
 @text_option
 @sequences_options
-@click.option("--batch-size", type=click.IntRange(1, 65_536), default=8, show_default=True)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(1, 65_536),
+    default=8,
+    show_default=True,
+    help="Sequences that are computed together.",
+)
 @dtype_option
 @trust_option
 @json_option

@@ -14,6 +14,7 @@ import mlx_lm.perplexity
 import numpy as np
 from numpy.typing import NDArray
 
+from mlx_prune import words
 from mlx_prune.chat.documents import Document, digest, documents, enough_of, joined_tokens
 from mlx_prune.chat.same_tokenizer import MadeOfTokenizer
 from mlx_prune.chat.template import try_out
@@ -137,8 +138,9 @@ def _sequences(
     wanted = count or max(1, min(DEFAULT_SEQUENCES, available))
     if wanted > available:
         raise DataError(
-            f"the text {source} holds {len(ids):,} tokens, {wanted * body - len(ids):,} too few for {wanted} "
-            f"sequences of {length}; give a longer text, fewer sequences or shorter ones."
+            f"the text {source} holds {len(ids):,} tokens, {wanted * body - len(ids):,} too few for "
+            f"{words.counted(wanted, 'sequence')} of {length}; give a longer text, fewer sequences or "
+            "shorter ones."
         )
     cut = np.asarray(ids[: wanted * body], np.int32).reshape(wanted, body)
     return np.concatenate([np.tile(np.asarray(bos, np.int32), (wanted, 1)), cut], axis=1)

@@ -48,6 +48,15 @@ def test_every_command_has_help_and_json(name: str, capsys: pytest.CaptureFixtur
         assert "--json" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_option_says_what_it_is(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    every = [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
+    options = [option for one in every for option in one.params if isinstance(option, click.Option)]
+    assert [option.name for option in options if not (option.help or "").endswith((".", "]"))] == []
+
+
 def test_every_public_name_can_be_imported() -> None:
     import mlx_prune
 

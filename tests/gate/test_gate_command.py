@@ -132,6 +132,8 @@ def test_it_is_readable_at_any_width(study, capsys, monkeypatch, columns):
     assert max(len(line.rstrip()) for line in out.splitlines()) <= columns
     for words in ("emergence above null", "95 % interval", "undecided", "not understood"):
         assert words in out
+    (headings,) = (line for line in out.splitlines() if " limit " in line and "measured" in line)
+    assert headings.split()[-1] == "outcome"
     # Every check that is not kept has its sentence.
     joined = " ".join(out.split())
     assert joined.count("breaks the limit") + joined.count("not enough to tell") >= 3

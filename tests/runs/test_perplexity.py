@@ -101,7 +101,7 @@ def test_short_texts_and_long_sequences_say_what_is_missing(
 ) -> None:
     file = tmp_path / "text.txt"
     file.write_text("few words")
-    with pytest.raises(DataError, match="too few for 1 sequences of 512"):
+    with pytest.raises(DataError, match="too few for 1 sequence of 512"):
         perplexity(tiny, text=file)
     with pytest.raises(DataError, match="at most 512 tokens"):
         perplexity(tiny, text=file, sequence_length=513)

@@ -10,7 +10,7 @@ import click
 from mlx_prune.cli.terminal.options import (
     bbq_option,
     dtype_option,
-    parse_seeds,
+    seeds_option,
     thinking_option,
     wording_option,
 )
@@ -31,7 +31,11 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Ask this category only; may be repeated.",
     ),
     click.option(
-        "--condition", type=click.Choice(["ambig", "disambig", "all"]), default="ambig", show_default=True
+        "--condition",
+        type=click.Choice(["ambig", "disambig", "all"]),
+        default="ambig",
+        show_default=True,
+        help="Contexts that do not tell who it was (ambig), that do (disambig), or both.",
     ),
     click.option(
         "--limit", type=click.IntRange(min=1), help="Ask this many items in all, over all categories."
@@ -39,9 +43,21 @@ _OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--exclude-label-faults", is_flag=True, help="Leave out items known to carry reversed labels."
     ),
-    click.option("--seeds", callback=parse_seeds, default="42,123,456,789,1024", show_default=True),
-    click.option("--temperature", type=click.FloatRange(min=0), default=0.3, show_default=True),
-    click.option("--max-tokens", type=click.IntRange(min=1), default=5, show_default=True),
+    seeds_option,
+    click.option(
+        "--temperature",
+        type=click.FloatRange(min=0),
+        default=0.3,
+        show_default=True,
+        help="Of the sampling; 0 takes the likeliest token.",
+    ),
+    click.option(
+        "--max-tokens",
+        type=click.IntRange(min=1),
+        default=5,
+        show_default=True,
+        help="Tokens of an answer at most.",
+    ),
     click.option(
         "--noise",
         type=click.Choice(["item", "seed"]),

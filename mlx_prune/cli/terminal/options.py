@@ -31,6 +31,18 @@ def dtype_option(function: F) -> F:
     return option(function)
 
 
+def seeds_option(function: F) -> F:
+    """Add ``--seeds``: of the answers to a question."""
+    option = click.option(
+        "--seeds",
+        callback=parse_seeds,
+        default="42,123,456,789,1024",
+        show_default=True,
+        help="Every question is answered once under each.",
+    )
+    return option(function)
+
+
 def bbq_option(function: F) -> F:
     """Add ``--bbq``: where questions come from."""
     option = click.option(
