@@ -1,12 +1,11 @@
 """Prompts as trees of tokens: what neighbors have in common beyond the beginning of all is computed once.
 
-Sorted prompts are parted into trees. A tree is one block of attention, in which a token sees itself and its
-ancestors; so trees are joined as long as the scores of tokens that see nothing of each other cost less than
-the tokens saved.
+Sorted prompts are parted into trees, in which a token sees itself and its ancestors.
 """
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +16,11 @@ from numpy.typing import NDArray
 from mlx_prune.generation.interface import Prompt
 from mlx_prune.generation.prefixes import common_prefix
 
-# A token costs as much as so many scores of every head: between 200 and 1,000 for 100 million parameters.
-_SCORES_PER_TOKEN = 250
+# Neighbors that share no more tokens than these begin trees of their own: as keys that are not side by side
+# they would cost what they save.
+_FEW_SHARED = 3
+# Tokens of a tree, so that batches and forwards, which hold whole trees, can be of about one size.
+_LARGEST = 600
 
 
 @dataclass
@@ -61,7 +63,7 @@ class Forest:
 
     Attributes:
         root: Leading tokens of every prompt; each prompt has at least one token beyond them.
-        batches: Trees whose prompts are answered together, the largest trees first.
+        batches: Trees whose prompts are answered together, the batch of most tokens first.
     """
 
     root: tuple[int, ...]
@@ -93,8 +95,8 @@ def _plant(prompts: Sequence[Prompt], batch_size: int) -> Forest:
     ordered = sorted(prompts, key=lambda prompt: prompt.tokens)
     longest_root = min(len(prompt.tokens) for prompt in ordered) - 1
     root = min(common_prefix(ordered[0].tokens, ordered[-1].tokens), longest_root)
-    trees = sorted(_trees(ordered, root, batch_size), key=lambda tree: -len(tree.tokens))
-    return Forest(ordered[0].tokens[:root], tuple(parted(trees, lambda tree: len(tree.prompts), batch_size)))
+    trees = list(_trees(ordered, root, batch_size))
+    return Forest(ordered[0].tokens[:root], parted(trees, lambda tree: len(tree.prompts), batch_size))
 
 
 def _trees(ordered: Sequence[Prompt], root: int, most: int) -> Iterator[Tree]:
@@ -102,33 +104,39 @@ def _trees(ordered: Sequence[Prompt], root: int, most: int) -> Iterator[Tree]:
     tree.add(ordered[0], root, root)
     for left, right in itertools.pairwise(ordered):
         shared = common_prefix(left.tokens, right.tokens)
-        whole, rest = len(right.tokens) - root, len(right.tokens) - shared
-        nodes = len(tree.tokens)
-        more_scores = (nodes + rest) ** 2 - nodes**2 - whole**2
-        if len(tree.prompts) == most or more_scores > _SCORES_PER_TOKEN * (shared - root):
+        nodes = len(tree.tokens) + len(right.tokens) - shared
+        if len(tree.prompts) == most or shared - root <= _FEW_SHARED or nodes > _LARGEST:
             yield tree
             tree, shared = Tree(), root
         tree.add(right, root, shared)
     yield tree
 
 
-def parted(trees: Sequence[Tree], weight: Callable[[Tree], int], most: int) -> Iterator[tuple[Tree, ...]]:
-    """Stretches of the trees, few and about as large: a small one costs nearly as much as a full one.
+def parted(trees: Sequence[Tree], weight: Callable[[Tree], int], most: int) -> tuple[tuple[Tree, ...], ...]:
+    """Parts of the trees, few and about as heavy: a small one costs nearly as much as a full one.
+
+    Graham 1969: the heaviest that is left goes where least lies; the part of most tokens comes first, so that
+    a lack of memory shows at once.
 
     Args:
-        trees: In the order to keep.
+        trees: At least one.
         weight: Of a tree.
-        most: What a stretch of more than one tree may weigh.
+        most: What a part of more than one tree may weigh.
     """
-    whole = sum(map(weight, trees))
-    parts = -(-whole // most)
-    part: list[Tree] = []
-    size = done = number = 0
+    heaviest_first = sorted(trees, key=weight, reverse=True)
+    fewest = -(-sum(map(weight, trees)) // most)
+    for count in range(min(fewest, len(trees)), len(trees) + 1):
+        parts = _spread(heaviest_first, weight, count)
+        if all(len(part) == 1 or sum(map(weight, part)) <= most for part in parts):
+            break
+    return tuple(sorted(map(tuple, parts), key=lambda part: -sum(len(tree.tokens) for tree in part)))
+
+
+def _spread(trees: Sequence[Tree], weight: Callable[[Tree], int], count: int) -> list[list[Tree]]:
+    parts: list[list[Tree]] = [[] for _ in range(count)]
+    lightest = [(0, number) for number in range(count)]
     for tree in trees:
-        if part and (size + weight(tree) > most or done * parts >= whole * (number + 1)):
-            yield tuple(part)
-            part, size, number = [], 0, number + 1
-        part.append(tree)
-        size += weight(tree)
-        done += weight(tree)
-    yield tuple(part)
+        load, number = lightest[0]
+        parts[number].append(tree)
+        heapq.heapreplace(lightest, (load + weight(tree), number))
+    return parts

@@ -32,12 +32,12 @@ class Piece:
     Attributes:
         tokens: Where they lie among those of their group.
         forward: Which forward of trees computed the keys.
-        keys: Where those lie in it.
+        keys: Where those lie in it; those side by side as a slice, which needs no copies of them.
     """
 
     tokens: slice
     forward: int
-    keys: slice
+    keys: slice | Index
 
 
 @dataclass

@@ -26,16 +26,17 @@ from mlx_prune.generation.sampling import log_probabilities
 _TOKENS_PER_FORWARD = 1536
 # Rows of the decode that are attended together.
 _ROWS_TOGETHER = 64
+# To attend rows of a tree apart from each other costs as much as so many scores.
+_SCORES_PER_PIECE = 500
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the keys of a prompt's tree lie, and which of them the prompt sees."""
+    """Where the keys that a prompt sees lie: nodes of a tree that begins somewhere in a forward."""
 
     forward: int
-    tree: slice
-    key_positions: Index
-    seen: NDArray[np.bool_]
+    start: int
+    path: Index
     length: int
 
 
@@ -82,28 +83,23 @@ class PackedBatch:
         ]
         self._places, self._forwards, self._rows, self._step = [], 0, [], 0
 
-    def prefill(self, trees: Sequence[Tree]) -> mx.array:
-        """Compute trees.
+    def prefill(self, forwards: Sequence[Sequence[Tree]]) -> mx.array:
+        """Compute the trees of some forwards.
 
         Returns:
-            (prompts, vocabulary) logits of each prompt's last token, tree by tree.
+            (prompts, vocabulary) logits of each prompt's last token, forward by forward and tree by tree.
         """
-        chunks = parted(trees, lambda tree: len(tree.tokens), _TOKENS_PER_FORWARD)
-        logits = [self._prefill(chunk) for chunk in chunks]
+        logits = [self._prefill(trees) for trees in forwards]
         self._rows = list(range(len(self._places)))
         return mx.concatenate(logits) if len(logits) > 1 else logits[0]
 
     def _prefill(self, trees: Sequence[Tree]) -> mx.array:
         start, last = 0, []
         for tree in trees:
-            lies = slice(start, start + len(tree.tokens))
-            positions = np.array(tree.depths) + self._root
             for prompt, path in zip(tree.prompts, tree.paths, strict=True):
-                seen = np.zeros(len(tree.tokens), bool)
-                seen[path] = True
-                self._places.append(_Place(self._forwards, lies, positions, seen, len(prompt.tokens)))
+                self._places.append(_Place(self._forwards, start, np.array(path), len(prompt.tokens)))
                 last.append(start + path[-1])
-            start = lies.stop
+            start += len(tree.tokens)
         layout = _of_trees(trees, self._root, self._forwards)
         self._forwards += 1
         logits = self._run([token for tree in trees for token in tree.tokens], layout, last)
@@ -152,13 +148,14 @@ class PackedAnswers:
         self._drawing = drawing
 
     def batches(self, prompts: Sequence[Prompt], batch_size: int) -> Iterator[list[PromptAnswers]]:
-        """Answer every prompt, at most ``batch_size`` at a time; largest trees first."""
+        """Answer every prompt, at most ``batch_size`` at a time; the batch of most tokens first."""
         forest = plant(prompts, batch_size)
         self._packed.root(forest.root)
         for batch in forest.batches:
             self._packed.start()
-            members = [prompt for tree in batch for prompt in tree.prompts]
-            draws = Draws(members, self._drawing, _logprobs(self._packed.prefill(batch)))
+            forwards = parted(batch, lambda tree: len(tree.tokens), _TOKENS_PER_FORWARD)
+            members = [prompt for trees in forwards for tree in trees for prompt in tree.prompts]
+            draws = Draws(members, self._drawing, _logprobs(self._packed.prefill(forwards)))
             while draws.rows:
                 draws.advance(_logprobs(self._packed.step(draws.rows)))
             yield list(draws.finished())
@@ -178,10 +175,10 @@ def _of_trees(trees: Sequence[Tree], root: int, forward: int) -> Layout:
         parts = max(1, round(len(positions) / QUERIES_TOGETHER))
         cuts = [len(positions) * part // parts for part in range(parts + 1)]
         for first, end in itertools.pairwise(cuts):
-            # A token sees none that comes after it.
-            piece = Piece(slice(0, end - first), forward, slice(start, start + end))
-            mine, keys = positions[first:end], np.tile(positions[:end], (end - first, 1))
-            groups.append(_group(start + first, [piece], root, seen[first:end, :end], mine, keys))
+            keys = np.flatnonzero(seen[first:end].any(axis=0))
+            piece = Piece(slice(0, end - first), forward, _side_by_side(start + keys))
+            mine, theirs = positions[first:end], np.tile(positions[keys], (end - first, 1))
+            groups.append(_group(start + first, [piece], root, seen[first:end, keys], mine, theirs))
         start += len(positions)
     return Layout(np.concatenate(every), groups, new=True)
 
@@ -191,17 +188,42 @@ def _of_rows(places: Sequence[_Place], positions: Index, root: int) -> Layout:
     groups = []
     for start in range(0, len(places), _ROWS_TOGETHER):
         some = places[start : start + _ROWS_TOGETHER]
-        pieces, width, end = [], max(len(place.seen) for place in some), 0
-        for (forward, _), of_tree in itertools.groupby(some, lambda place: (place.forward, place.tree.start)):
-            rows = list(of_tree)
-            pieces.append(Piece(slice(end, end + len(rows)), forward, rows[0].tree))
-            end += len(rows)
-        seen, keys = np.zeros((len(some), width), bool), np.zeros((len(some), width), int)
-        for row, place in enumerate(some):
-            seen[row, : len(place.seen)] = place.seen
-            keys[row, : len(place.seen)] = place.key_positions
-        groups.append(_group(start, pieces, root, seen, positions[start : start + len(some)], keys))
+        together = list(_seen_together(some))
+        width = max(len(keys) for _, keys in together)
+        seen, theirs, pieces = np.zeros((len(some), width), bool), np.zeros((len(some), width), int), []
+        for lies, keys in together:
+            for row, place in enumerate(some[lies], lies.start):
+                at = np.searchsorted(keys, place.path)
+                seen[row, at], theirs[row, at] = True, root + np.arange(len(at))
+            pieces.append(Piece(lies, some[lies.start].forward, _side_by_side(some[lies.start].start + keys)))
+        groups.append(_group(start, pieces, root, seen, positions[start : start + len(some)], theirs))
     return Layout(positions, groups, new=False)
+
+
+def _seen_together(places: Sequence[_Place]) -> Iterator[tuple[slice, Index]]:
+    """Stretches of rows of a tree, with the nodes that any of them sees.
+
+    A row is attended with those before as long as scores of nodes that it, or they, do not see cost little.
+    """
+    first, keys = 0, places[0].path
+    for row, (before, place) in enumerate(itertools.pairwise(places), 1):
+        joined = keys
+        same = (before.forward, before.start) == (place.forward, place.start)
+        if same and place is not before:
+            joined = np.union1d(keys, place.path)
+            strangers = (row - first) * (len(joined) - len(keys)) + len(joined) - len(place.path)
+            same = strangers <= _SCORES_PER_PIECE
+        if same:
+            keys = joined
+        else:
+            yield slice(first, row), keys
+            first, keys = row, place.path
+    yield slice(first, len(places)), keys
+
+
+def _side_by_side(keys: Index) -> slice | Index:
+    """Ascending places as a slice where they have no gaps."""
+    return slice(int(keys[0]), int(keys[-1]) + 1) if keys[-1] - keys[0] + 1 == len(keys) else keys
 
 
 def _group(

@@ -132,7 +132,7 @@ def _packed_difference(model: nn.Module, backbone: nn.Module | None, tokens: tup
     batch.start()
     trees = forest.batches[0]
     prompts = [prompt for tree in trees for prompt in tree.prompts]
-    found = batch.prefill(trees)
+    found = batch.prefill([trees])
     follow = tokens[:1]
     expected = [_own_logits(model, prompt.tokens, follow * 2, prompt is prompts[0]) for prompt in prompts]
     worst = max(relative_difference(found[row], logits[0]) for row, logits in enumerate(expected))

@@ -64,13 +64,29 @@ def test_the_same_prompts_are_arranged_once_and_others_anew():
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(1, 60))
-def test_parts_hold_all_in_order_and_none_is_a_small_rest(sizes, most):
+def test_parts_hold_every_tree_once_and_none_is_a_small_rest(sizes, most):
     trees = [Tree(tokens=[0] * size) for size in sizes]
-    parts = list(parted(trees, lambda tree: len(tree.tokens), most))
-    assert [tree for part in parts for tree in part] == trees
+    parts = parted(trees, lambda tree: len(tree.tokens), most)
+    assert sorted(id(tree) for part in parts for tree in part) == sorted(map(id, trees))
     weights = [sum(len(tree.tokens) for tree in part) for part in parts]
     assert all(weight <= most or len(part) == 1 for weight, part in zip(weights, parts, strict=True))
+    assert weights == sorted(weights, reverse=True)
     fewest = -(-sum(sizes) // most)
     if sum(sizes) / fewest + max(sizes) <= most:
         assert len(parts) == fewest
-        assert min(weights) >= sum(sizes) / fewest - max(sizes)
+    # Parts differ by less than a tree.
+    assert max(weights) - min(weights) <= max(sizes)
+
+
+def test_neighbors_are_joined_up_to_some_tokens_and_beyond_a_few_shared():
+    rng = np.random.default_rng(1)
+    prompts = []
+    for number in range(40):
+        tokens = (1, number % 2, *[7] * 30, 100 + number, *rng.integers(9, 99, 59).tolist())
+        prompts.append(Prompt(f"Age:{number}", tokens))
+    trees = [tree for batch in plant(prompts, 40).batches for tree in batch]
+    sizes = [len(tree.tokens) for tree in trees]
+    assert max(sizes) <= 600
+    # 31 shared and 60 own tokens each: 9 prompts fill a tree.
+    assert sorted(len(tree.prompts) for tree in trees) == [2, 2, 9, 9, 9, 9]
+    assert sum(sizes) == 6 * 31 + 40 * 60

@@ -75,7 +75,7 @@ def test_logits_are_those_of_single_prompts_with_and_without_a_root(tmp_path, ro
     batch = packing.PackedBatch(model, find_backbone(model))
     batch.root(forest.root)
     batch.start()
-    found = batch.prefill(forest.batches[0])
+    found = batch.prefill([forest.batches[0]])
     ordered = [prompt for tree in forest.batches[0] for prompt in tree.prompts]
     for row, prompt in enumerate(ordered):
         expected = model(mx.array([prompt.tokens]), cache=make_prompt_cache(model))[0, -1]
