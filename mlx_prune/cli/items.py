@@ -38,8 +38,13 @@ def check(source: Path, wording: str | None, most: int, as_json: bool) -> int:
     """
     from mlx_prune.bbq.check import check_items
     from mlx_prune.bbq.wording import wording_of
+    from mlx_prune.errors import DataError
     from mlx_prune.paths import expanded
 
+    if str(source) in ("demo", "hub") and not expanded(source).exists():
+        raise DataError(
+            f"{source} is no folder here, and its questions need no check; give a folder or file of your own."
+        )
     found = check_items(expanded(source), wording_of(source, wording))
     if as_json:
         emit_json(_values(source, found, most))

@@ -131,3 +131,14 @@ def test_the_command_caps_the_list_says_how_many_more_and_fails(tmp_path):
     sound = CliRunner().invoke(command, ["check", str(tmp_path)], standalone_mode=False)
     assert sound.return_value == 0
     assert "No fault." in sound.output
+
+
+@pytest.mark.parametrize("name", ["demo", "hub"])
+def test_questions_that_are_not_ones_own_are_not_checked(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=f"{name} is no folder here, and its questions need no check"):
+        CliRunner().invoke(command, ["check", name], standalone_mode=False, catch_exceptions=False)
+    # A folder of that name is one's own.
+    (tmp_path / name).mkdir()
+    write_jsonl(tmp_path / name / "Age.jsonl", paired_rows(24))
+    assert CliRunner().invoke(command, ["check", name], standalone_mode=False).return_value == 0
