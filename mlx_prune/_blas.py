@@ -202,6 +202,31 @@ def leaving_a_core() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def one_thread_in_numpy() -> Iterator[int]:
+    """While this lasts, NumPy's own OpenBLAS has one thread, for callers that are several threads themselves.
+
+    Yields:
+        How many it had; 1 if it cannot be told, so that there is one caller too.
+    """
+    found = _numpys()
+    if found is None:
+        yield 1
+        return
+    library, prefix, suffix = found
+    try:
+        set_threads = getattr(library, f"{prefix}openblas_set_num_threads{suffix}")
+        threads = int(getattr(library, f"{prefix}openblas_get_num_threads{suffix}")())
+    except AttributeError:  # a build whose symbols have other names
+        yield 1
+        return
+    set_threads(1)
+    try:
+        yield threads
+    finally:
+        set_threads(threads)
+
+
 @cache
 def _numpys() -> tuple[ctypes.CDLL, str, str] | None:
     """The OpenBLAS of NumPy's wheel on Linux, with what its functions' names begin and end in."""

@@ -65,8 +65,9 @@ def attend(
         shared: Keys of all queries.
         pieces: Keys of some: stretches of the queries, in order and without gaps. At least one.
         own: Keys (queries, keys, heads, size) of each query alone, all of them seen.
-        added: (queries, keys) to the scores of the shared keys and of the pieces', of which there are as many
-            as the largest piece has; with :data:`HIDDEN` where a query does not see. None if all see all.
+        added: (queries, keys), to the scores of that many keys, the last of the shared ones followed by as
+            many as the largest piece has; with :data:`HIDDEN` where a query does not see. Keys before those,
+            or all if None, are seen by all.
         written: (queries, query heads, size of values), the result.
     """
     count, every, size = queries.shape
@@ -96,7 +97,7 @@ def attend(
             found = np.matmul(rows.transpose(1, 0, 2, 3), own.keys[:, :, some].transpose(0, 2, 3, 1))
             apart[..., end:] = found.transpose(1, 0, 2, 3)
         if added is not None:
-            apart[..., :end] += added[:, None]
+            apart[..., end - added.shape[1] : end] += added[:, None]
         scores -= scores.max(axis=-1, keepdims=True)
         np.exp(scores, out=scores)
         summed = np.zeros((*flat.shape[:2], written.shape[-1]), np.float32)

@@ -20,6 +20,7 @@ import numpy as np
 
 from mlx_prune.environment import backend
 from mlx_prune.generation.attending import HIDDEN, NEAR, QUERIES_TOGETHER, Floats, Kept, attend, hidden
+from mlx_prune.generation.cores import all_cores, for_each
 
 # To leave MLX and come back costs as much as so many exponentials.
 _FEW = 1 << 12
@@ -43,9 +44,12 @@ def _by_numpy(function: Callable[[Floats, Floats], None], x: mx.array) -> mx.arr
     """An array that a function writes, near piece by near piece, from those of another."""
     read = np.asarray(mx.contiguous(x)).reshape(-1)
     written = np.empty_like(read)
-    with np.errstate(all="ignore"):
-        for start in range(0, len(read), NEAR):
-            function(read[start : start + NEAR], written[start : start + NEAR])
+
+    @np.errstate(all="ignore")
+    def piece(start: int) -> None:
+        function(read[start : start + NEAR], written[start : start + NEAR])
+
+    for_each(piece, range(0, len(read), NEAR))
     return mx.array(written.reshape(x.shape))
 
 
@@ -95,6 +99,25 @@ def tanh(x: mx.array) -> mx.array:
     return _by_numpy(_tanh, x)
 
 
+def log_sum_exp(x: mx.array) -> mx.array:
+    """The logarithm of summed exponentials over the last axis of a float32 array, without one of its size."""
+    read = np.asarray(mx.contiguous(x)).reshape(-1, x.shape[-1])
+    written = np.empty(len(read), np.float32)
+    step = max(1, NEAR // x.shape[-1])
+
+    @np.errstate(all="ignore")
+    def piece(start: int) -> None:
+        some = read[start : start + step]
+        # Of numbers that are all minus infinity the difference to the largest is none.
+        largest = np.maximum(some.max(axis=-1, keepdims=True), np.float32(-3e38))
+        apart = some - largest
+        np.exp(apart, out=apart)
+        written[start : start + step] = largest[:, 0] + np.log(apart.sum(axis=-1))
+
+    for_each(piece, range(0, len(read), step))
+    return mx.array(written.reshape(x.shape[:-1]))
+
+
 def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any = None) -> mx.array:
     """``mx.fast.scaled_dot_product_attention`` of float32 arrays.
 
@@ -114,16 +137,22 @@ def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any 
         given = np.array(mask if seen else mask.astype(mx.float32)).reshape(tokens, width)
         added = hidden(given) if seen else np.maximum(given, HIDDEN)
     written = np.empty((*queries.shape[:3], values.shape[-1]), np.float32)
-    for first in range(0, tokens, QUERIES_TOGETHER):
+    later = hidden(np.tri(QUERIES_TOGETHER, dtype=bool))
+
+    def part(place: tuple[int, int]) -> None:
+        row, first = place
         some = slice(first, first + QUERIES_TOGETHER)
+        mine = queries[row, some]
         end, out_of_sight = width, None if added is None else added[some]
         if isinstance(mask, str):
-            end = min(width, width - tokens + some.stop)
-            last = np.arange(width - tokens + first, end)
-            out_of_sight = hidden(np.arange(end) <= last[:, None])
-        for row in range(len(queries)):
-            mine, kept = queries[row, some], Kept(keys[row, :end], values[row, :end])
-            attend(mine, scale, None, [(slice(0, len(mine)), kept)], None, out_of_sight, written[row, some])
+            # Of these queries' own keys each sees those up to itself, and of the keys before them all.
+            end, out_of_sight = width - tokens + first + len(mine), later[: len(mine), : len(mine)]
+        kept = Kept(keys[row, :end], values[row, :end])
+        attend(mine, scale, None, [(slice(0, len(mine)), kept)], None, out_of_sight, written[row, some])
+
+    # The last see most, if the mask is causal: no thread is left with one of them in the end.
+    starts = range(0, tokens, QUERIES_TOGETHER)
+    for_each(part, [(row, first) for first in reversed(starts) for row in range(len(queries))])
     return mx.array(written).transpose(0, 2, 1, 3)
 
 
@@ -158,13 +187,11 @@ def quick_functions() -> Iterator[None]:
         return weights / mx.sum(weights, axis=axis, keepdims=True)
 
     def logsumexp(x: mx.array, axis: Any = None, keepdims: bool = False, **options: Any) -> mx.array:
-        if x.dtype != mx.float32 or not isinstance(axis, int):
+        if x.dtype != mx.float32 or x.size < _FEW or axis not in (-1, x.ndim - 1):
             usual: mx.array = own[mx, "logsumexp"](x, axis, keepdims, **options)
             return usual
-        # Of numbers that are all minus infinity the difference to the largest is none.
-        largest = mx.maximum(mx.max(x, axis=axis, keepdims=True), -3e38)
-        found = largest + mx.log(mx.sum(exp(x - largest), axis=axis, keepdims=True))
-        return found if keepdims else found.squeeze(axis)
+        found = log_sum_exp(x)
+        return found[..., None] if keepdims else found
 
     def quick(
         usual: Callable[..., mx.array], function: Callable[[mx.array], mx.array]
@@ -192,7 +219,8 @@ def quick_functions() -> Iterator[None]:
     _inside += 1
     mx.disable_compile()
     try:
-        yield
+        with all_cores():
+            yield
     finally:
         _inside -= 1
         if not _inside and not os.environ.get("MLX_DISABLE_COMPILE"):

@@ -7,9 +7,9 @@ has to be known of an architecture.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -25,6 +25,19 @@ from mlx_prune.generation.whole import whole_forward
 _SLICE = 1 << 24
 _PROBE_TOKENS = 8
 _OWN_WAYS = (ValueError, TypeError, AttributeError, IndexError)
+
+
+class LogitsOf(Protocol):
+    """What gives the logits of whole sequences by slices."""
+
+    @property
+    def model(self) -> Any:
+        """Whose they are."""
+        ...
+
+    def __call__(self, tokens: NDArray[np.int32], /) -> Iterable[tuple[slice, mx.array]]:
+        """As :meth:`SlicedLogits.__call__`."""
+        ...
 
 
 class SlicedLogits:
@@ -92,7 +105,7 @@ class SlicedLogits:
             flat = hidden.reshape(1, -1, hidden.shape[-1])
             mx.eval(flat)
         for place in _slices(flat.shape[1], positions):
-            with _in_place_of(self._backbone, lambda *_, at=place, **__: flat[:, at]):
+            with quick_functions(), _in_place_of(self._backbone, lambda *_, at=place, **__: flat[:, at]):
                 logits = self._forward(tokens[:1, :1])
             yield place, logits[0].astype(mx.float32)
 

@@ -25,7 +25,7 @@ from mlx_prune.errors import DataError, one_line
 from mlx_prune.generation.dequantized import dequantized
 from mlx_prune.generation.finite import not_finite
 from mlx_prune.generation.quick import quick_functions
-from mlx_prune.generation.whole import whole_forward
+from mlx_prune.generation.slices import LogitsOf, SlicedLogits
 from mlx_prune.hub_data import is_hub
 from mlx_prune.progress import Progress, ProgressCallback, silent
 from mlx_prune.stats.perplexity import Perplexity, sequence_hash
@@ -73,8 +73,8 @@ def perplexity(
     """
     tokens = held_out_tokens(model, text=text, sequences=sequences, sequence_length=sequence_length)
     with dequantized(model.model):
-        forward = whole_forward(model.model)
-        return perplexity_of_tokens(forward, tokens, batch_size=batch_size, progress=progress)
+        logits_of = SlicedLogits(model.model)
+        return perplexity_of_tokens(logits_of, tokens, batch_size=batch_size, progress=progress)
 
 
 def held_out_tokens(
@@ -163,7 +163,7 @@ def _tulu(tokenizer: Any, count: int, length: int) -> NDArray[np.int32]:
 
 
 def perplexity_of_tokens(
-    model: Any,
+    logits_of: LogitsOf,
     tokens: NDArray[np.int32],
     *,
     batch_size: int = 8,
@@ -172,7 +172,7 @@ def perplexity_of_tokens(
     """Measure perplexity as ``mlx_lm.perplexity.eval_ppl`` does, quietly, with progress, and by sequence.
 
     Args:
-        model: A callable that maps int tokens ``(batch, length)`` to logits ``(batch, length, vocabulary)``.
+        logits_of: A model, asked for few logits at a time: those of a batch may be a gigabyte.
         tokens: int32 token ids, shape ``(sequences, sequence_length)``.
         batch_size: Sequences per forward pass.
         progress: Called once per batch.
@@ -186,18 +186,18 @@ def perplexity_of_tokens(
     if tokens.ndim != 2 or tokens.shape[0] == 0 or tokens.shape[1] < 2:
         raise DataError("perplexity needs at least one sequence of two tokens.")
     batches = math.ceil(len(tokens) / batch_size)
-    parts = []
-    for number in range(batches):
-        progress(Progress("perplexity", number, batches))
-        batch = mx.array(tokens[number * batch_size : (number + 1) * batch_size])
-        with quick_functions():
-            logits = model(batch[:, :-1]).astype(mx.float32)
-            losses = nn.losses.cross_entropy(logits, batch[:, 1:], reduction="none")
-            parts.append(np.array(losses, np.float64))
+    every = np.empty((tokens.shape[0], tokens.shape[1] - 1))
+    with quick_functions():
+        for number in range(batches):
+            progress(Progress("perplexity", number, batches))
+            rows = slice(number * batch_size, (number + 1) * batch_size)
+            right, losses = tokens[rows, 1:].reshape(-1), every[rows].reshape(-1)  # a view
+            for part, logits in logits_of(tokens[rows, :-1]):
+                told = nn.losses.cross_entropy(logits, mx.array(right[part]), reduction="none")
+                losses[part] = np.array(told)
     progress(Progress("perplexity", batches, batches))
-    every = np.concatenate(parts)
     if math.isnan(float(every.mean())):
-        raise DataError(not_finite(model, "on the text", "losses"))
+        raise DataError(not_finite(logits_of.model, "on the text", "losses"))
     return perplexity_of_losses(every, tokens)
 
 

@@ -16,6 +16,7 @@ from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.errors import DataError
 from mlx_prune.generation import slices
+from mlx_prune.generation.slices import SlicedLogits
 from mlx_prune.pruning.job import write_copy
 from mlx_prune.pruning.methods.quantize import Quantization
 from mlx_prune.runs import distributions
@@ -128,7 +129,7 @@ def test_the_pass_gives_the_perplexity_too(tmp_path: Path) -> None:
     reference = DenseReference("dense", tokens, None, measure_distributions(dense, tokens, 8))
     distance, found = reference.compare(model)
     for loaded, figure in ((dense, reference.perplexity), (model, found)):
-        peer = perplexity_of_tokens(loaded.model, tokens)
+        peer = perplexity_of_tokens(SlicedLogits(loaded.model), tokens)
         assert figure.value == pytest.approx(peer.value, rel=1e-5)
         assert figure.sequence_nll == pytest.approx(peer.sequence_nll, rel=1e-4)
     assert distance.log_ratio == pytest.approx(np.log(found.value / reference.perplexity.value), abs=1e-6)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tiny_models import ARCHITECTURES, save_tiny_model
 
 from mlx_prune.checkpoint import open as checkpoints
 from mlx_prune.errors import DataError
+from mlx_prune.generation.slices import SlicedLogits
 from mlx_prune.progress import Progress
 from mlx_prune.runs.perplexity import perplexity, perplexity_of_tokens
 
@@ -27,6 +29,17 @@ def log_likelihoods(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
     return np.take_along_axis(log_probabilities, targets[..., None], -1)[..., 0]
 
 
+class Invented:
+    """Logits of whole batches that no model computed."""
+
+    def __init__(self, model: Callable[[mx.array], mx.array]) -> None:
+        self.model = model
+
+    def __call__(self, tokens: np.ndarray) -> Iterator[tuple[slice, mx.array]]:
+        logits = self.model(mx.array(tokens))
+        yield slice(0, tokens.size), logits.reshape(tokens.size, -1)
+
+
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_perplexity_equals_mlx_lm_and_float64(architecture: str, tmp_path: Path) -> None:
     model = checkpoints.load(save_tiny_model(tmp_path / architecture, architecture)).model
@@ -34,7 +47,7 @@ def test_perplexity_equals_mlx_lm_and_float64(architecture: str, tmp_path: Path)
     tokens = np.random.default_rng(3).integers(0, vocabulary, (5, 17), dtype=np.int32)
     reports: list[Progress] = []
 
-    found = perplexity_of_tokens(model, tokens, batch_size=2, progress=reports.append)
+    found = perplexity_of_tokens(SlicedLogits(model), tokens, batch_size=2, progress=reports.append)
 
     with contextlib.redirect_stdout(io.StringIO()):
         peer, peer_error = mlx_lm.perplexity.eval_ppl(model, mx.array(tokens), batch_size=2)
@@ -55,7 +68,7 @@ def test_nothing_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     def uniform(batch: mx.array) -> mx.array:
         return mx.zeros((*batch.shape, 7))
 
-    found = perplexity_of_tokens(uniform, np.ones((2, 9), np.int32))
+    found = perplexity_of_tokens(Invented(uniform), np.ones((2, 9), np.int32))
     assert found.value == pytest.approx(7.0, rel=1e-6)
     assert capsys.readouterr().out == ""
 
@@ -64,9 +77,9 @@ def test_an_overflowing_perplexity_is_infinite_and_nan_is_refused() -> None:
     def hopeless(batch: mx.array) -> mx.array:
         return mx.full((*batch.shape, 3), 0.0).at[..., 0].add(1e4)
 
-    assert perplexity_of_tokens(hopeless, np.ones((2, 9), np.int32)).value == math.inf
+    assert perplexity_of_tokens(Invented(hopeless), np.ones((2, 9), np.int32)).value == math.inf
     with pytest.raises(DataError, match="NaN"):
-        perplexity_of_tokens(lambda b: mx.full((*b.shape, 3), mx.nan), np.ones((2, 9), np.int32))
+        perplexity_of_tokens(Invented(lambda b: mx.full((*b.shape, 3), mx.nan)), np.ones((2, 9), np.int32))
 
 
 @pytest.fixture(scope="module")
