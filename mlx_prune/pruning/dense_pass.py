@@ -23,7 +23,7 @@ def measure_dense(
         rule: That of the recipe.
         recipe: Says which matrices count.
         cache: Look for statistics measured before, and keep those measured now.
-        progress: Told after each block, stage "calibrate".
+        progress: Told before the first block that is measured and after each, stage "calibrate".
     """
     linears = text.model.linears
     shutil.rmtree(text.folder, ignore_errors=True)  # of an attempt that was killed
@@ -33,6 +33,7 @@ def measure_dense(
     measure = any(linear.name not in sums for linear in linears)
     if measure:
         text.begin(steps)
+        progress(Progress("calibrate", 0, steps.count))
     found: list[float] = []
     for index, block in enumerate(blocks(text.model.network)):
         with in_memory(block):

@@ -111,7 +111,7 @@ def prune_blocks(
         allocation: Each matrix's own sparsity, if the recipe has them differ.
         stored: Types that changed weights are rounded to, by layer name, where they are not those of the
             originals.
-        progress: Told after each block, stage "prune".
+        progress: Told before the first block and after each, stage "prune".
 
     Returns:
         The zeros of every matrix from ``start`` on.
@@ -122,6 +122,7 @@ def prune_blocks(
         by_block[linear.block].append(linear)
     steps, watch = measuring.steps, measuring.watch
     found: list[MatrixZeros] = []
+    progress(Progress("prune", start, count))
     for index in range(start, count):
         weights.enter(index)
         last = index + 1 == count

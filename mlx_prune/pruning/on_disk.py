@@ -58,8 +58,8 @@ def prune_checkpoint(
         force: Replace what is in the folder already, and start from the first block.
         hidden_limit: Hidden states above this many bytes are kept on disk, beside the folder.
         cache: Keep activation statistics in the user's cache folder, and reuse those of earlier prunes.
-        progress: Told after each block, stage "prune"; before, if an allocation needs the dense network's
-            outliers, stage "calibrate".
+        progress: Told before the first block and after each, stage "prune"; earlier, if an allocation needs
+            the dense network's outliers, stage "calibrate".
 
     Returns:
         What was done, as recorded in the folder's pruning_meta.json.

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _MARKS = {"waiting": ("·", "dim"), "running": ("▸", "yellow"), "done": ("✓", "green"), "there": ("✓", "cyan")}
 
 
+# Seconds whose pace the time left is estimated from. Rich's own 30 are less than a block of a model may take,
+# and from one report nothing is estimated.
+_PACE_OF = 3600.0
+
+
 @contextmanager
 def progress_bars() -> Iterator[ProgressCallback]:
     """Rich progress bars on stderr, one per stage, with rate and time left."""
@@ -51,7 +56,8 @@ def progress_bars() -> Iterator[ProgressCallback]:
     )
     from mlx_prune.cli.terminal.plain import PlainConsole
 
-    with Bars(*columns, console=PlainConsole(stderr=True), transient=True) as bars:
+    console = PlainConsole(stderr=True)
+    with Bars(*columns, console=console, transient=True, speed_estimate_period=_PACE_OF) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(report: Progress) -> None:
@@ -62,9 +68,16 @@ def progress_bars() -> Iterator[ProgressCallback]:
                 )
             bars.update(task, completed=report.done, total=report.total, detail=plain(report.detail))
             speed = bars.tasks[task].speed
-            bars.update(task, rate=f"{speed:,.1f}/s" if speed else "")
+            bars.update(task, rate=_rate(speed))
 
         yield show
+
+
+def _rate(speed: float | None) -> str:
+    """Units in a second, or seconds of a unit: 12.5/s, 48 s each."""
+    if not speed:
+        return ""
+    return f"{speed:,.1f}/s" if speed >= 1 else f"{words.duration(1 / speed)} each"
 
 
 @contextmanager
@@ -103,6 +116,7 @@ class _View:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[note]}", style="dim"),
+            speed_estimate_period=_PACE_OF,
         )
         self._overall = self._bars.add_task("configurations", total=len(self._states), note="")
         # By configuration, as several may be at work; the stage that its bar shows.
@@ -133,7 +147,7 @@ class _View:
             self._bars.reset(task)
         self._bars.update(task, description=plain(report.stage), completed=report.done, total=report.total)
         speed = next(found.speed for found in self._bars.tasks if found.id == task)
-        self._bars.update(task, note=f"{words.count(speed)}/s" if speed else "")
+        self._bars.update(task, note=_rate(speed))
 
     def __rich__(self) -> RenderableType:
         """The grid above the bars."""
