@@ -29,6 +29,7 @@ from mlx_prune.chat.tokenizer import OpenedTokenizer
 from mlx_prune.checkpoint.open import Checkpoint
 from mlx_prune.pruning import masking, on_disk, source as sources
 from mlx_prune.pruning.recipe import Recipe
+from mlx_prune.activations.calibration import Calibration
 from mlx_prune.activations.text import CalibrationTokens
 source, out, method, samples, length = sys.argv[1:]
 tokens = np.random.default_rng(0).integers(0, 1000, (int(samples), int(length)), dtype=np.int32)
@@ -37,7 +38,8 @@ sources.calibration_tokens = lambda *_: CalibrationTokens(tokens, "random tokens
 mx.eval(mx.ones((64, 64)) @ mx.ones((64, 64)))
 before = masking.peak_rss_bytes()
 start, cpu = time.perf_counter(), time.process_time()
-report = on_disk.prune_checkpoint(source, out, Recipe(method, 0.5), cache=False)
+text = Calibration("random tokens") if method == "wanda" else None
+report = on_disk.prune_checkpoint(source, out, Recipe(method, 0.5, calibration=text), cache=False)
 print(json.dumps({
     "rss": masking.peak_rss_bytes() - before,
     "mlx": report.peak_memory_bytes,

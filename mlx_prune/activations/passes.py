@@ -28,9 +28,10 @@ from mlx_prune.checkpoint.config import experts_per_token
 from mlx_prune.checkpoint.matrices import PrunableLinear, blocks, prunable_linears
 from mlx_prune.checkpoint.open import LoadedModel
 from mlx_prune.errors import DataError
-from mlx_prune.generation.quick import quick_functions
+from mlx_prune.generation.quick import needed, quick_functions
 from mlx_prune.kernels import choice
 from mlx_prune.progress import Progress, ProgressCallback, silent
+from mlx_prune.shares import keep_freed_memory
 from mlx_prune.wired import wired_limit
 
 _SMALLEST_BUDGET = 32 << 20
@@ -146,11 +147,15 @@ class BlockSteps:
     def begin(self, states: HiddenStates, *, filled: bool = False) -> None:
         """Run what comes before the first block, and record what each block is handed.
 
+        On a Linux CPU freed memory is kept for the arrays to come, also afterwards.
+
         Args:
             states: Where hidden states are kept.
             filled: They already hold those of a later block; only the calls are recorded.
         """
         self._states = states
+        if needed():
+            keep_freed_memory()
         refuse_shared_caches(self._network)
         for number, tokens in enumerate(self.batches):
             captured = capture(self._network, tokens)

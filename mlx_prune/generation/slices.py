@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from mlx_prune.generation.head import find_backbone
 from mlx_prune.generation.probe import TOLERANCE, TOLERANCE_HALF, relative_difference
-from mlx_prune.generation.quick import quick_functions
+from mlx_prune.generation.quick import needed, quick_functions
 from mlx_prune.generation.whole import whole_forward
+from mlx_prune.shares import keep_freed_memory
 
 # Logits in one slice: 64 MB in float32, some four of which are at hand at a time.
 _SLICE = 1 << 24
@@ -46,9 +47,13 @@ class SlicedLogits:
     def __init__(self, model: nn.Module) -> None:
         """Find out on a few tokens whether the model's head may run by itself.
 
+        On a Linux CPU freed memory is kept for the arrays to come, also afterwards.
+
         Args:
             model: An mlx-lm model.
         """
+        if needed():
+            keep_freed_memory()
         self.model = model
         self._forward = whole_forward(model)
         self._backbone = find_backbone(model)
