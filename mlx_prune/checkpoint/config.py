@@ -98,8 +98,3 @@ def experts_per_token(config: dict[str, Any]) -> int | None:
             if isinstance(entries.get(key), int) and entries[key] > 0:
                 return int(entries[key])
     return None
-
-
-def no_folder(model: str | Path) -> CheckpointError:
-    """What to raise where a model is neither there nor a name of the Hub's."""
-    return CheckpointError(f"There is no model folder {model}; give a folder, a Hub id (org/name) or demo.")

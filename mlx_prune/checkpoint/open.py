@@ -18,10 +18,11 @@ from mlx_lm.utils import load_model as _mlx_lm_load_model
 
 from mlx_prune.chat.tokenizer import OpenedTokenizer, open_tokenizer
 from mlx_prune.checkpoint.adapters import adapters_of, add_adapters
-from mlx_prune.checkpoint.config import CONFIG_FILE, check_plausible, entries_changed, no_folder, read_config
+from mlx_prune.checkpoint.config import CONFIG_FILE, check_plausible, entries_changed, read_config
 from mlx_prune.checkpoint.costs import Costs, costs_of
 from mlx_prune.checkpoint.downloads import download
 from mlx_prune.checkpoint.hashes import quick_hash
+from mlx_prune.checkpoint.invented import no_folder
 from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears, weights_of
 from mlx_prune.checkpoint.rope import check_rope
 from mlx_prune.checkpoint.shards import Shards, open_shards
