@@ -6,6 +6,8 @@ and exits with code 1. Messages say what is wrong and what to do about it, in on
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 class MlxPruneError(Exception):
     """Base class of every error this package raises on purpose."""
@@ -41,3 +43,8 @@ def one_line(error: BaseException) -> str:
     """
     text = " ".join(str(error).split()).rstrip(".: ") or type(error).__name__
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON].rstrip(',;: ')} ..."
+
+
+def no_folder(model: str | Path) -> CheckpointError:
+    """What to raise where a model is neither there nor a name of the Hub's."""
+    return CheckpointError(f"There is no model folder {model}; give a folder, a Hub id (org/name) or demo.")

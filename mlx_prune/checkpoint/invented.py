@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_prune.checkpoint.record import PruningRecord
-from mlx_prune.errors import CheckpointError, DataError
+from mlx_prune.errors import CheckpointError, DataError, no_folder
 from mlx_prune.paths import expanded
 
 if TYPE_CHECKING:
@@ -133,8 +133,3 @@ def run_warnings(configuration: Mapping[str, Any], text: str | None = None) -> t
 
 def _sentence(data: Data) -> str:
     return f"{data.warning[0].upper()}{data.warning[1:]}."
-
-
-def no_folder(model: str | Path) -> CheckpointError:
-    """What to raise where a model is neither there nor a name of the Hub's."""
-    return CheckpointError(f"There is no model folder {model}; give a folder, a Hub id (org/name) or demo.")

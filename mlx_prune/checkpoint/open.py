@@ -22,13 +22,12 @@ from mlx_prune.checkpoint.config import CONFIG_FILE, check_plausible, entries_ch
 from mlx_prune.checkpoint.costs import Costs, costs_of
 from mlx_prune.checkpoint.downloads import download
 from mlx_prune.checkpoint.hashes import quick_hash
-from mlx_prune.checkpoint.invented import no_folder
 from mlx_prune.checkpoint.matrices import PrunableLinear, prunable_linears, weights_of
 from mlx_prune.checkpoint.rope import check_rope
 from mlx_prune.checkpoint.shards import Shards, open_shards
 from mlx_prune.dtypes import DTYPES, FLOATS
 from mlx_prune.environment import backend
-from mlx_prune.errors import CheckpointError, one_line
+from mlx_prune.errors import CheckpointError, no_folder, one_line
 from mlx_prune.paths import expanded
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -10,10 +10,9 @@ from pathlib import Path
 
 from mlx_prune.checkpoint.config import CONFIG_FILE, read_config
 from mlx_prune.checkpoint.downloads import HUB_FILES
-from mlx_prune.checkpoint.invented import no_folder
 from mlx_prune.checkpoint.shards import WEIGHT_FILES, open_shards
 from mlx_prune.dtypes import FLOATS, WIDTHS
-from mlx_prune.errors import CheckpointError, one_line
+from mlx_prune.errors import CheckpointError, no_folder, one_line
 from mlx_prune.paths import expanded
 
 _SECONDS = 10.0  # to wait for an answer of the Hub
