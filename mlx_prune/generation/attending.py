@@ -52,7 +52,7 @@ def attend(
     queries: Floats,
     scale: float,
     shared: Kept | None,
-    pieces: Sequence[tuple[slice, Kept]],
+    pieces: Sequence[tuple[slice, Sequence[Kept]]],
     own: Kept | None,
     added: Floats | None,
     written: Floats,
@@ -63,7 +63,8 @@ def attend(
         queries: (queries, query heads, size); consecutive query heads share a head of the keys.
         scale: Of the scores.
         shared: Keys of all queries.
-        pieces: Keys of some: stretches of the queries, in order and without gaps. At least one.
+        pieces: Keys of some: stretches of the queries, in order and without gaps, and where theirs lie, one
+            or more places. At least one.
         own: Keys (queries, keys, heads, size) of each query alone, all of them seen.
         added: (queries, keys), to the scores of that many keys, the last of the shared ones followed by as
             many as the largest piece has; with :data:`HIDDEN` where a query does not see. Keys before those,
@@ -71,10 +72,10 @@ def attend(
         written: (queries, query heads, size of values), the result.
     """
     count, every, size = queries.shape
-    heads = pieces[0][1].keys.shape[1]
+    heads = pieces[0][1][0].keys.shape[1]
     groups = every // heads
     start = 0 if shared is None else len(shared.keys)
-    end = start + max(len(kept.keys) for _, kept in pieces)
+    end = start + max(sum(len(kept.keys) for kept in places) for _, places in pieces)
     width = end + (0 if own is None else own.keys.shape[1])
     ones = np.ones(width, np.float32)
     step = max(1, NEAR // (groups * count * width))
@@ -88,9 +89,11 @@ def attend(
         apart = scores.reshape(*rows.shape[:3], width)
         if shared is not None:
             np.matmul(flat, shared.keys[:, some].transpose(1, 2, 0), out=scores[:, :, :start])
-        for lies, kept in pieces:
-            mine, last = slice(lies.start * groups, lies.stop * groups), start + len(kept.keys)
-            np.matmul(flat[:, mine], kept.keys[:, some].transpose(1, 2, 0), out=scores[:, mine, start:last])
+        for lies, places in pieces:
+            mine, last = slice(lies.start * groups, lies.stop * groups), start
+            for kept in places:
+                at = slice(last, last := last + len(kept.keys))
+                np.matmul(flat[:, mine], kept.keys[:, some].transpose(1, 2, 0), out=scores[:, mine, at])
             if last < end:
                 scores[:, mine, last:end] = HIDDEN
         if own is not None:
@@ -103,9 +106,11 @@ def attend(
         summed = np.zeros((*flat.shape[:2], written.shape[-1]), np.float32)
         if shared is not None:
             np.matmul(scores[:, :, :start], shared.values[:, some].transpose(1, 0, 2), out=summed)
-        for lies, kept in pieces:
-            mine, last = slice(lies.start * groups, lies.stop * groups), start + len(kept.keys)
-            summed[:, mine] += np.matmul(scores[:, mine, start:last], kept.values[:, some].transpose(1, 0, 2))
+        for lies, places in pieces:
+            mine, last = slice(lies.start * groups, lies.stop * groups), start
+            for kept in places:
+                at = slice(last, last := last + len(kept.keys))
+                summed[:, mine] += np.matmul(scores[:, mine, at], kept.values[:, some].transpose(1, 0, 2))
         sums = summed.reshape(*rows.shape[:3], -1)
         if own is not None:
             found = np.matmul(

@@ -32,12 +32,12 @@ class Piece:
     Attributes:
         tokens: Where they lie among those of their group.
         forward: Which forward of trees computed the keys.
-        keys: Where those lie in it; those side by side as a slice, which needs no copies of them.
+        keys: The stretches of it where those lie.
     """
 
     tokens: slice
     forward: int
-    keys: slice | Index
+    keys: Sequence[slice]
 
 
 @dataclass
@@ -60,12 +60,13 @@ class Group:
     _added: dict[int | None, Floats | None] = field(default_factory=dict)
 
     def added(self, window: int | None) -> Floats | None:
-        """What is added to scores, in a window of so many tokens or none."""
+        """What is added to scores, first keys that all see left out, in a window of so many or none."""
         if window not in self._added:
             seen = self.seen
             if window is not None:
                 seen = seen & (self.positions[:, None] < self.key_positions + window)
-            self._added[window] = None if seen.all() else hidden(seen)
+            by_some = np.flatnonzero(~seen.all(axis=0))
+            self._added[window] = hidden(seen[:, by_some[0] :]) if by_some.size else None
         return self._added[window]
 
 
@@ -185,7 +186,10 @@ def packed_attention(queries: mx.array, scale: float, mask: Mask) -> mx.array:
     recent = slice(-(window or 0), None)
     for group in layout.groups:
         mine = group.tokens
-        pieces = [(piece.tokens, cache.forwards[piece.forward][piece.keys]) for piece in group.pieces]
+        pieces = [
+            (piece.tokens, [cache.forwards[piece.forward][keys] for keys in piece.keys])
+            for piece in group.pieces
+        ]
         own = None if cache.tail is None or layout.new else cache.tail[mine, recent]
         attend(rows[mine], scale, cache.root, pieces, own, group.added(window), found[mine])
     return mx.array(found).transpose(1, 0, 2)[None]

@@ -24,10 +24,14 @@ from mlx_prune.generation.sampling import log_probabilities
 
 # A forward of so many tokens reads its weights seldom enough, and what it computes stays near the processor.
 _TOKENS_PER_FORWARD = 1536
+# Tokens of several prompts are attended together up to so many.
+_LONGEST_STRETCH = QUERIES_TOGETHER * 5 // 4
 # Rows of the decode that are attended together.
 _ROWS_TOGETHER = 64
-# To attend rows of a tree apart from each other costs as much as so many scores.
-_SCORES_PER_PIECE = 500
+# Rows of a tree look up the same keys if one of them sees all but so many of them.
+_FEW_STRANGERS = 48
+# Keys that lie apart are looked up one after the other; so many between them cost less.
+_SMALL_GAP = 12
 
 
 @dataclass(frozen=True)
@@ -172,15 +176,31 @@ def _of_trees(trees: Sequence[Tree], root: int, forward: int) -> Layout:
     groups, start = [], 0
     for tree, positions in zip(trees, every, strict=True):
         seen = tree.seen()
-        parts = max(1, round(len(positions) / QUERIES_TOGETHER))
-        cuts = [len(positions) * part // parts for part in range(parts + 1)]
-        for first, end in itertools.pairwise(cuts):
-            keys = np.flatnonzero(seen[first:end].any(axis=0))
-            piece = Piece(slice(0, end - first), forward, _side_by_side(start + keys))
+        for first, end in itertools.pairwise(_cuts(tree)):
+            stretches, keys = _stretches(np.flatnonzero(seen[first:end].any(axis=0)), start)
+            piece = Piece(slice(0, end - first), forward, stretches)
             mine, theirs = positions[first:end], np.tile(positions[keys], (end - first, 1))
             groups.append(_group(start + first, [piece], root, seen[first:end, keys], mine, theirs))
         start += len(positions)
     return Layout(np.concatenate(every), groups, new=True)
+
+
+def _cuts(tree: Tree) -> list[int]:
+    """Where the tokens of a tree are parted that are attended together: between prompts, if those are short.
+
+    Tokens of two prompts together would cost the scores of what only one of them sees.
+    """
+    between, end = [0], 0
+    for path in tree.paths:
+        # The same prompt again adds no token.
+        if path[-1] >= end > between[-1] and path[-1] + 1 - between[-1] > _LONGEST_STRETCH:
+            between.append(end)
+        end = path[-1] + 1
+    cuts = [0]
+    for first, last in itertools.pairwise([*between, end]):
+        parts = max(1, round((last - first) / QUERIES_TOGETHER))
+        cuts += [first + (last - first) * part // parts for part in range(1, parts + 1)]
+    return cuts
 
 
 def _of_rows(places: Sequence[_Place], positions: Index, root: int) -> Layout:
@@ -188,14 +208,17 @@ def _of_rows(places: Sequence[_Place], positions: Index, root: int) -> Layout:
     groups = []
     for start in range(0, len(places), _ROWS_TOGETHER):
         some = places[start : start + _ROWS_TOGETHER]
-        together = list(_seen_together(some))
-        width = max(len(keys) for _, keys in together)
-        seen, theirs, pieces = np.zeros((len(some), width), bool), np.zeros((len(some), width), int), []
-        for lies, keys in together:
-            for row, place in enumerate(some[lies], lies.start):
+        pieces, found = [], []
+        for lies, nodes in _seen_together(some):
+            stretches, keys = _stretches(nodes, some[lies.start].start)
+            pieces.append(Piece(lies, some[lies.start].forward, stretches))
+            found.append(keys)
+        width = max(map(len, found))
+        seen, theirs = np.zeros((len(some), width), bool), np.zeros((len(some), width), int)
+        for piece, keys in zip(pieces, found, strict=True):
+            for row, place in enumerate(some[piece.tokens], piece.tokens.start):
                 at = np.searchsorted(keys, place.path)
                 seen[row, at], theirs[row, at] = True, root + np.arange(len(at))
-            pieces.append(Piece(lies, some[lies.start].forward, _side_by_side(some[lies.start].start + keys)))
         groups.append(_group(start, pieces, root, seen, positions[start : start + len(some)], theirs))
     return Layout(positions, groups, new=False)
 
@@ -203,27 +226,32 @@ def _of_rows(places: Sequence[_Place], positions: Index, root: int) -> Layout:
 def _seen_together(places: Sequence[_Place]) -> Iterator[tuple[slice, Index]]:
     """Stretches of rows of a tree, with the nodes that any of them sees.
 
-    A row is attended with those before as long as scores of nodes that it, or they, do not see cost little.
+    A row joins those before as long as few of these nodes are strangers to the one that sees most of them.
     """
-    first, keys = 0, places[0].path
+    first, keys, most = 0, places[0].path, len(places[0].path)
     for row, (before, place) in enumerate(itertools.pairwise(places), 1):
-        joined = keys
-        same = (before.forward, before.start) == (place.forward, place.start)
-        if same and place is not before:
+        together = (before.forward, before.start) == (place.forward, place.start)
+        joined, longest = keys, max(most, len(place.path))
+        if together and place is not before:
             joined = np.union1d(keys, place.path)
-            strangers = (row - first) * (len(joined) - len(keys)) + len(joined) - len(place.path)
-            same = strangers <= _SCORES_PER_PIECE
-        if same:
-            keys = joined
+            together = len(joined) <= longest + _FEW_STRANGERS
+        if together:
+            keys, most = joined, longest
         else:
             yield slice(first, row), keys
-            first, keys = row, place.path
+            first, keys, most = row, place.path, len(place.path)
     yield slice(first, len(places)), keys
 
 
-def _side_by_side(keys: Index) -> slice | Index:
-    """Ascending places as a slice where they have no gaps."""
-    return slice(int(keys[0]), int(keys[-1]) + 1) if keys[-1] - keys[0] + 1 == len(keys) else keys
+def _stretches(nodes: Index, start: int) -> tuple[list[slice], Index]:
+    """Where ascending nodes of a tree lie in its forward, and all nodes there, those of small gaps, too."""
+    cuts = np.flatnonzero(np.diff(nodes) > _SMALL_GAP)
+    firsts, ends = nodes[[0, *(cuts + 1)]].tolist(), (nodes[[*cuts, -1]] + 1).tolist()
+    lie = list(zip(firsts, ends, strict=True))
+    return (
+        [slice(start + first, start + end) for first, end in lie],
+        np.concatenate([np.arange(first, end) for first, end in lie]),
+    )
 
 
 def _group(

@@ -148,7 +148,7 @@ def attention(q: mx.array, k: mx.array, v: mx.array, *, scale: float, mask: Any 
             # Of these queries' own keys each sees those up to itself, and of the keys before them all.
             end, out_of_sight = width - tokens + first + len(mine), later[: len(mine), : len(mine)]
         kept = Kept(keys[row, :end], values[row, :end])
-        attend(mine, scale, None, [(slice(0, len(mine)), kept)], None, out_of_sight, written[row, some])
+        attend(mine, scale, None, [(slice(0, len(mine)), [kept])], None, out_of_sight, written[row, some])
 
     # The last see most, if the mask is causal: no thread is left with one of them in the end.
     starts = range(0, tokens, QUERIES_TOGETHER)

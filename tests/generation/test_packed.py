@@ -80,3 +80,23 @@ def test_logits_are_those_of_single_prompts_with_and_without_a_root(tmp_path, ro
     for row, prompt in enumerate(ordered):
         expected = model(mx.array([prompt.tokens]), cache=make_prompt_cache(model))[0, -1]
         np.testing.assert_allclose(found[row], expected, atol=1e-4)
+
+
+def test_logits_of_a_large_tree_whose_prompts_part_early_late_and_not_at_all(tmp_path):
+    model = checkpoints.load(save_tiny_model(tmp_path, **SLIDING)).model
+    rng = np.random.default_rng(5)
+    start = rng.integers(0, 300, 30).tolist()
+    tokens = [[*start, number % 3, *rng.integers(0, 300, 20 + 9 * number).tolist()] for number in range(9)]
+    tokens += [tokens[3], [*tokens[8][:-4], 7], [*tokens[8], 1, 2, 3]]
+    prompts = [Prompt(str(number), (number % 2, *own)) for number, own in enumerate([*tokens, *tokens])]
+    forest = plant(prompts, len(prompts))
+    assert not forest.root
+    assert max(len(tree.prompts) for tree in forest.batches[0]) > 6
+    batch = packing.PackedBatch(model, find_backbone(model))
+    batch.start()
+    ordered = [prompt for tree in forest.batches[0] for prompt in tree.prompts]
+    found = [batch.prefill([forest.batches[0]])]
+    found.append(batch.step([(row, 5) for row in range(len(ordered))]))
+    for row, prompt in enumerate(ordered):
+        expected = model(mx.array([(*prompt.tokens, 5)]), cache=make_prompt_cache(model))[0, -2:]
+        np.testing.assert_allclose([logits[row] for logits in found], expected, atol=1e-4)
