@@ -30,8 +30,8 @@ _LONGEST_STRETCH = QUERIES_TOGETHER * 5 // 4
 _ROWS_TOGETHER = 64
 # Rows of a tree look up the same keys if one of them sees all but so many of them.
 _FEW_STRANGERS = 48
-# Keys that lie apart are looked up one after the other; so many between them cost less.
-_SMALL_GAP = 12
+# To look up keys in one place more costs as much as so many scores.
+_SCORES_PER_STRETCH = 300
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,7 @@ def _of_trees(trees: Sequence[Tree], root: int, forward: int) -> Layout:
     for tree, positions in zip(trees, every, strict=True):
         seen = tree.seen()
         for first, end in itertools.pairwise(_cuts(tree)):
-            stretches, keys = _stretches(np.flatnonzero(seen[first:end].any(axis=0)), start)
+            stretches, keys = _stretches(np.flatnonzero(seen[first:end].any(axis=0)), start, end - first)
             piece = Piece(slice(0, end - first), forward, stretches)
             mine, theirs = positions[first:end], np.tile(positions[keys], (end - first, 1))
             groups.append(_group(start + first, [piece], root, seen[first:end, keys], mine, theirs))
@@ -210,7 +210,7 @@ def _of_rows(places: Sequence[_Place], positions: Index, root: int) -> Layout:
         some = places[start : start + _ROWS_TOGETHER]
         pieces, found = [], []
         for lies, nodes in _seen_together(some):
-            stretches, keys = _stretches(nodes, some[lies.start].start)
+            stretches, keys = _stretches(nodes, some[lies.start].start, lies.stop - lies.start)
             pieces.append(Piece(lies, some[lies.start].forward, stretches))
             found.append(keys)
         width = max(map(len, found))
@@ -243,9 +243,9 @@ def _seen_together(places: Sequence[_Place]) -> Iterator[tuple[slice, Index]]:
     yield slice(first, len(places)), keys
 
 
-def _stretches(nodes: Index, start: int) -> tuple[list[slice], Index]:
+def _stretches(nodes: Index, start: int, queries: int) -> tuple[list[slice], Index]:
     """Where ascending nodes of a tree lie in its forward, and all nodes there, those of small gaps, too."""
-    cuts = np.flatnonzero(np.diff(nodes) > _SMALL_GAP)
+    cuts = np.flatnonzero(np.diff(nodes) * queries > _SCORES_PER_STRETCH)
     firsts, ends = nodes[[0, *(cuts + 1)]].tolist(), (nodes[[*cuts, -1]] + 1).tolist()
     lie = list(zip(firsts, ends, strict=True))
     return (
