@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def expanded(path: str | Path) -> Path:
@@ -16,3 +19,8 @@ def expanded(path: str | Path) -> Path:
 def short_name(name: str, path: Path) -> str:
     """The last part of a folder's path or of a Hub id, which names the model in its records."""
     return Path(name).name if Path(name).name not in ("", "..") else path.resolve().name
+
+
+def looks_like_hub_id(name: str) -> bool:
+    """Whether a name has the form org/name, which a folder's path may have, too."""
+    return _HUB_ID.fullmatch(name) is not None

@@ -10,10 +10,9 @@ from typing import Any
 
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError
-from mlx_prune.paths import expanded
+from mlx_prune.paths import expanded, looks_like_hub_id
 
 DEMO_MODEL = "demo"
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _CACHED = re.compile(r"models--([^/\\]+)--([^/\\]+)[/\\]snapshots[/\\]")
 
 
@@ -50,7 +49,7 @@ def shown_name(model: str) -> str:
     local = expanded(model).exists()
     return (
         model
-        if model == DEMO_MODEL or (_HUB_ID.fullmatch(model) and not local)
+        if model == DEMO_MODEL or (looks_like_hub_id(model) and not local)
         else expanded(model).resolve().name
     )
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.errors import CheckpointError, DataError, no_folder
-from mlx_prune.paths import expanded
+from mlx_prune.paths import expanded, looks_like_hub_id
 
 if TYPE_CHECKING:
     from mlx_prune.checkpoint.open import LoadedModel
@@ -89,7 +89,7 @@ def named(data: Data, source: str | Path | None, model: LoadedModel | str | Path
         return source
     if is_demo(model):
         return DEMO
-    if isinstance(model, str | Path) and "/" not in str(model) and not expanded(model).exists():
+    if isinstance(model, str | Path) and not looks_like_hub_id(str(model)) and not expanded(model).exists():
         raise no_folder(model)
     name = model if isinstance(model, str | Path) else model.name
     raise DataError(f"the {data.what} for {name} must be named: give {where} as {data.choices}.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import glob
 import io
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,9 +27,7 @@ from mlx_prune.checkpoint.shards import Shards, open_shards
 from mlx_prune.dtypes import DTYPES, FLOATS
 from mlx_prune.environment import backend
 from mlx_prune.errors import CheckpointError, no_folder, one_line
-from mlx_prune.paths import expanded
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+from mlx_prune.paths import expanded, looks_like_hub_id
 
 
 @dataclass(frozen=True)
@@ -62,7 +59,7 @@ class Checkpoint:
     def name(self) -> str:
         """What it is called in a record, where a folder is not to be taken for a Hub id."""
         name = str(self.given)
-        return f"./{name}" if _HUB_ID.fullmatch(name) and expanded(name).is_dir() else name
+        return f"./{name}" if looks_like_hub_id(name) and expanded(name).is_dir() else name
 
     @cached_property
     def path(self) -> Path:
@@ -195,11 +192,6 @@ class Checkpoint:
         )
 
 
-def looks_like_hub_id(name: str) -> bool:
-    """Whether a name has the form org/name, which a folder's path may have, too."""
-    return _HUB_ID.fullmatch(name) is not None
-
-
 @dataclass(frozen=True)
 class OnDisk:
     """A network whose weights lie on disk; each block is brought in, worked on and let go.
@@ -287,6 +279,6 @@ def _folder(model: str | Path, trust_remote_code: bool) -> Path:
         return path
     if path.is_file():
         raise CheckpointError(f"{path} is a file; give the folder that holds config.json and the weights.")
-    if isinstance(model, Path) or not _HUB_ID.fullmatch(model):
+    if isinstance(model, Path) or not looks_like_hub_id(model):
         raise no_folder(model)
     return download(model, trust_remote_code=trust_remote_code)

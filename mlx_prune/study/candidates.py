@@ -9,11 +9,11 @@ from mlx_prune import words
 from mlx_prune.chat.same_tokenizer import CHAT_TEMPLATE, differences
 from mlx_prune.checkpoint.inspection import inspect
 from mlx_prune.checkpoint.matrices import block_modules, dense_matrix, other_projections
-from mlx_prune.checkpoint.open import Checkpoint, LoadedModel, looks_like_hub_id
+from mlx_prune.checkpoint.open import Checkpoint, LoadedModel
 from mlx_prune.checkpoint.record import PruningRecord
 from mlx_prune.configuration import Configuration
 from mlx_prune.errors import RecordsError
-from mlx_prune.paths import expanded
+from mlx_prune.paths import expanded, looks_like_hub_id
 from mlx_prune.progress import ProgressCallback
 from mlx_prune.study.config import StudyConfig
 from mlx_prune.study.folder import StudyFolder

@@ -161,7 +161,7 @@ def test_python_follows_the_same_rule(real: Path) -> None:
     "words",
     [
         ["eval", "nowhere", "-o", "OUT"],
-        ["perplexity", "nowhere"],
+        ["perplexity", "./nowhere"],
         ["gate", "demo", "nowhere"],
         ["divergence", "nowhere", "demo"],
         ["prune", "nowhere", "-o", "OUT", *WANDA],
@@ -172,5 +172,6 @@ def test_a_model_that_is_not_there_is_told_before_its_data_must_be_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(words) == 1
-    sentence = "Error: There is no model folder nowhere; give a folder, a Hub id (org/name) or demo.\n"
+    name = "./nowhere" if "./nowhere" in words else "nowhere"
+    sentence = f"Error: There is no model folder {name}; give a folder, a Hub id (org/name) or demo.\n"
     assert capsys.readouterr().err == sentence
