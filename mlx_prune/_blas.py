@@ -20,12 +20,13 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 _SYSTEM = ("libopenblas.so.0", "libopenblas.so")
 _SCIPY = "SciPy's OpenBLAS"
@@ -189,16 +190,12 @@ def leaving_a_core() -> Iterator[None]:
         yield
         return
     with ExitStack() as undone:
-        for library, prefix, suffix in filter(None, (_answering, _numpys())):
-            try:
-                set_threads = getattr(library, f"{prefix}openblas_set_num_threads{suffix}")
-                cores = int(getattr(library, f"{prefix}openblas_get_num_procs{suffix}")())
-                threads = int(getattr(library, f"{prefix}openblas_get_num_threads{suffix}")())
-            except AttributeError:  # a build whose symbols have other names
-                continue
-            if threads == cores > 1:
-                set_threads(1 if suffix else cores - 1)
-                undone.callback(set_threads, cores)
+        numpys = _numpys()
+        for found in filter(None, (_answering, numpys)):
+            told = _threads_of(*found)
+            if told and told.now == told.cores > 1:
+                told.put(1 if found is numpys else told.cores - 1)
+                undone.callback(told.put, told.cores)
         yield
 
 
@@ -210,21 +207,35 @@ def one_thread_in_numpy() -> Iterator[int]:
         How many it had; 1 if it cannot be told, so that there is one caller too.
     """
     found = _numpys()
-    if found is None:
+    told = _threads_of(*found) if found else None
+    if told is None:
         yield 1
         return
-    library, prefix, suffix = found
+    told.put(1)
     try:
-        set_threads = getattr(library, f"{prefix}openblas_set_num_threads{suffix}")
-        threads = int(getattr(library, f"{prefix}openblas_get_num_threads{suffix}")())
-    except AttributeError:  # a build whose symbols have other names
-        yield 1
-        return
-    set_threads(1)
-    try:
-        yield threads
+        yield told.now
     finally:
-        set_threads(threads)
+        told.put(told.now)
+
+
+class _Threads(NamedTuple):
+    """Threads of an OpenBLAS: what sets them, how many there are, and how many cores it sees."""
+
+    put: Callable[[int], object]
+    now: int
+    cores: int
+
+
+def _threads_of(library: ctypes.CDLL, prefix: str, suffix: str) -> _Threads | None:
+    try:
+        put = getattr(library, f"{prefix}openblas_set_num_threads{suffix}")
+        now, cores = (
+            int(getattr(library, f"{prefix}openblas_get_num_{name}{suffix}")())
+            for name in ("threads", "procs")
+        )
+    except AttributeError:  # a build whose symbols have other names
+        return None
+    return _Threads(put, now, cores)
 
 
 @cache

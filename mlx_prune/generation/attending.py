@@ -79,6 +79,7 @@ def attend(
     width = end + (0 if own is None else own.keys.shape[1])
     ones = np.ones(width, np.float32)
     step = max(1, NEAR // (groups * count * width))
+    looks, short = _columns(pieces, groups, start, end)
     by_head = queries.reshape(count, heads, groups, size).transpose(1, 0, 2, 3)
     result = written.reshape(count, heads, groups, -1).transpose(1, 0, 2, 3)
     for first in range(0, heads, step):
@@ -89,13 +90,10 @@ def attend(
         apart = scores.reshape(*rows.shape[:3], width)
         if shared is not None:
             np.matmul(flat, shared.keys[:, some].transpose(1, 2, 0), out=scores[:, :, :start])
-        for lies, places in pieces:
-            mine, last = slice(lies.start * groups, lies.stop * groups), start
-            for kept in places:
-                at = slice(last, last := last + len(kept.keys))
-                np.matmul(flat[:, mine], kept.keys[:, some].transpose(1, 2, 0), out=scores[:, mine, at])
-            if last < end:
-                scores[:, mine, last:end] = HIDDEN
+        for mine, at, kept in looks:
+            np.matmul(flat[:, mine], kept.keys[:, some].transpose(1, 2, 0), out=scores[:, mine, at])
+        for mine, at in short:
+            scores[:, mine, at] = HIDDEN
         if own is not None:
             found = np.matmul(rows.transpose(1, 0, 2, 3), own.keys[:, :, some].transpose(0, 2, 3, 1))
             apart[..., end:] = found.transpose(1, 0, 2, 3)
@@ -106,11 +104,8 @@ def attend(
         summed = np.zeros((*flat.shape[:2], written.shape[-1]), np.float32)
         if shared is not None:
             np.matmul(scores[:, :, :start], shared.values[:, some].transpose(1, 0, 2), out=summed)
-        for lies, places in pieces:
-            mine, last = slice(lies.start * groups, lies.stop * groups), start
-            for kept in places:
-                at = slice(last, last := last + len(kept.keys))
-                summed[:, mine] += np.matmul(scores[:, mine, at], kept.values[:, some].transpose(1, 0, 2))
+        for mine, at, kept in looks:
+            summed[:, mine] += np.matmul(scores[:, mine, at], kept.values[:, some].transpose(1, 0, 2))
         sums = summed.reshape(*rows.shape[:3], -1)
         if own is not None:
             found = np.matmul(
@@ -118,3 +113,17 @@ def attend(
             )
             sums += found.transpose(1, 0, 2, 3)
         np.divide(sums, (apart @ ones)[..., None], out=result[some])
+
+
+def _columns(
+    pieces: Sequence[tuple[slice, Sequence[Kept]]], groups: int, start: int, end: int
+) -> tuple[list[tuple[slice, slice, Kept]], list[tuple[slice, slice]]]:
+    """Rows and columns of the scores: of each place that pieces see, and of what shorter ones leave empty."""
+    looks, short = [], []
+    for lies, places in pieces:
+        mine, last = slice(lies.start * groups, lies.stop * groups), start
+        for kept in places:
+            looks.append((mine, slice(last, last := last + len(kept.keys)), kept))
+        if last < end:
+            short.append((mine, slice(last, end)))
+    return looks, short

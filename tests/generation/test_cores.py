@@ -15,7 +15,10 @@ class Library:
     """Stands for NumPy's OpenBLAS on a machine of some cores."""
 
     def __init__(self, threads):
-        self.threads = threads
+        self.threads = self.cores = threads
+
+    def openblas_get_num_procs(self):
+        return self.cores
 
     def openblas_get_num_threads(self):
         return self.threads
